@@ -1,0 +1,104 @@
+"""Pictures of studies, drawn with matplotlib, as PNG bytes."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rnnexp.study.reading import StudyView, TrialRow
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MOST_LINES = 8
+_GREY = "#c9c9c9"
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+def curves(view: StudyView, frame: "pd.DataFrame") -> bytes:
+    """Draws loss and accuracy by epoch: the best trials in colour, the others in grey.
+
+    Args:
+        view: the study.
+        frame: a row an epoch, as `frames.curves` returns it.
+    """
+    from matplotlib import colormaps
+    from matplotlib.ticker import MaxNLocator
+
+    figure = _figure(11, 7)
+    best = [row.number for row in view.ranked[:_MOST_LINES]]
+    palette = colormaps["viridis"].resampled(max(2, len(best)))
+    colours = {number: palette(place) for place, number in enumerate(best)}
+    panels = ("loss", "val_loss", "accuracy", "val_accuracy")
+    for axes, metric in zip(figure.subplots(2, 2).flat, panels, strict=True):
+        for number in sorted(frame["trial"].unique().tolist(), key=lambda number: number in colours):
+            rows = frame[frame["trial"] == number]
+            colour = colours.get(number, _GREY)
+            label = _label(view, number) if number in colours else None
+            axes.plot(rows["epoch"], rows[metric], "o-", markersize=3, color=colour, label=label)
+        axes.set(xlabel="epoch", ylabel=metric)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.25)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=7)
+    return _png(figure)
+
+
+def _label(view: StudyView, number: int) -> str:
+    row = next(row for row in view.trials if row.number == number)
+    settings = ", ".join(f"{name.partition('.')[2]} {_short(value)}" for name, value in row.settings.items())
+    return f"trial {number}: {settings}"[:110]
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def importances(shares: Mapping[str, float]) -> bytes:
+    """Draws each setting's share of the objective's variation."""
+    figure = _figure(7, 0.4 * len(shares) + 0.9)
+    axes = figure.subplots()
+    names = list(shares)[::-1]
+    bars = axes.barh(names, [shares[name] for name in names], color="#1f5fa8")
+    axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
+    axes.set(xlabel="share of the variation explained (PED-ANOVA)")
+    axes.margins(x=0.12)
+    return _png(figure)
+
+
+def settings(view: StudyView, rows: Sequence[TrialRow]) -> bytes | None:
+    """Draws the objective over each setting, a point a trial; None where nothing was searched."""
+    names = list(dict.fromkeys(name for row in rows for name in row.settings))
+    if not names or not rows:
+        return None
+    columns = min(4, len(names))
+    lines = -(-len(names) // columns)
+    figure = _figure(3.1 * columns, 2.5 * lines)
+    panels = list(figure.subplots(lines, columns, squeeze=False).flat)
+    for axes, name in zip(panels, names, strict=False):
+        points = [(row.settings[name], row.value) for row in rows if name in row.settings]
+        numbers = [x for x, _ in points if isinstance(x, int | float) and not isinstance(x, bool)]
+        numeric = len(numbers) == len(points)
+        xs = numbers if numeric else [str(x) for x, _ in points]
+        axes.plot(xs, [y for _, y in points], "o", markersize=4, alpha=0.7, color="#1f5fa8")
+        if numeric and min(numbers) > 0 and max(numbers) / min(numbers) > 20:
+            axes.set_xscale("log")
+        axes.set_title(name, fontsize=9)
+        axes.tick_params(labelsize=7)
+        axes.grid(alpha=0.25)
+    for axes in panels[len(names) :]:
+        axes.remove()
+    figure.supylabel(view.metric, fontsize=9)
+    return _png(figure)

@@ -1,0 +1,36 @@
+"""What is saved when the program fails in a way that nobody expected."""
+
+import importlib.metadata
+import platform
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+from rnnexp.home import Home
+
+_PACKAGES = ("rnnexp", "tensorflow", "keras", "optuna", "mlflow", "pandas", "numpy")
+
+
+def report(error: BaseException, home: str | None) -> str:
+    """Saves the traceback and the versions; returns one line that says where."""
+    folder = Home.at(home).logs if home and Home.at(home).root.is_dir() else Path(tempfile.gettempdir())
+    path = folder / time.strftime("rnnexp-bug-%Y%m%d-%H%M%S.log")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(_text(error), encoding="utf-8")
+        where = f"the details are in {path}"
+    except OSError as second:
+        where = f"the details could not be saved ({second.strerror})"
+    return f"a bug in rnnexp: {type(error).__name__}: {' '.join(str(error).split())[:200]}; {where}"
+
+
+def _text(error: BaseException) -> str:
+    lines = [f"command: {' '.join(sys.argv)}", f"python: {sys.version}", f"platform: {platform.platform()}"]
+    for package in _PACKAGES:
+        try:
+            lines.append(f"{package}: {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            lines.append(f"{package}: not installed")
+    return "\n".join([*lines, "", *traceback.format_exception(error)])

@@ -1,0 +1,73 @@
+"""`rnnexp compare`: trials of one or more studies, ranked; what mattered; a report."""
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+from rnnexp.analysis import frames, report
+from rnnexp.home import Home
+from rnnexp.study.reading import StudyView, importances, view
+from rnnexp.terminal import tables
+
+_MOST_ROWS = 20
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the comparison and writes the files that are asked for."""
+    home = Home.at(args.home)
+    studies = [view(home, name) for name in dict.fromkeys(args.study)]
+    reasons = frames.incomparable(studies)
+    if args.csv:
+        report.write_csv(studies, Path(args.csv))
+    if args.html:
+        report.write_html(home, studies, Path(args.html))
+    if args.json:
+        print(json.dumps(_plain(home, studies, reasons), indent=1))
+        return 0
+    console = tables.console()
+    if reasons:
+        console.print(f"not to be ranked together: {'; '.join(reasons)}", style="red", soft_wrap=True)
+    for study in studies:
+        _print(home, study)
+    if len(studies) > 1:
+        console.print(tables.best_of(studies))
+    for path in (args.csv, args.html):
+        if path:
+            console.print(f"written: {path}", markup=False)
+    return 0
+
+
+def _print(home: Home, study: StudyView) -> None:
+    console = tables.console()
+    console.print(
+        f"[bold]{study.name}[/]: {study.n_finished} of {study.n_trials} trials, {study.metric} at each one's best epoch"
+    )
+    if not study.ranked:
+        console.print("no trial has finished yet\n")
+        return
+    console.print(tables.trials(study, study.ranked[:_MOST_ROWS], rank=True))
+    if len(study.ranked) > _MOST_ROWS:
+        console.print(f"and {len(study.ranked) - _MOST_ROWS} more: rnnexp trials {study.name}")
+    shares = importances(home, study.name)
+    if shares:
+        listed = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
+        console.print(f"importance (share of the variation explained): {listed}", soft_wrap=True)
+    console.print()
+
+
+def _plain(home: Home, studies: list[StudyView], reasons: list[str]) -> dict[str, object]:
+    return {
+        "comparable": not reasons,
+        "reasons": reasons,
+        "studies": [
+            {
+                "study": study.name,
+                "metric": study.metric,
+                "direction": study.direction,
+                "importances": importances(home, study.name),
+                "trials": [dataclasses.asdict(row) for row in study.ranked],
+            }
+            for study in studies
+        ],
+    }

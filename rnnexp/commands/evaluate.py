@@ -1,0 +1,59 @@
+"""`rnnexp evaluate`: measure a bundle on a part of its data; the test part is opened, and the opening counted."""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from rnnexp.data.store import prepare
+from rnnexp.errors import DataError
+from rnnexp.export.bundle import Bundle
+from rnnexp.home import Home
+from rnnexp.terminal import tables
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints accuracy and loss."""
+    bundle, home = Bundle.open(Path(args.bundle)), Home.open(args.home)
+    store = prepare(bundle.config.data, home)
+    trained_on = bundle.manifest["data"]
+    if store.digest != trained_on["digest"]:
+        raise DataError(
+            f"{args.bundle}: was trained on {trained_on['name']} {trained_on['digest']}, "
+            f"but the data here are {store.digest}; use the same data"
+        )
+    rows = store.test_rows if args.split == "test" else store.split(bundle.config.data).validation
+    from rnnexp.export.predictor import Predictor
+
+    measured = Predictor(bundle).evaluate(store, rows)
+    opened = _count(home, bundle, store.digest, measured) if args.split == "test" else None
+    if args.json:
+        result = {"split": args.split, "n": len(rows), **measured, "data": store.name, "openings": opened}
+        print(json.dumps(result, indent=1))
+        return 0
+    console = tables.console()
+    console.print(
+        f"{args.split} part of {store.name}, {len(rows):,} reviews: accuracy [bold]{measured['accuracy']:.4f}[/], "
+        f"loss {measured['loss']:.4f}"
+    )
+    if opened is not None:
+        console.print(
+            f"the test part of {store.name} has now been opened {opened} time{'s' * (opened > 1)} in this home",
+            style="dim",
+        )
+    return 0
+
+
+def _count(home: Home, bundle: Bundle, digest: str, measured: dict[str, float]) -> int:
+    """Records the opening; returns how many there were of these data."""
+    record = {
+        "time": time.time(),
+        "data": digest,
+        "study": bundle.manifest.get("study"),
+        "trial": bundle.manifest.get("trial"),
+        **measured,
+    }
+    with home.openings.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+    lines = home.openings.read_text(encoding="utf-8").splitlines()
+    return sum(json.loads(line).get("data") == digest for line in lines)

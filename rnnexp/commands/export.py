@@ -1,0 +1,93 @@
+"""`rnnexp export`: the best model as a bundle that takes text, checked against training."""
+
+import argparse
+import json
+import shutil
+from multiprocessing import get_context
+from multiprocessing.context import BaseContext
+from pathlib import Path
+from typing import Any
+
+from rnnexp.config.trial import load_trial
+from rnnexp.data.store import prepare
+from rnnexp.engine import local
+from rnnexp.errors import StudyError, UserError
+from rnnexp.export.bundle import FORMATS, Source, create, free_place, publish
+from rnnexp.export.check import Parity, check
+from rnnexp.home import Home
+from rnnexp.study.reading import StudyView, TrialRow, view
+from rnnexp.terminal import tables
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes and checks the bundle; on any failure nothing is left."""
+    home = Home.at(args.home)
+    study = view(home, args.study)
+    row = _chosen(study, args.trial)
+    to = Path(args.to)
+    free_place(to)
+    source = _source(home, study, row)
+    parities = _make(source, to, args.formats or list(FORMATS), get_context("spawn"))
+    console = tables.console()
+    console.print(f"{to}: trial {row.number} of {study.name}, {study.metric} {row.value:.4f} at epoch {row.best_epoch}")
+    for parity in parities:
+        console.print(
+            f"  {parity.format}: {parity.n_reviews} held-out reviews as text, in a new process: "
+            f"probabilities differ from training's by at most {parity.difference:.1g}"
+        )
+    console.print(f'next: rnnexp predict {to} "I loved every minute of it."', markup=False)
+    return 0
+
+
+def bundle_for_record(home: Home, study: StudyView) -> Path | None:
+    """Makes the bundle that is logged to MLflow; None where that of the same trial is already there."""
+    row, to = _chosen(study, None), home.study(study.name).bundle
+    try:
+        if json.loads((to / "manifest.json").read_text(encoding="utf-8"))["trial"] == row.number:
+            return None
+    except (OSError, ValueError, KeyError):
+        pass
+    _make(_source(home, study, row), to, ["keras"], local.context()[0])
+    return to
+
+
+def _chosen(study: StudyView, number: int | None) -> TrialRow:
+    if number is None:
+        if study.best is None:
+            raise StudyError(f"study {study.name} has no finished trial yet; `rnnexp trials {study.name}` shows them")
+        return study.best
+    row = next((row for row in study.trials if row.number == number), None)
+    if row is None:
+        raise StudyError(f"study {study.name} has no trial {number}; it has 0 to {len(study.trials) - 1}")
+    if row.value is None or row.best_epoch is None:
+        raise StudyError(f"trial {number} of {study.name} is {row.state} and has no model to export")
+    return row
+
+
+def _source(home: Home, study: StudyView, row: TrialRow) -> Source:
+    folder = home.study(study.name).trial(row.number)
+    if not folder.best.exists():
+        raise UserError(
+            f"trial {row.number} of {study.name}: its checkpoint is not kept (keep.checkpoints); "
+            "export one of the best, or train it again: rnnexp show … --yaml, rnnexp train"
+        )
+    config = load_trial(folder.config, {})
+    about: dict[str, Any] = {
+        "study": study.name,
+        "trial": row.number,
+        "run_id": row.run_id,
+        "best_epoch": row.best_epoch,
+        "metrics": row.metrics,
+    }
+    return Source(config, folder.best, folder.held_out, prepare(config.data, home), about)
+
+
+def _make(source: Source, to: Path, formats: list[str], context: BaseContext) -> list[Parity]:
+    work = create(source, to, formats)
+    try:
+        parities = check(work, source.store.root, source.held_out, context)
+        publish(work, to)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    return parities

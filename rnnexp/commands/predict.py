@@ -1,0 +1,36 @@
+"""`rnnexp predict`: ask a bundle about texts."""
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+from rnnexp.errors import UserError
+from rnnexp.export.bundle import Bundle
+from rnnexp.terminal import tables
+
+
+def run(args: argparse.Namespace) -> int:
+    """Answers each text on a line of its own."""
+    texts = args.text or ([] if sys.stdin.isatty() else [line.rstrip("\n") for line in sys.stdin])
+    if not texts:
+        raise UserError(
+            'predict: no text; give some, as in rnnexp predict DIR "I loved it.", or a text a line on standard input'
+        )
+    bundle = Bundle.open(Path(args.bundle))
+    from rnnexp.export.predictor import Predictor
+
+    found = Predictor(bundle).predict(texts)
+    if args.json:
+        print(json.dumps([dataclasses.asdict(prediction) for prediction in found], ensure_ascii=False, indent=1))
+        return 0
+    console = tables.console()
+    width = max(len(prediction.label) for prediction in found)
+    for prediction in found:
+        console.print(
+            f"{prediction.label:<{width}}  {prediction.probability:.3f}  {prediction.text}",
+            markup=False,
+            soft_wrap=True,
+        )
+    return 0

@@ -1,0 +1,73 @@
+"""`rnnexp show`: one trial, whole."""
+
+import argparse
+import dataclasses
+import json
+
+from rnnexp.config.trial import TrialConfig, load_trial
+from rnnexp.errors import StudyError
+from rnnexp.home import Home
+from rnnexp.study.reading import StudyView, TrialRow, view
+from rnnexp.terminal import tables
+from rnnexp.trial import events
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints a trial's settings, result and curve; with `--yaml`, its settings as a file."""
+    home = Home.at(args.home)
+    study = view(home, args.study)
+    row = find(study, args.trial)
+    folder = home.study(study.name).trial(row.number)
+    config = load_trial(folder.config, {}) if folder.config.exists() else None
+    if args.yaml:
+        if config is None:
+            raise StudyError(
+                f"trial {row.number} of {study.name} is {row.state} and has not begun; it has no settings yet"
+            )
+        print(config.to_yaml(), end="")
+        return 0
+    curve = events.epochs(events.read(folder.events))
+    if args.json:
+        plain = dataclasses.asdict(row) | {
+            "config": config.settings() if config else {},
+            "curve": [{"epoch": epoch.epoch, **epoch.metrics, "seconds": epoch.seconds} for epoch in curve],
+            "folder": str(folder.root),
+        }
+        print(json.dumps(plain, indent=1))
+        return 0
+    _print(study, row, config, curve, str(folder.root))
+    return 0
+
+
+def find(study: StudyView, number: int) -> TrialRow:
+    """Returns a study's trial by its number; raises `StudyError` where there is none."""
+    for row in study.trials:
+        if row.number == number:
+            return row
+    raise StudyError(f"study {study.name} has no trial {number}; it has {len(study.trials)}, from 0")
+
+
+def _print(
+    study: StudyView, row: TrialRow, config: TrialConfig | None, curve: list[events.EpochEnded], folder: str
+) -> None:
+    console = tables.console()
+    console.print(
+        tables.pairs(
+            [
+                ("study", study.name),
+                ("trial", str(row.number)),
+                ("state", f"{row.state}{f' ({row.reason})' if row.reason else ''}"),
+                (study.metric, f"{tables.number(row.value)} at epoch {row.best_epoch or '–'}"),
+                ("time", f"{tables.duration(row.duration_s)} in {row.attempts} attempt{'s' * (row.attempts != 1)}"),
+                ("MLflow run", row.run_id or "–"),
+                ("folder", folder),
+                *(
+                    (name, tables.short(value))
+                    for name, value in (config.settings() if config else row.settings).items()
+                ),
+            ]
+        )
+    )
+    if curve:
+        console.print()
+        console.print(tables.curve(curve))

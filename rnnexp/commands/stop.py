@@ -1,0 +1,60 @@
+"""`rnnexp stop`: end a running study, or one of its trials, from another shell."""
+
+import argparse
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+from rnnexp.commands.show import find
+from rnnexp.errors import StudyError, WorkError
+from rnnexp.home import Home
+from rnnexp.study.owner import owner_of
+from rnnexp.study.reading import view
+from rnnexp.study.states import State
+
+_PATIENCE_S = 60
+_STEP_S = 0.2
+
+
+def run(args: argparse.Namespace) -> int:
+    """Asks, and waits until it is so."""
+    home = Home.at(args.home)
+    study = view(home, args.study)
+    owner = owner_of(home.study(study.name).lock)
+    if owner is None:
+        raise StudyError(f"study {study.name} is not being run; there is nothing to stop")
+    if args.trial is not None:
+        return _stop_trial(home, study.name, args.trial)
+    if owner.host != socket.gethostname():
+        raise StudyError(f"study {study.name} is run by {owner}; type `rnnexp stop {study.name}` there")
+    os.kill(owner.pid, signal.SIGTERM)
+    _until(lambda: owner_of(home.study(study.name).lock) is None, f"{owner} has not ended")
+    done = view(home, study.name)
+    print(
+        f"study {study.name} stopped: {done.n_finished} of {done.n_trials} trials finished; "
+        "the same sweep command goes on"
+    )
+    return 0
+
+
+def _stop_trial(home: Home, name: str, number: int) -> int:
+    row = find(view(home, name), number)
+    if row.state is not State.RUNNING:
+        raise StudyError(f"trial {number} of {name} is {row.state}; only a running one can be stopped")
+    requests = home.study(name).stop_requests
+    requests.mkdir(exist_ok=True)
+    (requests / str(number)).touch()
+    _until(lambda: find(view(home, name), number).state is not State.RUNNING, f"trial {number} has not ended")
+    ended = find(view(home, name), number)
+    print(f"trial {number} of {name} stopped: {ended.state}{f', {ended.value:.4f}' if ended.value is not None else ''}")
+    return 0
+
+
+def _until(true: Callable[[], bool], complaint: str) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while not true():
+        if time.monotonic() > deadline:
+            raise WorkError(f"{complaint} after {_PATIENCE_S} s")
+        time.sleep(_STEP_S)

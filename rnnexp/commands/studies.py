@@ -1,0 +1,34 @@
+"""`rnnexp studies`: list the studies."""
+
+import argparse
+import json
+
+from rnnexp.home import Home
+from rnnexp.study.reading import StudyView, views
+from rnnexp.study.states import State
+from rnnexp.terminal import tables
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints a row a study."""
+    found = views(Home.at(args.home))
+    if args.json:
+        print(json.dumps([_plain(view) for view in found], indent=1))
+    elif found:
+        tables.console().print(tables.studies(found))
+    else:
+        print(f"no study in {Home.at(args.home).root}; begin one with `rnnexp sweep sweeps/quickstart.yaml`")
+    return 0
+
+
+def _plain(view: StudyView) -> dict[str, object]:
+    return {
+        "study": view.name,
+        "metric": view.metric,
+        "direction": view.direction,
+        "n_trials": view.n_trials,
+        "states": {str(state): view.count(state) for state in State},
+        "best_trial": view.best.number if view.best else None,
+        "best_value": view.best.value if view.best else None,
+        "running": view.owner is not None,
+    }

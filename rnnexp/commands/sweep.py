@@ -1,0 +1,215 @@
+"""`rnnexp sweep`: launch a study, or go on with it."""
+
+import argparse
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from rnnexp.config.files import parse_assignment
+from rnnexp.config.load import load_sweep
+from rnnexp.config.sweep import SweepConfig
+from rnnexp.config.trial import TrialConfig
+from rnnexp.data.store import TokenStore, prepare, resolve
+from rnnexp.engine import local
+from rnnexp.errors import UserError
+from rnnexp.home import SINGLE_RUNS, Home
+from rnnexp.terminal import tables
+from rnnexp.terminal.progress import watch
+
+_SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the study of a sweep file up to its budget."""
+    config = load_sweep(Path(args.file), _assignments(args))
+    if config.study == SINGLE_RUNS:
+        raise UserError(f"{args.file}: study: {SINGLE_RUNS!r} is the name of runs without a study; choose another")
+    if args.workers is not None and args.workers < 1:
+        raise UserError(f"--workers: got {args.workers}, expected 1 or more")
+    home = Home.open(args.home)
+    if not args.dry_run:
+        local.warm_up()
+    console = tables.console()
+    data, fallback = resolve(config.base.data)
+    if fallback:
+        console.print(fallback, style="yellow", soft_wrap=True)
+    config = config.model_copy(update={"base": config.base.model_copy(update={"data": data})})
+    store = prepare(data, home)
+    if args.dry_run:
+        return _show_forecast(config, home, store, args.workers)
+    return _run_study(config, home, store, args.workers, Path(args.file))
+
+
+def _show_forecast(config: SweepConfig, home: Home, store: TokenStore, workers: int | None) -> int:
+    """Prints sample trials and what to expect; runs nothing."""
+    from rnnexp.study.forecast import forecast
+
+    console = tables.console()
+    n_slots, _ = local.share_out(workers, config.n_trials)
+    found = forecast(config, home, store, n_slots)
+    console.print(tables.samples(found.samples[:10], found.seconds))
+    basis = f"corrected by {found.n_measured} trials of this home" if found.n_measured else "no trial here yet to go by"
+    console.print(
+        f"\nstudy {config.study}: {found.n_left} of {config.n_trials} trials to run, {n_slots} at once: about "
+        f"{tables.duration(found.total_seconds)} if none is pruned ({basis}); up to {found.memory_gb:.1f} GB of memory "
+        f"a trial; about {found.disk_gb:.2f} GB of disk at the end",
+        soft_wrap=True,
+    )
+    return 0
+
+
+def _assignments(args: argparse.Namespace) -> dict[str, Any]:
+    assignments = dict(parse_assignment(text) for text in args.assignments)
+    flags = {"budget.trials": args.trials, "budget.timeout_s": args.timeout, "study": args.study}
+    return assignments | {name: value for name, value in flags.items() if value is not None}
+
+
+def _run_study(config: SweepConfig, home: Home, store: TokenStore, workers: int | None, file: Path) -> int:
+    from rnnexp.study.owner import owned
+    from rnnexp.study.reading import view
+    from rnnexp.study.sender import SenderThread
+    from rnnexp.study.store import StudyStore
+    from rnnexp.study.supervisor import Supervisor
+    from rnnexp.study.tracking import Projection
+
+    console, folder, began = tables.console(), home.study(config.study), time.time()
+    with owned(folder.lock, config.study):
+        study = StudyStore.open(home, config, store.digest)
+        folder.sweep.write_text(config.to_yaml(), encoding="utf-8")
+        before = view(home, config.study)
+        if before.n_finished < config.n_trials:
+            n_slots, threads = local.share_out(workers, config.n_trials)
+            verb = "goes on" if before.trials else "begins"
+            console.print(
+                f"study [bold]{config.study}[/] {verb}: {before.n_finished} of {config.n_trials} trials finished; "
+                f"data {store.name} ({store.n_pool:,} reviews); "
+                f"{n_slots} at once, {threads} thread{'s' * (threads > 1)} each; "
+                f"home {home.root}",
+                soft_wrap=True,
+            )
+            stores = _Stores(home, store, config.base)
+            reader, writer = os.pipe()
+            executor = local.LocalExecutor(n_slots, signals=reader)
+            with watch(console, config.objective.metric, config.study) as display:
+                sender = SenderThread(lambda: Projection(home, config.study).replay, display.note)
+                supervisor = Supervisor(config, study, folder, executor, sender, display, stores.path, threads)
+                _listen(supervisor, writer)
+                try:
+                    outcome = supervisor.run()
+                finally:
+                    executor.close()
+            if outcome.unsent:
+                console.print(
+                    f"MLflow has not got the records of {len(outcome.unsent)} trials; the same command sends them"
+                )
+            if outcome.signal is not None:
+                done = view(home, config.study)
+                console.print(
+                    f"stopped by {signal.Signals(outcome.signal).name}: {done.n_finished} of {config.n_trials} trials "
+                    "finished; the same command goes on"
+                )
+                return _SIGNALS[signal.Signals(outcome.signal)]
+            if outcome.out_of_time:
+                console.print(f"the time budget of {config.budget.timeout_s:g} s is spent; the same command goes on")
+        return _close(config, home, file, began)
+
+
+class _Stores:
+    """Each trial's token store: built once, found again by the settings that it depends on."""
+
+    def __init__(self, home: Home, store: TokenStore, base: TrialConfig) -> None:
+        self._home = home
+        self._known = {base.data: store.root}
+
+    def path(self, config: TrialConfig) -> Path:
+        if config.data not in self._known:
+            self._known[config.data] = prepare(config.data, self._home).root
+        return self._known[config.data]
+
+
+def _listen(supervisor: Any, writer: int) -> None:
+    """The first signal asks for a clean end; a second one ends at once."""
+
+    def receive(number: int, _: object) -> None:
+        for known in _SIGNALS:
+            signal.signal(known, lambda again, _: os._exit(_SIGNALS[signal.Signals(again)]))
+        supervisor.receive_signal(number)
+        os.write(writer, b"!")
+
+    for number in _SIGNALS:
+        signal.signal(number, receive)
+
+
+def _close(config: SweepConfig, home: Home, file: Path, began: float) -> int:
+    """Shows what came out, and records it."""
+    from rnnexp.study.reading import view
+    from rnnexp.study.states import State
+
+    console = tables.console()
+    study = view(home, config.study)
+    if study.best is None:
+        reasons = sorted({row.reason for row in study.trials if row.reason})
+        console.print(
+            f"study {study.name}: no trial finished; {'; '.join(reasons[:3]) or 'none was begun'}", soft_wrap=True
+        )
+        return 1 if study.trials else 0
+    console.print()
+    console.print(tables.trials(study, study.ranked[:10], rank=True))
+    failed, more = study.count(State.FAIL), len(study.ranked) - 10
+    console.print()
+    if more > 0:
+        console.print(f"and {more} more: rnnexp trials {study.name}")
+    if failed:
+        console.print(
+            f"{failed} of {study.n_finished} trials failed; `rnnexp trials {study.name}` says why", style="red"
+        )
+    _record(config, home, study, began)
+    _show_best(study, console)
+    _next_commands(study, home, file, console)
+    return 0
+
+
+def _record(config: SweepConfig, home: Home, study: Any, began: float) -> None:
+    """Writes the study's own run, with its report and its best model; MLflow's trouble is no trial's."""
+    from rnnexp.analysis import report
+    from rnnexp.commands.export import bundle_for_record
+    from rnnexp.study import best_model
+
+    console = tables.console()
+    folder = home.study(study.name)
+    try:
+        page = folder.root / "report.html"
+        table = folder.root / "trials.csv"
+        report.write_csv([study], table)
+        report.write_html(home, [study], page)
+        bundle = bundle_for_record(home, study) if study.best.run_id else None
+        best_model.record(home, study, [folder.sweep, page, table], bundle, began)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        console.print(
+            f"the study's own run could not be recorded in MLflow ({reason}); the trials' are", soft_wrap=True
+        )
+
+
+def _show_best(study: Any, console: Any) -> None:
+    best = study.best
+    settings = ", ".join(f"{name} {tables.short(value)}" for name, value in best.settings.items())
+    console.print(
+        f"best: [bold]trial {best.number}[/], {study.metric} [bold]{best.value:.4f}[/] "
+        f"at epoch {best.best_epoch}: {settings}",
+        soft_wrap=True,
+    )
+
+
+def _next_commands(study: Any, home: Home, file: Path, console: Any) -> None:
+    where = "" if home.root == Path("mlruns").absolute() else f" --home {home.root}"
+    console.print("next:")
+    for command, purpose in (
+        (f"rnnexp compare {study.name}{where}", "tables, importances; --html FILE for curves"),
+        (f"rnnexp export {study.name} --to best{where}", "the best model as a bundle that takes text"),
+        ('rnnexp predict best "I loved every minute of it."', "ask it"),
+        (f"rnnexp ui{where}", "MLflow's pages"),
+    ):
+        console.print(f"  {command:<58} {purpose}", soft_wrap=True, markup=False)

@@ -1,0 +1,53 @@
+"""Validation errors as lines that a user can act on."""
+
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from rnnexp.errors import did_you_mean
+
+
+def _line(place: str, error: ErrorDetails, known: list[str]) -> str:
+    kind, message = error["type"], error["msg"]
+    if kind == "extra_forbidden":
+        return f"{place}: unknown setting{did_you_mean(place, known)}"
+    if kind == "missing":
+        return f"{place}: missing; it has to be given"
+    if kind in ("value_error", "assertion_error"):
+        return f"{place}: {message.removeprefix('Value error, ')}"
+    if kind == "union_tag_invalid":
+        tags = [tag.strip().strip("'") for tag in error["ctx"]["expected_tags"].split(",")]
+        return f"{place}.name: got {error['ctx']['tag']!r}{did_you_mean(error['ctx']['tag'], tags)}"
+    if kind == "union_tag_not_found":
+        return f"{place}: expected a mapping with a name, as in {{name: …}}"
+    if kind == "union_tag_distribution":
+        return f"{place}: {message}"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        message = "Input should be a mapping of settings"
+    expected = message.removeprefix("Input should be ")
+    expected = expected.replace("a valid ", "a ").replace("a integer", "an integer")
+    received: Any = error["input"]
+    shown = repr(received) if isinstance(received, str) else str(received)
+    if len(shown) > 60:
+        shown = shown[:57] + "..."
+    return f"{place}: got {shown}, expected {expected[0].lower()}{expected[1:]}"
+
+
+def lines(
+    error: ValidationError, place: str = "", known: list[str] | None = None, *, within_union: bool = False
+) -> list[str]:
+    """Returns one line a fault: `place.key: what is wrong`.
+
+    Args:
+        error: what pydantic raised.
+        place: where the validated value stands, put before each fault's own place.
+        known: the dotted names among which a misspelt one is looked for.
+        within_union: the value is one of several kinds; pydantic puts the kind first in a place, a user does not.
+    """
+    result = []
+    for detail in error.errors(include_url=False):
+        path = ".".join(str(part) for part in detail["loc"][1 if within_union else 0 :])
+        where = ".".join(part for part in (place, path) if part)
+        result.append(_line(where, detail, known or []))
+    return result

@@ -1,0 +1,90 @@
+"""YAML files in and out: UTF-8, one mapping, no key twice, `1e-3` a number."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rnnexp.errors import ConfigError, UserError
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, without its two traps: doubled keys that vanish, and `1e-3` read as a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            try:
+                if key in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key!r} is given twice", key_node.start_mark
+                    )
+                seen.add(key)
+            except TypeError:
+                break  # an unhashable key: the safe loader says so itself
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def parse(text: str, source: str) -> Any:
+    """Returns what the YAML text says.
+
+    Raises:
+        ConfigError: if it does not parse, with the line and column.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ConfigError(source, [f"{place}not valid YAML: {error.problem or error.context}"]) from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(source, [f"not valid YAML: {' '.join(str(error).split())}"]) from None
+
+
+def load_mapping(path: Path) -> dict[str, Any]:
+    """Reads a file that holds one YAML mapping; an empty file is an empty mapping.
+
+    Raises:
+        UserError: if the file cannot be read.
+        ConfigError: if it is not UTF-8, not YAML, or not a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), [f"not UTF-8 (byte {error.start}); save it as UTF-8"]) from None
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; sweep files are in sweeps/") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    value = parse(text, str(path))
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ConfigError(str(path), [f"got a {type(value).__name__}, expected a mapping of settings"])
+    return {str(key): item for key, item in value.items()}
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Splits `a.b=v` of a `--set`; the value is read as YAML.
+
+    Raises:
+        ConfigError: if there is no `=` or the value is not YAML.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise ConfigError("--set", [f"got {text!r}, expected name=value, as in model.units=64"])
+    return name.strip(), parse(value, f"--set {name.strip()}")
+
+
+def dump(value: dict[str, Any]) -> str:
+    """Returns the mapping as YAML, in its own order."""
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)

@@ -1,0 +1,236 @@
+"""Reading a sweep file: every fault in one pass, each with its place and what to do."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from rnnexp import space as spaces
+from rnnexp.config import faults
+from rnnexp.config.files import load_mapping
+from rnnexp.config.sweep import Budget, Keep, Limits, Objective, Pruner, Sampler, SweepConfig
+from rnnexp.config.trial import SECTIONS, TrialConfig, check_setting, setting_names
+from rnnexp.errors import ConfigError, did_you_mean
+
+_PARTS: dict[str, TypeAdapter[Any]] = {
+    "objective": TypeAdapter(Objective),
+    "sampler": TypeAdapter(Sampler),
+    "pruner": TypeAdapter(Pruner),
+    "budget": TypeAdapter(Budget),
+    "limits": TypeAdapter(Limits),
+    "keep": TypeAdapter(Keep),
+}
+
+
+def load_sweep(path: Path, assignments: Mapping[str, Any] | None = None) -> SweepConfig:
+    """Reads and checks a sweep file.
+
+    Args:
+        path: the YAML file.
+        assignments: from `--set` and other flags: dotted names of settings (`model.units`, which then is no longer
+            searched) or of the sweep's own parts (`budget.trials`, `study`).
+
+    Raises:
+        UserError: if the file cannot be read.
+        ConfigError: with every fault that was found.
+    """
+    values = load_mapping(path)
+    reader = _Reader(values)
+    reader.assign(assignments or {})
+    config = reader.read()
+    if reader.faults or config is None:
+        raise ConfigError(str(path), reader.faults)
+    return config
+
+
+class _Reader:
+    """One reading of one file; collects faults."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.values = values
+        self.faults: list[str] = []
+        self.settings = setting_names()
+
+    def assign(self, assignments: Mapping[str, Any]) -> None:
+        for name, value in assignments.items():
+            head, _, key = name.partition(".")
+            if head in _PARTS and key:
+                self._put(self.values, head, key, value)
+            elif name == "study":
+                self.values["study"] = value
+            elif name in self.settings:
+                base = self.values.setdefault("base", {}) or {}
+                self.values["base"] = base
+                if isinstance(base, dict):
+                    self._put(base, head, key, value)
+                self._pin(name)
+            else:
+                parts = [f"{part}.…" for part in _PARTS]
+                self.faults.append(f"--set {name}: unknown setting{did_you_mean(name, self.settings + parts)}")
+
+    @staticmethod
+    def _put(where: dict[str, Any], head: str, key: str, value: Any) -> None:
+        part = where.get(head) or {}
+        if isinstance(part, dict):
+            where[head] = {**part, key: value}
+
+    def _pin(self, name: str) -> None:
+        """A setting that is given is no longer searched, nor part of what is tried first."""
+        for part in [self.values.get("space"), *(self.values.get("try") or [])]:
+            if isinstance(part, dict):
+                part.pop(name, None)
+
+    def read(self) -> SweepConfig | None:
+        known = ["study", "base", "try", "space", *_PARTS]
+        for key in self.values:
+            if key not in known:
+                self.faults.append(f"{key}: unknown setting{did_you_mean(key, known)}")
+        parts = {name: self._part(name, adapter) for name, adapter in _PARTS.items() if name in self.values}
+        base = self._base(parts.get("objective"))
+        space = self._space(base or TrialConfig())
+        tries = self._tries(space)
+        self._study_name()
+        self._can_end(parts, space)
+        if self.faults or base is None:
+            return None
+        try:
+            return SweepConfig.model_validate(
+                {"study": self.values["study"], "base": base, "try": tries, "space": space}
+                | {name: part for name, part in parts.items() if part is not None}
+            )
+        except ValidationError as error:
+            self.faults += faults.lines(error)
+            return None
+
+    def _part(self, name: str, adapter: TypeAdapter[Any]) -> Any:
+        try:
+            return adapter.validate_python(self.values[name] or {})
+        except ValidationError as error:
+            names = [f"{name}.{field}" for field in _fields(adapter)]
+            self.faults += faults.lines(error, name, names, within_union=name in ("sampler", "pruner"))
+            return None
+
+    def _study_name(self) -> None:
+        try:
+            SweepConfig(study=self.values.get("study", ""))
+        except ValidationError:
+            got = repr(self.values["study"]) if "study" in self.values else "nothing"
+            self.faults.append(
+                f"study: got {got}, expected a name of letters, digits, '.', '_' and '-' "
+                "that begins with a letter or digit"
+            )
+
+    def _base(self, objective: Objective | None) -> TrialConfig | None:
+        values = self.values.get("base") or {}
+        if not isinstance(values, dict):
+            self.faults.append(f"base: got {values!r}, expected the sections {', '.join(SECTIONS)}")
+            return None
+        monitor = objective.metric if objective else "val_accuracy"
+        train = values.get("train") or {}
+        if isinstance(train, dict):
+            if train.get("monitor", monitor) != monitor and objective:
+                self.faults.append(
+                    f"base.train.monitor: got {train['monitor']!r}; a study watches its objective, {monitor}"
+                )
+            values = {**values, "train": {**train, "monitor": monitor}}
+        try:
+            return TrialConfig.model_validate(values)
+        except ValidationError as error:
+            known = [f"base.{name}" for name in [*self.settings, *SECTIONS]]
+            self.faults += faults.lines(error, "base", known)
+            return None
+
+    def _space(self, base: TrialConfig) -> dict[str, Any]:
+        values = self.values.get("space") or {}
+        if not isinstance(values, dict):
+            self.faults.append(f"space: got {values!r}, expected settings and their distributions")
+            return {}
+        adapter: TypeAdapter[Any] = TypeAdapter(spaces.Distribution)
+        space: dict[str, Any] = {}
+        for name, value in values.items():
+            place = f"space.{name}"
+            if name not in self.settings:
+                self.faults.append(f"space: {name}: unknown setting{did_you_mean(name, self.settings)}")
+                continue
+            if name == "train.monitor":
+                self.faults.append(f"{place}: a study watches its objective; it cannot be searched")
+                continue
+            try:
+                distribution = adapter.validate_python(value)
+            except ValidationError as error:
+                self.faults += faults.lines(error, place, _keys(place, value), within_union=True)
+                continue
+            space[name] = distribution
+            for extreme in distribution.extremes():
+                switched_on = {control: allowed[0] for control, allowed in distribution.when.items() if allowed}
+                problem = check_setting(_with(base, switched_on), name, extreme)
+                if problem:
+                    self.faults.append(f"{place}: {extreme!r} is not a legal value: {problem}")
+        self._conditions(space, base)
+        return space
+
+    def _conditions(self, space: dict[str, Any], base: TrialConfig) -> None:
+        for name, distribution in space.items():
+            for control, allowed in distribution.when.items():
+                place = f"space.{name}.when.{control}"
+                if control not in self.settings:
+                    self.faults.append(f"{place}: unknown setting{did_you_mean(control, self.settings)}")
+                    continue
+                for value in allowed:
+                    possible = space[control].holds(value) if control in space else True
+                    if not possible:
+                        self.faults.append(f"{place}: {value!r} is never drawn; {control} is {space[control]}")
+                    elif control not in space and (problem := check_setting(base, control, value)):
+                        self.faults.append(f"{place}: {problem}")
+        try:
+            spaces.ordered(space)
+        except ValueError as error:
+            self.faults.append(f"space: {error}")
+
+    def _tries(self, space: dict[str, Any]) -> list[dict[str, Any]]:
+        rows = self.values.get("try") or []
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            self.faults.append("try: expected a list of settings, as in - {model.cell: lstm, model.units: 64}")
+            return []
+        for index, row in enumerate(rows):
+            for name, value in row.items():
+                place = f"try.{index}.{name}"
+                if name not in self.settings:
+                    self.faults.append(f"{place}: unknown setting{did_you_mean(name, self.settings)}")
+                elif name not in space:
+                    self.faults.append(f"{place}: not in the search space; put it under space, or under base")
+                elif not space[name].holds(value):
+                    self.faults.append(f"{place}: got {value!r}, expected {space[name]}")
+        return rows
+
+    def _can_end(self, parts: dict[str, Any], space: dict[str, Any]) -> None:
+        sampler, budget = parts.get("sampler"), parts.get("budget")
+        if sampler is not None and sampler.name == "grid":
+            for name, distribution in space.items():
+                if distribution.grid() is None:
+                    self.faults.append(
+                        f"space.{name}: a grid needs a choice, whole numbers, or a step; got {distribution}"
+                    )
+        elif ("budget" not in self.values or budget is not None) and (budget is None or budget.trials is None):
+            self.faults.append("budget.trials: missing; say how many trials the study is to have")
+
+
+def _with(base: TrialConfig, settings: dict[str, Any]) -> TrialConfig:
+    """Returns the base with a condition's settings, so that the conditional setting is checked where it applies."""
+    try:
+        return base.with_settings(settings)
+    except ValidationError:
+        return base
+
+
+def _fields(adapter: TypeAdapter[Any]) -> list[str]:
+    schema = adapter.json_schema()
+    parts = [schema, *schema.get("$defs", {}).values()]
+    return sorted({field for part in parts for field in part.get("properties", {})})
+
+
+def _keys(place: str, value: Any) -> list[str]:
+    kind = next((kind for kind in ("choice", "int", "float") if isinstance(value, dict) and kind in value), "choice")
+    extra = [] if kind == "choice" else ["log", "step"]
+    return [f"{place}.{key}" for key in [kind, "when", *extra]]

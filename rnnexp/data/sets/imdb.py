@@ -1,0 +1,138 @@
+"""IMDB reviews exactly as `keras.datasets.imdb.load_data` gives them, the whole vocabulary kept.
+
+Maas et al., "Learning Word Vectors for Sentiment Analysis", ACL 2011: 25,000 reviews to train on and 25,000 to test.
+Looked for in the folder that RNNEXP_DATA names, then in Keras' cache, then downloaded by Keras, which checks hashes.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnexp.config.trial import DataConfig
+from rnnexp.data import npz
+from rnnexp.data.source import DataUnavailableError, Encoded
+from rnnexp.data.text import RESERVED, START, Vocabulary
+from rnnexp.errors import DataError
+
+_FILES = {
+    "imdb.npz": "69664113be75683a8fe16e3ed0ab59fda8886cb3cd7ada244f7d9544e4676b9f",
+    "imdb_word_index.json": "bfafd718b763782e994055a2d397834f",
+}
+_SHUFFLE_SEED = 113
+_LABELS = ("negative", "positive")
+_DOWNLOAD_TIMEOUT_S = 600
+_DOWNLOAD = """
+import socket
+socket.setdefaulttimeout(30)
+from keras.utils import get_file
+origin = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
+for name, digest in {files}.items():
+    print(get_file(name, origin=origin + name, file_hash=digest))
+"""
+
+
+def about() -> str:
+    """Returns one line that says what the data are."""
+    return "50,000 film reviews, negative or positive (Maas et al. 2011), as Keras gives them"
+
+
+def identity(config: DataConfig) -> str:
+    """Returns the hashes of the two files; finds or downloads them."""
+    return " ".join(_digest(path, path.stat().st_mtime_ns, "sha256") for path in _find())
+
+
+def read(config: DataConfig) -> Encoded:
+    """Reads, shuffles and shifts as Keras does: start 1, unknown 2, the word of rank r is r + 3."""
+    reviews, index = _find()
+    arrays = npz.read(reviews, ("x_train", "y_train", "x_test", "y_test"))
+    vocabulary = _vocabulary(index)
+    # One generator for both parts, as in Keras: the test part's order follows from the training part's size.
+    rng = np.random.RandomState(_SHUFFLE_SEED)
+    reviews_of, labels_of = {}, {}
+    for part in ("train", "test"):
+        x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
+        if len(x) != len(y) or not len(x):
+            raise DataError(f"{reviews}: x_{part} has {len(x)} rows and y_{part} {len(y)}; expected as many, and some")
+        if not set(np.unique(y).tolist()) <= {0, 1}:
+            raise DataError(f"{reviews}: y_{part} holds {np.unique(y)[:5].tolist()}; expected 0 and 1 only")
+        order = np.arange(len(x))
+        rng.shuffle(order)
+        reviews_of[part] = [_shift(x[row]) for row in order]
+        labels_of[part] = y[order].astype(np.int32)
+    return Encoded(
+        reviews_of["train"], labels_of["train"], reviews_of["test"], labels_of["test"], vocabulary, labels=_LABELS
+    )
+
+
+def _shift(ranks: NDArray[np.int64]) -> NDArray[np.uint32]:
+    return np.concatenate(([START], ranks + RESERVED)).astype(np.uint32)
+
+
+def _vocabulary(path: Path) -> Vocabulary:
+    try:
+        ranks = json.loads(path.read_text(encoding="utf-8"))
+        by_rank = {int(rank): str(word) for word, rank in ranks.items()}
+        return Vocabulary(tuple(by_rank[rank] for rank in range(1, len(ranks) + 1)))
+    except (ValueError, AttributeError, TypeError, KeyError) as error:
+        raise DataError(f"{path}: damaged ({error}); expected words and their ranks, 1 to their number") from None
+
+
+def _find() -> tuple[Path, Path]:
+    """Returns the two files' paths."""
+    own = os.environ.get("RNNEXP_DATA")
+    tried = []
+    if own:
+        found = [Path(own) / name for name in _FILES]
+        if all(path.is_file() for path in found):
+            return found[0], found[1]
+        tried.append(f"RNNEXP_DATA={own} lacks {' and '.join(path.name for path in found if not path.is_file())}")
+    cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets"
+    found = [cache / name for name in _FILES]
+    if all(path.is_file() and _as_published(path) for path in found):
+        return found[0], found[1]
+    tried.append("Keras' cache has no sound copy")
+    failure = _download()
+    if failure is None:
+        return found[0], found[1]
+    tried.append(f"the download failed ({failure})")
+    raise DataUnavailableError(
+        f"imdb: the data cannot be had: {'; '.join(tried)}; "
+        f"put {' and '.join(_FILES)} into a folder and name it in RNNEXP_DATA"
+    )
+
+
+def _as_published(path: Path) -> bool:
+    published = _FILES[path.name]
+    return _digest(path, path.stat().st_mtime_ns, "sha256" if len(published) == 64 else "md5") == published
+
+
+@lru_cache(maxsize=8)
+def _digest(path: Path, changed_ns: int, algorithm: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _download() -> str | None:
+    """Lets Keras download both files in a process of its own; returns why it failed, or None."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _DOWNLOAD.format(files=_FILES)],
+            capture_output=True,
+            text=True,
+            timeout=_DOWNLOAD_TIMEOUT_S,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
+    except subprocess.TimeoutExpired:
+        return f"no answer in {_DOWNLOAD_TIMEOUT_S} s"
+    if done.returncode == 0:
+        return None
+    last = [line for line in done.stderr.strip().splitlines() if line.strip()]
+    return last[-1].strip()[:160] if last else f"exit code {done.returncode}"

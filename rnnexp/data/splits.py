@@ -1,0 +1,92 @@
+"""Which rows train, and which validate: disjoint, seeded, the same on every machine."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnexp.config.trial import DataConfig
+from rnnexp.errors import DataError
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers of the training pool, ascending and disjoint."""
+
+    train: Rows
+    validation: Rows
+
+    @property
+    def digest(self) -> str:
+        """A short hash of both parts: two runs with the same one were measured on the same rows."""
+        digest = hashlib.sha256()
+        for rows in (self.train, self.validation):
+            digest.update(len(rows).to_bytes(8, "little"))
+            digest.update(rows.astype("<i8").tobytes())
+        return digest.hexdigest()[:16]
+
+
+def hold_out(labels: NDArray[np.int32], share: float, how: str, seed: int, source: str) -> tuple[Rows, Rows]:
+    """Parts rows in two.
+
+    Args:
+        labels: class ids, shape (n,).
+        share: of the rows that are held out, in (0, 1).
+        how: `tail` holds out the last rows; `stratified` draws the same share of each class.
+        seed: of the draw.
+        source: named in an error.
+
+    Returns:
+        The kept and the held-out row numbers, ascending.
+
+    Raises:
+        DataError: if either side would be empty, or a class too small to be on both.
+    """
+    n_rows = len(labels)
+    if how == "tail":
+        first = int(n_rows * (1 - share))
+        kept, held = np.arange(first), np.arange(first, n_rows)
+        if not len(kept) or not len(held):
+            raise DataError(f"{source}: {n_rows} rows cannot be parted {1 - share:g} to {share:g}; give more rows")
+        return kept, held
+    rng = np.random.default_rng([seed, n_rows])
+    held_parts = []
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        if len(rows) < 2:
+            raise DataError(
+                f"{source}: class {label} has {len(rows)} row to part into training and validation; "
+                "each needs one of every class"
+            )
+        n_held = min(max(1, round(len(rows) * share)), len(rows) - 1)
+        held_parts.append(rng.permutation(rows)[:n_held])
+    held = np.sort(np.concatenate(held_parts))
+    return np.setdiff1d(np.arange(n_rows), held, assume_unique=True), held
+
+
+def split(labels: NDArray[np.int32], config: DataConfig, source: str) -> Split:
+    """Parts the training pool as the settings say.
+
+    Args:
+        labels: class ids of the pool, shape (n,).
+        config: `split`, `validation_split`, `train_samples` and `seed` count.
+        source: named in an error.
+
+    Raises:
+        DataError: if the rows do not suffice.
+    """
+    train, validation = hold_out(labels, config.validation_split, config.split, config.seed, source)
+    if config.train_samples is not None:
+        if config.train_samples > len(train):
+            raise DataError(
+                f"{source}: data.train_samples: got {config.train_samples}, expected at most {len(train)}, "
+                "the rows that are left for training"
+            )
+        rng = np.random.default_rng([config.seed, config.train_samples, 1])
+        train = np.sort(rng.permutation(train)[: config.train_samples])
+        if len(np.unique(labels[train])) < 2:
+            raise DataError(f"{source}: data.train_samples: {config.train_samples} rows hold one class only; take more")
+    return Split(train, validation)

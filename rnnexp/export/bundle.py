@@ -1,0 +1,169 @@
+"""The bundle: a folder that is all a model needs to answer texts.
+
+manifest.json    where it came from, what it scored, on which data, with which versions; a hash of every file
+config.yaml      the trial's settings
+vocabulary.txt   one word a line, by rank
+model.keras      tokens in, probabilities out; loads in Keras' safe mode
+saved_model/     strings in, probabilities out; needs TensorFlow only
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rnnexp import quiet
+from rnnexp.config.trial import TrialConfig, load_trial
+from rnnexp.data.store import TokenStore
+from rnnexp.data.text import Vocabulary
+from rnnexp.errors import UserError
+
+FORMATS = ("keras", "saved_model")
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Source:
+    """The trial that a bundle is made from.
+
+    Attributes:
+        config: its settings.
+        model: its best model's file.
+        held_out: its probabilities on the validation part.
+        store: its data.
+        about: study, trial, run and metrics, for the manifest.
+    """
+
+    config: TrialConfig
+    model: Path
+    held_out: Path
+    store: TokenStore
+    about: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk."""
+
+    root: Path
+    manifest: dict[str, Any]
+    config: TrialConfig
+
+    @classmethod
+    def open(cls, root: Path) -> "Bundle":
+        """Opens a bundle and checks every file's hash.
+
+        Raises:
+            UserError: if it is none, or a file was changed.
+        """
+        try:
+            manifest = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
+            files: dict[str, str] = manifest["files"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = "no manifest.json" if isinstance(error, OSError) else f"a damaged manifest.json: {error}"
+            raise UserError(f"{root}: not a bundle ({reason}); make one with `rnnexp export STUDY --to DIR`") from None
+        for name, digest in files.items():
+            path = root / name
+            if not path.is_file() or _hash(path) != digest:
+                state = "was changed" if path.is_file() else "is missing"
+                raise UserError(f"{root}: {name} {state} since the export; export again")
+        return cls(root, manifest, load_trial(root / "config.yaml", {}))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes' names."""
+        return tuple(self.manifest["labels"])
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return Vocabulary.load(self.root / "vocabulary.txt")
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """What the bundle holds the model as."""
+        return tuple(self.manifest["formats"])
+
+
+def create(source: Source, to: Path, formats: Sequence[str]) -> Path:
+    """Writes a bundle beside its place; the caller checks it, then renames it with `publish`.
+
+    Args:
+        source: the trial.
+        to: the bundle's folder.
+        formats: some of `FORMATS`; `keras` is always among what is written.
+
+    Returns:
+        The folder that was written.
+    """
+    to.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{to.name}-", dir=to.parent))
+    work.chmod(0o755)
+    try:
+        vocabulary = source.store.vocabulary.cut(source.config.data.vocab_size)
+        vocabulary.save(work / "vocabulary.txt")
+        shutil.copyfile(source.model, work / "model.keras")
+        (work / "config.yaml").write_text(source.config.to_yaml(), encoding="utf-8")
+        if "saved_model" in formats:
+            with quiet.standard_error():
+                from rnnexp.export.saved_model import save
+
+                save(work / "model.keras", vocabulary, source.config, source.store.task, work / "saved_model")
+        written = ("keras", *(name for name in formats if name != "keras"))
+        _write_manifest(work, source, written)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    return work
+
+
+def publish(work: Path, to: Path) -> None:
+    """Puts a checked bundle in its place; one of an earlier export there is replaced."""
+    if to.exists():
+        shutil.rmtree(to)
+    work.replace(to)
+
+
+def free_place(to: Path) -> None:
+    """Checks that a bundle may be written to a folder.
+
+    Raises:
+        UserError: if something else than a bundle is there.
+    """
+    if to.exists() and not (to / "manifest.json").is_file() and not (to.is_dir() and not any(to.iterdir())):
+        raise UserError(f"{to}: exists and is not a bundle; name another folder with --to")
+
+
+def _write_manifest(work: Path, source: Source, formats: Sequence[str]) -> None:
+    files = sorted(path for path in work.rglob("*") if path.is_file())
+    packages = ("rnnexp", "keras", "tensorflow", "numpy")
+    split = source.store.split(source.config.data)
+    manifest = {
+        "bundle": _VERSION,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        **source.about,
+        "labels": list(source.store.labels),
+        "formats": list(formats),
+        "data": {
+            "name": source.store.name,
+            "digest": source.store.digest,
+            "split": split.digest,
+            "n_train": len(split.train),
+            "n_validation": len(split.validation),
+        },
+        "versions": {"python": platform.python_version()}
+        | {package: importlib.metadata.version(package) for package in packages},
+        "files": {str(path.relative_to(work)): _hash(path) for path in files},
+    }
+    (work / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

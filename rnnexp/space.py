@@ -1,0 +1,200 @@
+"""The search space: distributions over settings, some of which apply only where others have certain values.
+
+Knows nothing of Optuna; the study room turns a distribution into Optuna's.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+
+Scalar = bool | int | float | str | None
+
+
+class _Distribution(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
+
+    when: dict[str, tuple[Scalar, ...]] = Field(
+        default_factory=dict, description="settings and the values of theirs for which this one applies"
+    )
+
+    @field_validator("when", mode="before")
+    @classmethod
+    def _one_value_or_many(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: item if isinstance(item, list | tuple) else [item] for key, item in value.items()}
+        return value
+
+
+class Choice(_Distribution):
+    """One of the listed values."""
+
+    choice: tuple[Scalar, ...] = Field(min_length=1, description="the values to choose from")
+
+    @field_validator("choice")
+    @classmethod
+    def _no_value_twice(cls, value: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
+        doubled = [item for index, item in enumerate(value) if item in value[:index]]
+        if doubled:
+            raise ValueError(f"{doubled[0]!r} is listed twice")
+        return value
+
+    def extremes(self) -> tuple[Scalar, ...]:
+        """Returns the values whose being legal makes all legal."""
+        return self.choice
+
+    def grid(self) -> tuple[Scalar, ...]:
+        """Returns every value, for a grid."""
+        return self.choice
+
+    def holds(self, value: Scalar) -> bool:
+        """Tells whether the value can be drawn."""
+        return any(value == item and isinstance(value, bool) == isinstance(item, bool) for item in self.choice)
+
+    def __str__(self) -> str:
+        return "one of " + ", ".join(str(value) for value in self.choice)
+
+
+class _Range(_Distribution):
+    bounds: tuple[int, int] | tuple[float, float]
+    log: bool = Field(False, description="draw the logarithm evenly")
+    step: int | float | None = Field(None, gt=0, description="distance between the values")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Any:
+        low, high = self.bounds
+        if low > high:
+            raise ValueError(f"got the bounds [{low}, {high}], expected the lower one first: [{high}, {low}]")
+        if self.log and low <= 0:
+            raise ValueError(f"got the lower bound {low} with log: true, expected one above 0")
+        if self.log and self.step is not None and self.step != 1:
+            raise ValueError("log and step exclude each other; leave one out")
+        return self
+
+    def extremes(self) -> tuple[Scalar, ...]:
+        """Returns the values whose being legal makes all legal."""
+        return self.bounds
+
+    def holds(self, value: Scalar) -> bool:
+        """Tells whether the value can be drawn, its distance from a step aside."""
+        low, high = self.bounds
+        return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+    def __str__(self) -> str:
+        extra = " (log)" if self.log else f" in steps of {self.step}" if self.step else ""
+        return f"{self.bounds[0]} to {self.bounds[1]}{extra}"
+
+
+class IntRange(_Range):
+    """A whole number between two bounds, both included."""
+
+    bounds: tuple[int, int] = Field(alias="int", description="lowest and highest value")
+    step: int | None = Field(None, gt=0, description="distance between the values")
+
+    def grid(self) -> tuple[Scalar, ...] | None:
+        """Returns every value, or None where only a `step` would make them few."""
+        if self.log:
+            return None
+        return tuple(range(self.bounds[0], self.bounds[1] + 1, self.step or 1))
+
+    def holds(self, value: Scalar) -> bool:
+        """Tells whether the value can be drawn, its distance from a step aside."""
+        return isinstance(value, int) and super().holds(value)
+
+
+class FloatRange(_Range):
+    """A number between two bounds."""
+
+    bounds: tuple[float, float] = Field(alias="float", description="lowest and highest value")
+    step: float | None = Field(None, gt=0, description="distance between the values")
+
+    def grid(self) -> tuple[Scalar, ...] | None:
+        """Returns every value, or None where only a `step` would make them few."""
+        if self.step is None:
+            return None
+        low, high = self.bounds
+        count = math.floor((high - low) / self.step + 1e-9) + 1
+        return tuple(round(low + index * self.step, 12) for index in range(count))
+
+
+def _kind(value: Any) -> str | None:
+    if isinstance(value, Choice | IntRange | FloatRange):
+        return {Choice: "choice", IntRange: "int", FloatRange: "float"}[type(value)]
+    if isinstance(value, dict):
+        found = [kind for kind in ("choice", "int", "float") if kind in value]
+        return found[0] if len(found) == 1 else None
+    return None
+
+
+Distribution = Annotated[
+    Annotated[Choice, Tag("choice")] | Annotated[IntRange, Tag("int")] | Annotated[FloatRange, Tag("float")],
+    Discriminator(
+        _kind,
+        custom_error_type="union_tag_distribution",
+        custom_error_message="expected exactly one of choice: [a, b], int: [low, high], float: [low, high]",
+    ),
+]
+
+Space = Mapping[str, Choice | IntRange | FloatRange]
+
+
+def applies(distribution: Choice | IntRange | FloatRange, values: Mapping[str, Any]) -> bool:
+    """Tells whether a setting applies, given the values of those that control it.
+
+    Args:
+        distribution: the setting's own.
+        values: what is known by now; a controlling setting that is missing is itself switched off.
+    """
+    return all(
+        name in values
+        and any(values[name] == item and isinstance(values[name], bool) == isinstance(item, bool) for item in allowed)
+        for name, allowed in distribution.when.items()
+    )
+
+
+def ordered(space: Space) -> list[str]:
+    """Returns the settings so that each comes after those that control it, otherwise as written.
+
+    Raises:
+        ValueError: if settings control each other in a circle.
+    """
+    result: list[str] = []
+    waiting = list(space)
+    while waiting:
+        ready = [name for name in waiting if all(c in result or c not in space for c in space[name].when)]
+        if not ready:
+            raise ValueError(f"{', '.join(waiting)}: these settings switch each other on in a circle")
+        result.append(ready[0])
+        waiting.remove(ready[0])
+    return result
+
+
+def grid(space: Space, fixed: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yields every combination of settings once; a setting that is switched off is left out.
+
+    Args:
+        space: in which every range has a `step`, or whole numbers.
+        fixed: the values of settings outside the space, for the conditions that name them.
+    """
+    names = ordered(space)
+
+    def extend(index: int, chosen: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        if index == len(names):
+            yield dict(chosen)
+            return
+        name = names[index]
+        known = {key: value for key, value in fixed.items() if key not in space} | chosen
+        if not applies(space[name], known):
+            yield from extend(index + 1, chosen)
+            return
+        for value in space[name].grid() or ():
+            yield from extend(index + 1, {**chosen, name: value})
+
+    return extend(0, {})
+
+
+def grid_size(space: Space, fixed: Mapping[str, Any], most: int) -> int:
+    """Returns the number of combinations, counted up to `most`."""
+    return sum(1 for _ in itertools.islice(grid(space, fixed), most))

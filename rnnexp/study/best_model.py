@@ -1,0 +1,58 @@
+"""The study's own run in MLflow: its report, and its best model as a model that takes text."""
+
+import importlib.metadata
+import importlib.util
+import time
+import warnings
+from pathlib import Path
+
+from rnnexp.home import Home
+from rnnexp.study.reading import StudyView
+from rnnexp.study.tracking import Projection, import_mlflow
+
+_CODE = "rnnexp.export.pyfunc_model"
+ALIAS = "best"
+
+
+def record(home: Home, study: StudyView, files: list[Path], bundle: Path | None, began: float) -> None:
+    """Writes the study's run and, where there is a bundle, logs and registers the best model.
+
+    Args:
+        home: where.
+        study: with a best trial.
+        files: what concerns the whole study.
+        bundle: the best trial's, checked; None where it is already logged or has no run yet.
+        began: seconds since 1970.
+    """
+    assert study.best is not None
+    metrics = {f"best_{study.metric}": study.best.value or 0.0, "best_trial": float(study.best.number)}
+    run_id = Projection(home, study.name).log_study(files, metrics, began, time.time())
+    if bundle is not None:
+        _log_model(home, study, run_id, bundle)
+
+
+def _log_model(home: Home, study: StudyView, run_id: str, bundle: Path) -> None:
+    mlflow = import_mlflow()
+    assert study.best is not None
+    mlflow.set_tracking_uri(home.mlflow_uri)
+    mlflow.set_registry_uri(home.mlflow_uri)
+    code = importlib.util.find_spec(_CODE)
+    assert code is not None and code.origin is not None
+    requirements = [
+        f"{name}=={importlib.metadata.version(name)}" for name in ("rnnexp", "tensorflow", "keras", "mlflow")
+    ]
+    with warnings.catch_warnings(), mlflow.start_run(run_id=run_id):
+        warnings.simplefilter("ignore")
+        logged = mlflow.pyfunc.log_model(
+            name="best",
+            python_model=code.origin,
+            artifacts={"bundle": str(bundle)},
+            pip_requirements=requirements,
+            registered_model_name=study.name,
+            tags={"rnnexp.trial": str(study.best.number), "rnnexp.run_id": str(study.best.run_id)},
+        )
+    client = mlflow.MlflowClient()
+    for name, value in study.best.metrics.items():
+        if name.startswith("val_"):
+            client.log_metric(run_id, name, value, model_id=logged.model_id)
+    client.set_registered_model_alias(study.name, ALIAS, logged.registered_model_version)

@@ -1,0 +1,160 @@
+"""Studies as plain values, for listing and analysis; nothing here writes."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+
+from rnnexp.home import Home, StudyFolder
+from rnnexp.study import store as stores
+from rnnexp.study.owner import Owner, owner_of
+from rnnexp.study.states import FINISHED, State
+from rnnexp.study.tracking import Cursor
+from rnnexp.trial import events
+
+_FEW = 10
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One trial, as lists show it.
+
+    Attributes:
+        number: from 0.
+        state: Optuna's name.
+        value: the objective at the best epoch; of a running trial, the best so far.
+        best_epoch: from 1.
+        settings: what was drawn from the search space.
+        metrics: at the best epoch.
+        duration_s: spent in epochs, over all attempts.
+        attempts: starts.
+        run_id: of the MLflow run, None while there is none.
+        reason: why the trial was pruned, failed or waits; None where there is nothing to say.
+    """
+
+    number: int
+    state: State
+    value: float | None
+    best_epoch: int | None
+    settings: dict[str, Any]
+    metrics: dict[str, float]
+    duration_s: float
+    attempts: int
+    run_id: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class StudyView:
+    """A study with its trials.
+
+    Attributes:
+        name: the study's.
+        metric: of the objective.
+        direction: `maximize` or `minimize`.
+        definition: what it was begun with.
+        n_trials: its budget.
+        owner: who runs it now, or None.
+        trials: by number.
+    """
+
+    name: str
+    metric: str
+    direction: str
+    definition: dict[str, Any]
+    n_trials: int | None
+    owner: Owner | None
+    trials: tuple[TrialRow, ...]
+
+    @property
+    def ranked(self) -> list[TrialRow]:
+        """The trials with a value that counts, best first; complete ones and pruned ones alike."""
+        sign = -1 if self.direction == "maximize" else 1
+        valued = [row for row in self.trials if row.value is not None and row.state in FINISHED]
+        return sorted(valued, key=lambda row: (sign * (row.value or 0.0), row.number))
+
+    @property
+    def best(self) -> TrialRow | None:
+        """The best trial, or None."""
+        return next(iter(self.ranked), None)
+
+    def count(self, state: State) -> int:
+        return sum(row.state is state for row in self.trials)
+
+    @property
+    def n_finished(self) -> int:
+        return sum(self.count(state) for state in FINISHED)
+
+
+def view(home: Home, name: str) -> StudyView:
+    """Reads a study.
+
+    Raises:
+        StudyError: if there is none of that name.
+    """
+    return _view(home, stores.load_study(home, name))
+
+
+def views(home: Home) -> list[StudyView]:
+    """Reads all studies, oldest first."""
+    return [view(home, name) for name in stores.study_names(home)]
+
+
+def _view(home: Home, study: optuna.Study) -> StudyView:
+    folder = home.study(study.study_name)
+    definition = stores.definition(study)
+    return StudyView(
+        name=study.study_name,
+        metric=definition.get("objective", {}).get("metric", "val_accuracy"),
+        direction=study.direction.name.lower(),
+        definition=definition,
+        n_trials=stores.n_trials(study),
+        owner=owner_of(folder.lock),
+        trials=tuple(_row(folder, trial) for trial in study.get_trials(deepcopy=False)),
+    )
+
+
+def _row(folder: StudyFolder, trial: Any) -> TrialRow:
+    summary = trial.user_attrs.get(stores.SUMMARY, {})
+    state = State(trial.state.name)
+    best_epoch, metrics, duration = summary.get("best_epoch"), summary.get("metrics", {}), summary.get("duration_s")
+    reason, value = summary.get("reason"), trial.value
+    if state not in FINISHED:
+        happened = events.read(folder.trial(trial.number).events)
+        curve = events.epochs(happened)
+        duration = sum(epoch.seconds for epoch in curve)
+        closed = [event for event in happened if isinstance(event, events.Closed)]
+        reason = closed[-1].reason if closed and state is State.WAITING else None
+        if curve:
+            value, best_epoch = curve[-1].best_value, curve[-1].best_epoch
+            metrics = curve[best_epoch - 1].metrics
+    return TrialRow(
+        number=trial.number,
+        state=state,
+        value=value,
+        best_epoch=best_epoch,
+        settings=dict(trial.params),
+        metrics=metrics,
+        duration_s=round(duration or 0.0, 3),
+        attempts=trial.user_attrs.get(stores.ATTEMPTS, 0),
+        run_id=Cursor.load(folder.trial(trial.number).tracking).run_id,
+        reason=reason or None,
+    )
+
+
+def importances(home: Home, name: str) -> dict[str, float]:
+    """Returns the share of the objective's variation that each setting explains, largest first.
+
+    Empty where nothing varied, or the study has fewer than 10 complete trials: of so few the shares say nothing.
+    """
+    study = stores.load_study(home, name)
+    if sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.get_trials(deepcopy=False)) < _FEW:
+        return {}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = optuna.importance.get_param_importances(study)
+    except (ValueError, RuntimeError):
+        return {}
+    return {setting: float(share) for setting, share in found.items()}

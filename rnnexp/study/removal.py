@@ -1,0 +1,39 @@
+"""Deleting a study for good: its runs, its trials, its files. The data sets' cache stays."""
+
+import shutil
+
+import optuna
+
+from rnnexp.home import Home
+from rnnexp.study.owner import owned
+from rnnexp.study.store import open_storage
+from rnnexp.study.tracking import import_mlflow
+
+
+def delete(home: Home, study: str) -> None:
+    """Deletes MLflow's record first and Optuna's last, so that what fails in between can be begun again.
+
+    Raises:
+        StudyError: if the study is being run.
+    """
+    folder = home.study(study)
+    with owned(folder.lock, study):
+        if home.mlflow_db.exists():
+            _delete_experiment(home, study)
+        shutil.rmtree(home.experiment_artifacts(study), ignore_errors=True)
+        optuna.delete_study(study_name=study, storage=open_storage(home))
+        shutil.rmtree(folder.root, ignore_errors=True)
+
+
+def _delete_experiment(home: Home, study: str) -> None:
+    """Deletes the experiment; MLflow only hides it, so its name is freed for a new study of that name."""
+    mlflow = import_mlflow()
+    client = mlflow.MlflowClient(tracking_uri=home.mlflow_uri, registry_uri=home.mlflow_uri)
+    if any(model.name == study for model in client.search_registered_models()):
+        client.delete_registered_model(study)
+    experiment = client.get_experiment_by_name(study)
+    if experiment is None:
+        return
+    if experiment.lifecycle_stage == "active":
+        client.rename_experiment(experiment.experiment_id, f"{study} (deleted {experiment.experiment_id})")
+        client.delete_experiment(experiment.experiment_id)

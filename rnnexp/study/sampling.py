@@ -1,0 +1,101 @@
+"""Optuna's samplers, pruners and distributions, from ours.
+
+A sampler is built anew for each trial from (seed, trials so far): a study that is resumed draws new points, and one
+that is not interrupted is repeatable.
+"""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+
+from rnnexp import space as spaces
+from rnnexp.config.sweep import (
+    GridSampler,
+    HyperbandPruner,
+    MedianPruner,
+    NoPruner,
+    Pruner,
+    RandomSampler,
+    Sampler,
+    SuccessiveHalvingPruner,
+    TpeSampler,
+)
+from rnnexp.space import Choice, IntRange, Space
+
+
+def sampler(config: Sampler, n_trials: int) -> optuna.samplers.BaseSampler:
+    """Returns the sampler that draws the next trial.
+
+    Args:
+        config: which, and its options.
+        n_trials: trials that the study has by now.
+    """
+    if isinstance(config, GridSampler):
+        return optuna.samplers.RandomSampler(seed=0)  # never drawn from: each point is enqueued
+    seed = (config.seed * 1_000_003 + n_trials) % 2**32
+    if isinstance(config, RandomSampler):
+        return optuna.samplers.RandomSampler(seed=seed)
+    assert isinstance(config, TpeSampler)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(
+            seed=seed, n_startup_trials=config.n_startup_trials, multivariate=True, group=True
+        )
+
+
+def pruner(config: Pruner, epochs: int) -> optuna.pruners.BasePruner:
+    """Returns the pruner. A step is an epoch, counted from 1.
+
+    Args:
+        config: which, and its options.
+        epochs: of a whole trial, at most.
+    """
+    if isinstance(config, NoPruner):
+        return optuna.pruners.NopPruner()
+    if isinstance(config, MedianPruner):
+        # Optuna checks from step n_warmup_steps on, which is one epoch early where the first step is 1.
+        return optuna.pruners.MedianPruner(
+            n_startup_trials=config.n_startup_trials,
+            n_warmup_steps=config.n_warmup_steps + 1,
+            interval_steps=config.interval_steps,
+        )
+    if isinstance(config, SuccessiveHalvingPruner):
+        return optuna.pruners.SuccessiveHalvingPruner(
+            min_resource=config.min_resource,
+            reduction_factor=config.reduction_factor,
+            min_early_stopping_rate=config.min_early_stopping_rate,
+        )
+    assert isinstance(config, HyperbandPruner)
+    # Told the epochs: left to find out, Hyperband prunes nothing until a trial is complete.
+    return optuna.pruners.HyperbandPruner(
+        min_resource=config.min_resource,
+        max_resource=max(epochs, config.min_resource),
+        reduction_factor=config.reduction_factor,
+    )
+
+
+def suggest(trial: Any, space: Space, fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """Draws the settings of a trial; those that are switched off are not drawn and not returned.
+
+    Args:
+        trial: Optuna's.
+        space: the search space.
+        fixed: the values of all settings outside the space, for conditions that name one.
+    """
+    drawn: dict[str, Any] = {}
+    outside = {name: value for name, value in fixed.items() if name not in space}
+    for name in spaces.ordered(space):
+        distribution = space[name]
+        if not spaces.applies(distribution, outside | drawn):
+            continue
+        if isinstance(distribution, Choice):
+            drawn[name] = trial.suggest_categorical(name, distribution.choice)
+        elif isinstance(distribution, IntRange):
+            low, high = distribution.bounds
+            drawn[name] = trial.suggest_int(name, low, high, step=distribution.step or 1, log=distribution.log)
+        else:
+            low_f, high_f = distribution.bounds
+            drawn[name] = trial.suggest_float(name, low_f, high_f, step=distribution.step, log=distribution.log)
+    return drawn

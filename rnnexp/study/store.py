@@ -1,0 +1,268 @@
+"""A study in Optuna's database: the truth about which trials there are and what became of them.
+
+One supervisor writes, from one thread. A trial that was interrupted is set back to WAITING: the next `ask` returns the
+same number with its settings and reports.
+"""
+
+import contextlib
+import fcntl
+import itertools
+import json
+import sqlite3
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from rnnexp import space as spaces
+from rnnexp.config.sweep import GridSampler, SweepConfig, differences, fingerprint
+from rnnexp.config.trial import TrialConfig
+from rnnexp.errors import StudyError, did_you_mean
+from rnnexp.home import Home
+from rnnexp.study import sampling
+from rnnexp.study.states import FINISHED, State
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+_LOCK_TIMEOUT_S = 120
+_DEFINITION, _ABOUT = "rnnexp:definition", "rnnexp:about"
+ATTEMPTS, SUMMARY = "rnnexp:attempts", "rnnexp:summary"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A trial to run.
+
+    Attributes:
+        number: the trial's.
+        settings: what was drawn from the search space.
+        config: all settings.
+        attempt: from 1.
+    """
+
+    number: int
+    settings: dict[str, Any]
+    config: TrialConfig
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A trial that has ended for good.
+
+    Attributes:
+        number: the trial's.
+        state: COMPLETE, PRUNED or FAIL.
+        value: the objective, None for FAIL.
+        reason: why it was pruned or failed.
+        attempts: starts.
+        seconds: spent in epochs.
+    """
+
+    number: int
+    state: State
+    value: float | None
+    reason: str
+    attempts: int
+    seconds: float
+
+
+@contextlib.contextmanager
+def creating(home: Home) -> Iterator[None]:
+    """Held while a database's tables are created: several processes that create one SQLite file at once crash."""
+    home.root.mkdir(parents=True, exist_ok=True)
+    with home.stores_lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def use_wal(path: Path) -> None:
+    """Sets a database to write ahead, so that readers and the writer do not block each other; it stays so."""
+    with contextlib.closing(sqlite3.connect(path, timeout=_LOCK_TIMEOUT_S)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+
+
+def open_storage(home: Home) -> optuna.storages.RDBStorage:
+    """Opens Optuna's database in the home, creating it where needed."""
+    with creating(home):
+        if not home.optuna_db.exists():
+            use_wal(home.optuna_db)
+        return optuna.storages.RDBStorage(home.optuna_url, engine_kwargs={"connect_args": {"timeout": _LOCK_TIMEOUT_S}})
+
+
+class StudyStore:
+    """One study, open for its supervisor."""
+
+    def __init__(self, study: optuna.Study, config: SweepConfig) -> None:
+        self._study = study
+        self._storage = study._storage
+        self._config = config
+        self._open: dict[int, optuna.Trial] = {}
+
+    @classmethod
+    def open(cls, home: Home, config: SweepConfig, data_digest: str) -> "StudyStore":
+        """Opens the study that the config names, creating it where there is none.
+
+        Args:
+            home: where.
+            config: what is searched.
+            data_digest: of the data that the base settings name.
+
+        Raises:
+            StudyError: if there is a study of that name with another definition.
+        """
+        definition = config.definition() | {"data_digest": data_digest}
+        storage = open_storage(home)
+        study = optuna.create_study(
+            storage=storage,
+            study_name=config.study,
+            direction=config.objective.direction,
+            load_if_exists=True,
+            sampler=sampling.sampler(config.sampler, 0),
+            pruner=sampling.pruner(config.pruner, config.base.train.epochs),
+        )
+        stored = study.user_attrs.get(_DEFINITION)
+        if stored is None:
+            study.set_user_attr(_DEFINITION, definition)
+        else:
+            plain = json.loads(json.dumps(definition))
+            if fingerprint(stored) != fingerprint(plain):
+                raise StudyError(_changed(config.study, differences(stored, plain)))
+        study.set_user_attr(_ABOUT, {"n_trials": config.n_trials})
+        return cls(study, config)
+
+    def counts(self) -> dict[State, int]:
+        """Returns the number of trials in each state."""
+        trials = self._study.get_trials(deepcopy=False)
+        return {state: sum(trial.state.name == state for trial in trials) for state in State}
+
+    def finished(self) -> list[Ended]:
+        """Returns the trials that have ended for good."""
+        rows = []
+        for trial in self._study.get_trials(deepcopy=False):
+            if trial.state.name in FINISHED:
+                summary = trial.user_attrs.get(SUMMARY, {})
+                attempts = trial.user_attrs.get(ATTEMPTS, 1)
+                rows.append(
+                    Ended(
+                        trial.number,
+                        State(trial.state.name),
+                        trial.value,
+                        summary.get("reason") or "",
+                        attempts,
+                        summary.get("duration_s") or 0.0,
+                    )
+                )
+        return rows
+
+    def ask(self) -> Asked | None:
+        """Returns the next trial: one that waits, else a new one; None where a grid has no more.
+
+        Whether the budget allows a new one is the caller's to know.
+        """
+        trials = self._study.get_trials(deepcopy=False)
+        if not any(trial.state == TrialState.WAITING for trial in trials):
+            enqueued = self._given(trials)
+            if enqueued is None and isinstance(self._config.sampler, GridSampler):
+                return None
+            if enqueued is not None:
+                self._study.enqueue_trial(enqueued)
+        self._study.sampler = sampling.sampler(self._config.sampler, len(trials))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            trial = self._study.ask()
+            settings = sampling.suggest(trial, self._config.space, self._config.base.settings())
+        attempt = trial.user_attrs.get(ATTEMPTS, 0) + 1
+        trial.set_user_attr(ATTEMPTS, attempt)
+        self._open[trial.number] = trial
+        return Asked(trial.number, settings, self._config.base.with_settings(settings), attempt)
+
+    def _given(self, trials: list[Any]) -> dict[str, Any] | None:
+        """Returns settings that are not drawn: the next of `try`, then of a grid; None where there is none."""
+        if len(trials) < len(self._config.tries):
+            return self._config.tries[len(trials)]
+        if not isinstance(self._config.sampler, GridSampler):
+            return None
+        done = [trial.params for trial in trials]
+        points = spaces.grid(self._config.space, self._config.base.settings())
+        # `try` may have run some points already; the rest follow in the grid's order.
+        candidates = itertools.islice(points, len(done) + 1)
+        return next((point for point in candidates if point not in done), None)
+
+    def report(self, number: int, epoch: int, value: float) -> bool:
+        """Reports the best value so far after an epoch; tells whether the trial should be pruned."""
+        trial = self._open[number]
+        known = self._storage.get_trial(trial._trial_id).intermediate_values
+        if epoch not in known:
+            trial.report(value, epoch)
+        return epoch < self._config.base.train.epochs and trial.should_prune()
+
+    def tell(self, number: int, state: State, value: float | None, summary: dict[str, Any]) -> None:
+        """Ends a trial for good.
+
+        Args:
+            number: the trial's.
+            state: COMPLETE, PRUNED or FAIL.
+            value: the objective at the best epoch; for FAIL there is none.
+            summary: what a list of trials shows: best epoch, metrics, duration, reason.
+        """
+        trial = self._open.pop(number)
+        trial.set_user_attr(SUMMARY, summary)
+        values = [value] if state is State.COMPLETE and value is not None else None
+        self._study.tell(trial, values=values, state=TrialState[state.value])
+
+    def requeue(self, number: int) -> None:
+        """Sets a running trial back to WAITING; it keeps its number, settings and reports."""
+        trial = self._open.pop(number)
+        self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+
+    def take_over(self) -> list[int]:
+        """Sets every trial that a dead supervisor left RUNNING back to WAITING; returns their numbers."""
+        left = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        for trial in left:
+            self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+        return [trial.number for trial in left]
+
+
+def _changed(name: str, changes: list[str]) -> str:
+    shown = "; ".join(changes[:6]) + ("; …" if len(changes) > 6 else "")
+    return (
+        f"study {name} was begun with other settings: {shown}; "
+        f"undo the change to go on with it, or begin another study with --study NAME"
+    )
+
+
+def load_study(home: Home, name: str) -> optuna.Study:
+    """Opens a study for reading.
+
+    Raises:
+        StudyError: if there is none of that name.
+    """
+    known = study_names(home)
+    if name not in known:
+        hint = did_you_mean(name, known) if known else "; there is none yet, begin one with `rnnexp sweep FILE`"
+        raise StudyError(f"no study {name} in {home.root}{hint}")
+    return optuna.load_study(study_name=name, storage=open_storage(home))
+
+
+def study_names(home: Home) -> list[str]:
+    """Returns the studies' names, oldest first; none where there is no home."""
+    if not home.optuna_db.exists():
+        return []
+    return list(optuna.get_all_study_names(open_storage(home)))
+
+
+def definition(study: optuna.Study) -> dict[str, Any]:
+    """Returns the definition that a study was begun with."""
+    found: dict[str, Any] = study.user_attrs.get(_DEFINITION, {})
+    return found
+
+
+def n_trials(study: optuna.Study) -> int | None:
+    """Returns the study's budget as of its last start."""
+    found: int | None = study.user_attrs.get(_ABOUT, {}).get("n_trials")
+    return found

@@ -1,0 +1,235 @@
+"""A trial's events, replayed into its MLflow run.
+
+The replay is idempotent: the run is looked for by its tags before one is created, metrics carry the events' own times,
+and a cursor beside the events says how many were sent. So live logging, catching up after an outage and repair are one
+and the same code. Explicit run ids only: MLflow's notion of an active run is never used.
+"""
+
+import json
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rnnexp.config.files import load_mapping
+from rnnexp.home import Home, StudyFolder, TrialFolder
+from rnnexp.study.states import RUN_STATUS, State
+from rnnexp.study.store import creating, use_wal
+from rnnexp.trial import events, record
+from rnnexp.trial.events import Closed, EpochEnded, Event, Evicted, Failed, Finished, Started
+
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+}
+
+_PARAM_LENGTH = 6000
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """What is known of a run: its id, and how many of the trial's events it has."""
+
+    run_id: str | None = None
+    sent: int = 0
+
+    @classmethod
+    def load(cls, path: Path) -> "Cursor":
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            return cls(values["run_id"], values["sent"])
+        except (OSError, ValueError, KeyError):
+            return cls()
+
+    def save(self, path: Path) -> None:
+        beside = path.with_suffix(".tmp")
+        beside.write_text(json.dumps({"run_id": self.run_id, "sent": self.sent}), encoding="utf-8")
+        beside.replace(path)
+
+
+def import_mlflow() -> Any:
+    """Imports MLflow as this program uses it: no telemetry, no chatter, no global state."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
+    for logger in ("mlflow", "alembic"):
+        logging.getLogger(logger).setLevel(logging.WARNING)
+    return mlflow
+
+
+def open_client(home: Home) -> Any:
+    """Returns a client of the home's MLflow database, creating the database where needed."""
+    mlflow = import_mlflow()
+    with creating(home):
+        if not home.mlflow_db.exists():
+            use_wal(home.mlflow_db)
+        client = mlflow.MlflowClient(tracking_uri=home.mlflow_uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+class Projection:
+    """One study's runs in MLflow."""
+
+    def __init__(self, home: Home, study: str) -> None:
+        self._folder: StudyFolder = home.study(study)
+        self._study = study
+        self._client = open_client(home)
+        self._experiment = _experiment(self._client, home, study)
+
+    def replay(self, number: int) -> str | None:
+        """Sends what a trial's run does not have yet; returns the run's id, None for a trial without events.
+
+        Raises:
+            Exception: whatever MLflow raises; what was sent until then is remembered.
+        """
+        folder = self._folder.trial(number)
+        happened = events.read(folder.events)
+        cursor = Cursor.load(folder.tracking)
+        for index in range(cursor.sent, len(happened)):
+            run_id = cursor.run_id or self._find_or_create(number, happened[0])
+            self._send(run_id, folder, happened[index])
+            cursor = Cursor(run_id, index + 1)
+            cursor.save(folder.tracking)
+        return cursor.run_id
+
+    def _find_or_create(self, number: int, first: Event) -> str:
+        tags = {"rnnexp.study": self._study, "rnnexp.trial": str(number)}
+        return self._run(tags, f"trial-{number}", first.time)
+
+    def _run(self, tags: dict[str, str], name: str, began: float) -> str:
+        wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        found = self._client.search_runs([self._experiment], filter_string=wanted, max_results=1)
+        if found:
+            return str(found[0].info.run_id)
+        tags = tags | {"mlflow.source.name": "rnnexp", "mlflow.source.type": "LOCAL"}
+        run = self._client.create_run(self._experiment, start_time=_ms(began), tags=tags, run_name=name)
+        return str(run.info.run_id)
+
+    def _send(self, run_id: str, folder: TrialFolder, event: Event) -> None:
+        if isinstance(event, Started):
+            self._started(run_id, folder, event)
+        elif isinstance(event, EpochEnded):
+            self._metrics(run_id, event.metrics, event.time, event.epoch)
+        elif isinstance(event, Finished):
+            scalars = {f"best_{name}": value for name, value in event.metrics.items() if name.startswith("val_")}
+            scalars |= {
+                "best_epoch": event.best_epoch,
+                "n_params": event.n_params,
+                "train_seconds": event.train_seconds,
+            }
+            self._metrics(run_id, scalars, event.time, event.best_epoch)
+        elif isinstance(event, Failed):
+            self._tag(run_id, {"rnnexp.reason": f"{event.kind}: {event.reason}"})
+        elif isinstance(event, Closed):
+            self._closed(run_id, folder, event)
+        elif isinstance(event, Evicted):
+            self._delete_artifacts(run_id, "checkpoints")
+            self._tag(run_id, {"rnnexp.checkpoint": "evicted"})
+
+    def _started(self, run_id: str, folder: TrialFolder, event: Started) -> None:
+        from mlflow.entities import Param
+
+        self._client.update_run(run_id, status="RUNNING")
+        config = load_mapping(folder.config)
+        params = [
+            Param(f"{section}.{key}", str(value)[:_PARAM_LENGTH])
+            for section, values in config.items()
+            for key, value in values.items()
+        ]
+        self._client.log_batch(run_id, params=params)
+        self._client.log_inputs(run_id, datasets=_datasets(event.data))
+        tags = {
+            "rnnexp.state": State.RUNNING,
+            "rnnexp.attempts": str(event.attempt),
+            "rnnexp.data": event.data["name"],
+            "rnnexp.plan": json.dumps(event.plan),
+        }
+        self._tag(run_id, tags)
+        self._client.log_artifact(run_id, str(folder.config))
+
+    def _closed(self, run_id: str, folder: TrialFolder, event: Closed) -> None:
+        state = State(event.state)
+        if not folder.curves.exists():
+            record.write(folder, f"{self._study} · trial {int(folder.root.name)}")
+        for path in (folder.history, folder.curves, folder.log):
+            if path.exists():
+                self._client.log_artifact(run_id, str(path))
+        if folder.best.exists():
+            self._client.log_artifact(run_id, str(folder.best), folder.best.parent.name)
+        tags = {"rnnexp.state": str(state), "rnnexp.attempts": str(event.attempts)}
+        if event.reason:
+            tags["rnnexp.reason"] = event.reason
+        self._tag(run_id, tags)
+        self._client.set_terminated(run_id, RUN_STATUS[state], end_time=_ms(event.time))
+
+    def _metrics(self, run_id: str, metrics: dict[str, float], when: float, step: int) -> None:
+        from mlflow.entities import Metric
+
+        batch = [Metric(name, float(value), _ms(when), step) for name, value in metrics.items()]
+        self._client.log_batch(run_id, metrics=batch)
+
+    def _tag(self, run_id: str, tags: dict[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        self._client.log_batch(run_id, tags=[RunTag(key, str(value)[:5000]) for key, value in tags.items()])
+
+    def _delete_artifacts(self, run_id: str, path: str) -> None:
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        repository = get_artifact_repository(self._client.get_run(run_id).info.artifact_uri)
+        if any(item.path == path for item in repository.list_artifacts()):
+            repository.delete_artifacts(path)
+
+    def log_study(self, files: list[Path], metrics: dict[str, float], began: float, ended: float) -> str:
+        """Writes what concerns the whole study into the study's own run; returns its id."""
+        tags = {"rnnexp.study": self._study, "rnnexp.kind": "study"}
+        run_id = self._run(tags, f"study {self._study}", began)
+        for path in files:
+            self._client.log_artifact(run_id, str(path))
+        if metrics:
+            self._metrics(run_id, metrics, ended, 0)
+        self._client.set_terminated(run_id, "FINISHED", end_time=_ms(ended))
+        return run_id
+
+
+def _experiment(client: Any, home: Home, study: str) -> str:
+    """Returns the id of the study's experiment; one that was deleted in MLflow's UI is restored."""
+    found = client.get_experiment_by_name(study)
+    if found is None:
+        location = home.experiment_artifacts(study)
+        location.mkdir(parents=True, exist_ok=True)
+        return str(client.create_experiment(study, artifact_location=str(location)))
+    if found.lifecycle_stage != "active":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+def _datasets(data: dict[str, Any]) -> list[Any]:
+    """The data set as MLflow's run page shows it: once as trained on, once as validated on."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    inputs = []
+    for context, rows in (("training", data["n_train"]), ("validation", data["n_validation"])):
+        profile = {"num_rows": rows, "labels": data["labels"], "split": data["split"]}
+        inputs.append(
+            DatasetInput(
+                Dataset(
+                    name=data["name"],
+                    digest=f"{data['digest'][:16]}-{data['split'][:8]}-{context[:5]}",
+                    source_type="local",
+                    source=json.dumps({"uri": data["source"]}),
+                    profile=json.dumps(profile),
+                ),
+                tags=[InputTag("mlflow.data.context", context)],
+            )
+        )
+    return inputs
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)

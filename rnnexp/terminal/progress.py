@@ -1,0 +1,138 @@
+"""A running study: a live display in a terminal, plain lines elsewhere."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from rnnexp.study.states import State
+from rnnexp.study.watch import Standing
+from rnnexp.terminal.tables import duration, number, short
+from rnnexp.trial.events import EpochEnded
+
+
+@dataclass
+class _Line:
+    settings: str
+    epochs: int
+    attempt: int
+    epoch: EpochEnded | None = None
+
+
+def _settings(settings: dict[str, Any]) -> str:
+    return " ".join(f"{name.partition('.')[2]}={short(value)}" for name, value in settings.items())
+
+
+class PlainWatch:
+    """A `Watch` that prints a line for each thing that happens; for logs and pipes."""
+
+    def __init__(self, console: Console, metric: str) -> None:
+        self._console = console
+        self._metric = metric
+        self._epochs: dict[int, int] = {}
+
+    def __enter__(self) -> "PlainWatch":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def _print(self, line: str) -> None:
+        self._console.print(Text(line), soft_wrap=True)
+
+    def started(self, number: int, settings: dict[str, Any], attempt: int, from_epoch: int, epochs: int) -> None:
+        self._epochs[number] = epochs
+        again = f" (attempt {attempt}, after epoch {from_epoch})" if attempt > 1 else ""
+        self._print(f"trial {number} started{again}: {_settings(settings)}")
+
+    def epoch_ended(self, number_: int, event: EpochEnded) -> None:
+        metrics = " ".join(f"{name} {event.metrics[name]:.4f}" for name in ("loss", "val_loss", "val_accuracy"))
+        best = f"best {self._metric} {event.best_value:.4f} at epoch {event.best_epoch}"
+        self._print(f"trial {number_} epoch {event.epoch}/{self._epochs.get(number_, '?')}: {metrics} ({best})")
+
+    def ended(self, number_: int, state: State, value: float | None, reason: str) -> None:
+        result = f" {self._metric} {number(value)}" if value is not None else ""
+        self._print(f"trial {number_} {state}{result}{f': {reason}' if reason else ''}")
+
+    def note(self, line: str) -> None:
+        self._print(line)
+
+    def tick(self, standing: Standing) -> None:
+        return
+
+
+class LiveWatch:
+    """A `Watch` that keeps a few lines at the terminal's foot up to date."""
+
+    def __init__(self, console: Console, metric: str, study: str) -> None:
+        self._console, self._metric, self._study = console, metric, study
+        self._lines: dict[int, _Line] = {}
+        self._standing: Standing | None = None
+        self._began = time.monotonic()
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+
+    def __enter__(self) -> "LiveWatch":
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def started(self, number: int, settings: dict[str, Any], attempt: int, from_epoch: int, epochs: int) -> None:
+        self._lines[number] = _Line(_settings(settings), epochs, attempt)
+
+    def epoch_ended(self, number_: int, event: EpochEnded) -> None:
+        if number_ in self._lines:
+            self._lines[number_].epoch = event
+
+    def ended(self, number_: int, state: State, value: float | None, reason: str) -> None:
+        line = self._lines.pop(number_, None)
+        result = f"{self._metric} {number(value)}" if value is not None else ""
+        parts = [f"trial {number_}", f"{state:<8}", result, line.settings if line else "", reason]
+        self._console.print(Text("  ".join(part for part in parts if part)))
+
+    def note(self, line: str) -> None:
+        self._console.print(Text(line))
+
+    def tick(self, standing: Standing) -> None:
+        self._standing = standing
+        self._live.update(self._picture(), refresh=True)
+
+    def _picture(self) -> Group:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for heading in ("trial", "epoch", "loss", "val_loss", "val_accuracy", "best so far", "settings"):
+            table.add_column(heading, justify="left" if heading == "settings" else "right", no_wrap=True)
+        for number_, line in sorted(self._lines.items()):
+            epoch = line.epoch
+            metrics = epoch.metrics if epoch else {}
+            table.add_row(
+                str(number_),
+                f"{epoch.epoch if epoch else 0}/{line.epochs}",
+                *(number(metrics.get(name)) for name in ("loss", "val_loss", "val_accuracy")),
+                f"{epoch.best_value:.4f} (epoch {epoch.best_epoch})" if epoch else "–",
+                line.settings,
+            )
+        return Group(self._head(), table) if self._lines else Group(self._head())
+
+    def _head(self) -> Text:
+        spent = duration(time.monotonic() - self._began)
+        standing = self._standing
+        if standing is None:
+            return Text(f"{self._study}: starting")
+        done = standing.n_finished / max(1, standing.n_trials)
+        bar = "━" * round(24 * done) + "╌" * (24 - round(24 * done))
+        parts = [f"{self._study} {bar} {standing.n_finished}/{standing.n_trials} trials", spent]
+        if standing.seconds_left is not None:
+            parts.append(f"about {duration(standing.seconds_left)} left")
+        if standing.best_value is not None:
+            parts.append(f"best {self._metric} {standing.best_value:.4f} (trial {standing.best_number})")
+        return Text(" · ".join(parts), style="bold")
+
+
+def watch(console: Console, metric: str, study: str) -> PlainWatch | LiveWatch:
+    """Returns the display that fits where the output goes."""
+    return LiveWatch(console, metric, study) if console.is_terminal else PlainWatch(console, metric)

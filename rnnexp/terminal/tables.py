@@ -1,0 +1,161 @@
+"""Studies and trials as tables."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from rnnexp.study.reading import StudyView, TrialRow
+from rnnexp.study.states import State
+from rnnexp.study.store import Asked
+from rnnexp.trial.events import EpochEnded
+
+_STYLES = {
+    State.COMPLETE: "green",
+    State.PRUNED: "yellow",
+    State.FAIL: "red",
+    State.RUNNING: "cyan",
+    State.WAITING: "magenta",
+}
+
+
+def console() -> Console:
+    """Returns the console; as wide as the terminal, and wide enough for a table where there is none."""
+    plain = Console(highlight=False)
+    return plain if plain.is_terminal else Console(highlight=False, width=160)
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """Returns a metric with its digits, or a dash."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def short(value: Any) -> str:
+    """Returns a setting's value as a person would write it."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float | None) -> str:
+    """Returns seconds as 43 s, 12 min 5 s, or 2 h 10 min."""
+    if seconds is None:
+        return "–"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def setting_columns(rows: Sequence[TrialRow]) -> list[str]:
+    """Returns the settings that any of the trials has, in the order of their first appearance."""
+    return list(dict.fromkeys(name for row in rows for name in row.settings))
+
+
+def trials(view: StudyView, rows: Sequence[TrialRow], *, rank: bool) -> Table:
+    """Returns trials as a table.
+
+    Args:
+        view: their study.
+        rows: in the order to show.
+        rank: whether the first column counts places.
+    """
+    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    if rank:
+        table.add_column("", justify="right")
+    for heading in ("trial", "state"):
+        table.add_column(heading, justify="right" if heading == "trial" else "left")
+    table.add_column(view.metric, justify="right", style="bold")
+    table.add_column("best epoch", justify="right")
+    columns = setting_columns(rows)
+    for name in columns:
+        table.add_column(name.partition(".")[2], justify="right")
+    table.add_column("time", justify="right")
+    reasons = any(row.reason for row in rows)
+    if reasons:
+        table.add_column("", overflow="fold")
+    for place, row in enumerate(rows, start=1):
+        cells = [str(place)] if rank else []
+        cells += [
+            str(row.number),
+            f"[{_STYLES[row.state]}]{row.state}[/]",
+            number(row.value),
+            str(row.best_epoch or "–"),
+        ]
+        cells += [short(row.settings[name]) if name in row.settings else "–" for name in columns]
+        cells.append(duration(row.duration_s))
+        table.add_row(*cells, *([row.reason or ""] if reasons else []))
+    return table
+
+
+def samples(drawn: Sequence[Asked], seconds: Sequence[float]) -> Table:
+    """Returns trials that a study may draw, with the time that each is expected to take."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    names = list(dict.fromkeys(name for sample in drawn for name in sample.settings))
+    for heading in ("trial", *(name.partition(".")[2] for name in names), "time"):
+        table.add_column(heading, justify="right")
+    for sample, each in zip(drawn, seconds, strict=False):
+        cells = [short(sample.settings[name]) if name in sample.settings else "–" for name in names]
+        table.add_row(str(sample.number), *cells, duration(each))
+    return table
+
+
+def studies(views: Sequence[StudyView]) -> Table:
+    """Returns studies as a table."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("study", "finished", "complete", "pruned", "failed", "objective", "best", "best trial", "run by"):
+        left = heading in ("study", "objective", "run by")
+        table.add_column(heading, justify="left" if left else "right")
+    for view in views:
+        best = view.best
+        table.add_row(
+            view.name,
+            f"{view.n_finished}/{view.n_trials or '?'}",
+            *(str(view.count(state)) for state in (State.COMPLETE, State.PRUNED, State.FAIL)),
+            view.metric,
+            number(best.value if best else None),
+            str(best.number) if best else "–",
+            str(view.owner) if view.owner else "–",
+        )
+    return table
+
+
+def pairs(rows: Sequence[tuple[str, str]]) -> Table:
+    """Returns names and values in two columns."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, value)
+    return table
+
+
+def curve(epochs: Sequence[EpochEnded]) -> Table:
+    """Returns a trial's curve, a row an epoch; the best one is marked."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    names = list(epochs[0].metrics)
+    for heading in ("epoch", *names, "time", ""):
+        table.add_column(heading, justify="right")
+    best = epochs[-1].best_epoch
+    for epoch in epochs:
+        cells = [number(epoch.metrics[name]) for name in names]
+        table.add_row(str(epoch.epoch), *cells, duration(epoch.seconds), "best" if epoch.epoch == best else "")
+    return table
+
+
+def best_of(views: Sequence[StudyView]) -> Table:
+    """Returns the best trial of each study, a row a study."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("study", "trials", "best trial", "metric", "value"):
+        table.add_column(heading, justify="left" if heading in ("study", "metric") else "right")
+    for view in views:
+        best = view.best
+        table.add_row(
+            view.name,
+            str(view.n_finished),
+            str(best.number) if best else "–",
+            view.metric,
+            number(best.value if best else None),
+        )
+    return table

@@ -1,0 +1,62 @@
+"""The checkpoint of an epoch's end: all that an exact continuation needs, in one file, replaced whole.
+
+The weights, the optimizer's variables, and the random state of dropout (which model files leave out) as arrays; the
+curve as JSON. The order of batches needs nothing: it follows from the seed and the epoch.
+"""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def save(path: Path, model: Any, optimizer: Any, curve: list[dict[str, float]], seconds: float) -> None:
+    """Writes the checkpoint beside its place and renames it.
+
+    Args:
+        path: the file.
+        model: its `variables`, the random states among them, are saved.
+        optimizer: its `variables` are saved.
+        curve: each epoch's metrics.
+        seconds: spent so far.
+    """
+    arrays = {f"model_{index}": variable.numpy() for index, variable in enumerate(model.variables)}
+    arrays |= {f"optimizer_{index}": variable.numpy() for index, variable in enumerate(optimizer.variables)}
+    about = json.dumps({"curve": curve, "seconds": seconds})
+    beside = path.with_suffix(".tmp")
+    with beside.open("wb") as file:
+        np.savez(file, allow_pickle=False, about=np.array(about), **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def restore(path: Path, model: Any, optimizer: Any) -> tuple[list[dict[str, float]], float] | None:
+    """Puts a checkpoint back into a model and an optimizer that were built from the same settings.
+
+    Returns:
+        The curve and the seconds so far; or None where there is no checkpoint, or a damaged one, which is the same
+        as none: the trial begins anew and gives the same result.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            about = json.loads(str(arrays["about"]))
+            parts = [(model, "model"), (optimizer, "optimizer")]
+            values = [
+                (variable, arrays[f"{name}_{index}"])
+                for owner, name in parts
+                for index, variable in enumerate(owner.variables)
+            ]
+            if any(tuple(variable.shape) != value.shape for variable, value in values):
+                return None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        print(f"{path.name} is damaged ({error}); beginning with epoch 1")  # noqa: T201 - goes to the trial's log
+        return None
+    for variable, value in values:
+        variable.assign(value)
+    return about["curve"], about["seconds"]

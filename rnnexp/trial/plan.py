@@ -1,0 +1,58 @@
+"""The execution plan: how a trial is computed. Chosen once, stored with it, used again by every later attempt.
+
+Nothing of it changes what is computed, but for the last bits of a sum; so speed may be adaptive and results repeat.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rnnexp.config.trial import TrialConfig
+from rnnexp.data.batches import bucket_lengths
+
+_N_BUCKETS = 24
+
+
+@dataclass(frozen=True)
+class ExecutionPlan:
+    """How a trial is computed.
+
+    Attributes:
+        threads: of TensorFlow within one operation.
+        jit: whether XLA compiles the training step.
+        kernel: what runs the recurrent layers; `stock` is Keras' own loop.
+        bucket_lengths: the lengths T that batches have, ascending.
+        eval_batch_size: reviews a batch where nothing is learned.
+    """
+
+    threads: int
+    jit: bool
+    kernel: str
+    bucket_lengths: tuple[int, ...]
+    eval_batch_size: int
+
+
+def choose(config: TrialConfig, threads: int) -> ExecutionPlan:
+    """Returns the plan for a trial that has the given threads.
+
+    Without XLA: compiled whole, a step on a CPU was 1.0 to 2.3 times slower (tests/benchmarks/README.md), for the
+    embedding's gradient is scattered by one thread.
+    """
+    return ExecutionPlan(
+        threads=threads,
+        jit=False,
+        kernel="stock",
+        bucket_lengths=bucket_lengths(config.data.maxlen, _N_BUCKETS),
+        eval_batch_size=max(config.train.batch_size, 256),
+    )
+
+
+def stored_or_chosen(path: Path, config: TrialConfig, threads: int) -> ExecutionPlan:
+    """Returns the plan that an earlier attempt stored; else chooses one and stores it."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return ExecutionPlan(**{**values, "bucket_lengths": tuple(values["bucket_lengths"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        plan = choose(config, threads)
+        path.write_text(json.dumps(asdict(plan), indent=1), encoding="utf-8")
+        return plan

@@ -1,0 +1,14 @@
+"""What the forkserver imports, so that a trial's process has it at birth; nothing here starts TensorFlow's runtime."""
+
+import os
+
+from rnnexp import quiet
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+with quiet.standard_error():
+    import rnnexp.data.store
+    import rnnexp.trial.fit
+    import rnnexp.trial.record
+    import rnnexp.trial.run  # noqa: F401

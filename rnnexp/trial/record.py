@@ -1,0 +1,47 @@
+"""What the curve of a trial is written to for people: `history.csv` and `curves.png`, both from its events."""
+
+import csv
+from pathlib import Path
+
+from rnnexp.home import TrialFolder
+from rnnexp.trial import events
+from rnnexp.trial.events import EpochEnded
+
+
+def write(folder: TrialFolder, title: str) -> None:
+    """Writes both files anew; does nothing for a trial without an epoch."""
+    curve = events.epochs(events.read(folder.events))
+    if curve:
+        _history(folder.history, curve)
+        _curves(folder.curves, curve, title)
+
+
+def _history(path: Path, curve: list[EpochEnded]) -> None:
+    names = list(curve[0].metrics)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["epoch", *names, "seconds"])
+        for epoch in curve:
+            writer.writerow([epoch.epoch, *(repr(epoch.metrics[name]) for name in names), f"{epoch.seconds:.3f}"])
+
+
+def _curves(path: Path, curve: list[EpochEnded], title: str) -> None:
+    """Draws loss and accuracy by epoch, training and validation, the best epoch marked."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=10)
+    epochs = [epoch.epoch for epoch in curve]
+    best = curve[-1].best_epoch
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        axes.plot(epochs, [epoch.metrics[name] for epoch in curve], "o--", color="#7a7a7a", label="training")
+        axes.plot(epochs, [epoch.metrics[f"val_{name}"] for epoch in curve], "o-", color="#1f5fa8", label="validation")
+        axes.axvline(best, color="#c8641e", linewidth=1, linestyle=":", label=f"best epoch ({best})")
+        axes.set(xlabel="epoch", ylabel=name)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.25)
+        axes.legend(fontsize=8)
+    figure.savefig(path, dpi=110)

@@ -1,0 +1,159 @@
+"""A trial's process: its folder, its log, its threads, its supervisor's end.
+
+`main` is where the process begins. It holds a lock on the folder, writes every event there before it is sent, and
+ends itself when its supervisor is gone.
+"""
+
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing import connection, parent_process
+from pathlib import Path
+from typing import Any
+
+from rnnexp.config.trial import TrialConfig
+from rnnexp.home import TrialFolder
+from rnnexp.trial import events
+from rnnexp.trial.events import EpochEnded, Event, Failed, Finished, Started
+from rnnexp.trial.plan import stored_or_chosen
+
+_LOCK_PATIENCE_S = 15
+ORPHANED = 79
+"""The exit code of a process whose supervisor is gone."""
+
+
+@dataclass(frozen=True)
+class TrialJob:
+    """What a trial's process is given.
+
+    Attributes:
+        config: all settings.
+        folder: the trial's own.
+        store: the token store's folder.
+        threads: for TensorFlow, unless an earlier attempt's plan says otherwise.
+        attempt: from 1.
+        title: of its picture.
+    """
+
+    config: TrialConfig
+    folder: TrialFolder
+    store: Path
+    threads: int
+    attempt: int
+    title: str
+
+
+def main(job: TrialJob, pipe: Any, preloaded: bool) -> None:
+    """Runs one attempt to its end; what happens is in the folder's events and, as it happens, on the pipe.
+
+    Args:
+        job: what to run.
+        pipe: events go out on it; after an `EpochEnded` it brings True (go on) or False (pruned).
+        preloaded: whether TensorFlow should be here already, by the forkserver.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _end_with_the_supervisor()
+    _log_to(job.folder.log)
+    if preloaded and "tensorflow" not in sys.modules:
+        print("the forkserver could not import TensorFlow; this process imports it", flush=True)  # noqa: T201
+
+    def tell(event: Event) -> bool:
+        events.append(job.folder.events, event)
+        print(_line(event), flush=True)  # noqa: T201 - to the trial's log
+        if isinstance(event, Finished):
+            from rnnexp.trial import record
+
+            record.write(job.folder, job.title)
+        pipe.send(event)
+        return bool(pipe.recv()) if isinstance(event, EpochEnded) else True
+
+    try:
+        with _sole_owner(job.folder):
+            _run(job, tell)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        os._exit(ORPHANED)
+    except Exception as error:
+        traceback.print_exc()
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        with contextlib.suppress(OSError):
+            tell(Failed(time.time(), "error", reason, traceback.format_exc()))
+        sys.exit(1)
+
+
+def _run(job: TrialJob, tell: Any) -> None:
+    job.folder.config.write_text(job.config.to_yaml(), encoding="utf-8")
+    plan = stored_or_chosen(job.folder.plan, job.config, job.threads)
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(plan.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    for device in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(device, True)
+    if not plan.jit:
+        tf.config.experimental.enable_op_determinism()
+    from rnnexp.data.store import TokenStore
+    from rnnexp.trial.fit import fit
+
+    fit(job.config, TokenStore.open(job.store), job.folder, plan, job.attempt, tell)
+
+
+def _line(event: Event) -> str:
+    """An event as a line of the trial's log."""
+    when = time.strftime("%H:%M:%S", time.localtime(event.time))
+    if isinstance(event, Started):
+        again = f", going on after epoch {event.from_epoch}" if event.from_epoch else ""
+        rows = f"{event.data['n_train']:,} reviews, {event.data['n_validation']:,} held out"
+        return f"{when} attempt {event.attempt}: {event.n_params:,} weights; {event.data['name']}, {rows}{again}"
+    if isinstance(event, EpochEnded):
+        metrics = " ".join(f"{name} {value:.4f}" for name, value in event.metrics.items())
+        return f"{when} epoch {event.epoch}: {metrics} ({event.seconds:.1f} s); best is epoch {event.best_epoch}"
+    if isinstance(event, Finished):
+        return f"{when} finished by {event.ended}; best epoch {event.best_epoch}, {event.train_seconds:.1f} s"
+    return f"{when} failed: {event.reason}" if isinstance(event, Failed) else when
+
+
+def _log_to(path: Path) -> None:
+    """Sends standard output and error, the C++ libraries' too, to the trial's log."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+
+
+def _end_with_the_supervisor() -> None:
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(ORPHANED)
+
+    threading.Thread(target=watch, daemon=True, name="supervisor-watch").start()
+
+
+@contextlib.contextmanager
+def _sole_owner(folder: TrialFolder) -> Iterator[None]:
+    """Holds the folder's lock; an orphan of an earlier supervisor may need a moment to end."""
+    with folder.lock.open("w") as file:
+        deadline = time.monotonic() + _LOCK_PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"{folder.root} is still used by another process") from None
+                time.sleep(0.1)
+        yield
