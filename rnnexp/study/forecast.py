@@ -1,7 +1,7 @@
 """What a study will cost, before it is begun: sample trials, time, memory and disk.
 
-An estimate. The time model's constants were fitted to steps measured on one core of a two-core server (batch 128); where
-the home has finished trials, their real times correct it.
+An estimate. The constants were fitted to steps measured on one core of a two-core server (batch 128); where the
+home has finished trials, their real times correct it.
 """
 
 import statistics
