@@ -1,0 +1,50 @@
+# `make sweep` and `make test` set up .venv first, once; see README.md.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The first Python that TensorFlow and Keras have wheels for; override with `make PYTHON=/path/to/python`.
+PYTHON ?= $(shell for python in python3.12 python3.13 python3.11 python3; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; done)
+
+.PHONY: install sweep test test-slow check format constraints clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "no Python 3.11, 3.12 or 3.13 found; install one, or name it: make PYTHON=/path/to/python" >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+# A small study on IMDB, a few minutes.
+sweep: install
+	$(BIN)/rnnexp sweep sweeps/quickstart.yaml
+
+# All tests but the slow ones.
+test: install
+	$(BIN)/python -m pytest -m "not slow"
+
+# The tests that take minutes each.
+test-slow: install
+	$(BIN)/python -m pytest -m slow
+
+# A developer's inner loop: no TensorFlow.
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -m "not tensorflow and not slow"
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Pins anew what pyproject.toml's ranges resolve to today.
+constraints:
+	rm -rf build/pins && $(PYTHON) -m venv build/pins
+	build/pins/bin/python -m pip install --quiet '.[dev]'
+	{ sed -n '/^#/p' constraints.txt; build/pins/bin/python -m pip freeze --exclude rnnexp; } > build/constraints.txt
+	mv build/constraints.txt constraints.txt && rm -rf build/pins
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

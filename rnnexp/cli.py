@@ -119,9 +119,20 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parses; argparse takes no texts after an option that stands behind the bundle, so they are added here."""
+    top = parser()
+    args, rest = top.parse_known_args(argv)
+    if rest and (args.verb != "predict" or any(word.startswith("-") for word in rest)):
+        top.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        args.text += rest
+    return args
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs what was typed; returns the exit code."""
-    args = parser().parse_args(argv)
+    args = _parse(argv)
     try:
         code: int = importlib.import_module(f"rnnexp.commands.{args.verb}").run(args)
         sys.stdout.flush()

@@ -1,7 +1,9 @@
 """The study's own run in MLflow: its report, and its best model as a model that takes text."""
 
+import contextlib
 import importlib.metadata
 import importlib.util
+import io
 import time
 import warnings
 from pathlib import Path
@@ -41,7 +43,8 @@ def _log_model(home: Home, study: StudyView, run_id: str, bundle: Path) -> None:
     requirements = [
         f"{name}=={importlib.metadata.version(name)}" for name in ("rnnexp", "tensorflow", "keras", "mlflow")
     ]
-    with warnings.catch_warnings(), mlflow.start_run(run_id=run_id):
+    chatter = contextlib.redirect_stderr(io.StringIO())
+    with chatter, warnings.catch_warnings(), mlflow.start_run(run_id=run_id):
         warnings.simplefilter("ignore")
         logged = mlflow.pyfunc.log_model(
             name="best",

@@ -1,0 +1,108 @@
+"""A bundle: checked when it is made, refused when it was changed, used from text."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Ran, one_line, rnnexp, tree
+
+pytestmark = pytest.mark.tensorflow
+
+
+def test_holds_all_that_the_model_needs(bundle: Path, ran: Ran) -> None:
+    names = set(tree(bundle))
+    assert {"manifest.json", "config.yaml", "vocabulary.txt", "model.keras", "saved_model/saved_model.pb"} <= names
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    best = max(ran.json("trials", "small"), key=lambda row: (row["value"], -row["number"]))
+    assert (manifest["study"], manifest["trial"], manifest["run_id"]) == ("small", best["number"], best["run_id"])
+    assert manifest["metrics"] == best["metrics"]
+    assert manifest["labels"] == ["negative", "positive"]
+    assert set(manifest["versions"]) == {"python", "rnnexp", "keras", "tensorflow", "numpy"}
+
+
+def test_predicts_from_text_and_from_standard_input(bundle: Path) -> None:
+    done = rnnexp("predict", str(bundle), "The plot was superb.", "The cast was dull.", "")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == 3
+    piped = rnnexp("predict", str(bundle), "--json", stdin="The plot was superb.\nThe cast was dull.\n")
+    found = json.loads(piped.stdout)
+    assert [one["text"] for one in found] == ["The plot was superb.", "The cast was dull."]
+    for one in found:
+        assert one["probability"] == pytest.approx(one["probabilities"][one["label"]])
+
+
+def test_the_saved_model_answers_as_the_keras_model_does(bundle: Path) -> None:
+    """From Python with TensorFlow alone, on texts that try the tokenizer."""
+    texts = [
+        "",
+        "  ",
+        "The PLOT—was\tsuperb!!",
+        "İstanbul ΣΑΣ naïve café",
+        "a" * 500,
+        "dull dull\u3000dull\xa0good",
+        "it's",
+    ]
+    texts += ["the acting was never dull , although the plot was " + "very " * n + "tedious" for n in (1, 80)]
+    code = (
+        "import sys; sys.modules['rnnexp'] = None\n"
+        "import json, tensorflow as tf\n"
+        f"serve = tf.saved_model.load({str(bundle / 'saved_model')!r}).signatures['serving_default']\n"
+        f"print(json.dumps(serve(texts=tf.constant({texts!r}))['probabilities'].numpy().tolist()))"
+    )
+    alone = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert alone.returncode == 0, alone.stderr
+    rows = json.loads(alone.stdout.splitlines()[-1])
+    found = json.loads(rnnexp("predict", str(bundle), "--json", *texts).stdout)
+    for text, row, one in zip(texts, rows, found, strict=True):
+        assert row == pytest.approx(list(one["probabilities"].values()), abs=1e-5), text
+
+
+def test_evaluates_on_the_test_part_and_counts(bundle: Path, ran: Ran) -> None:
+    validated = ran.json("evaluate", str(bundle), "--split", "validation")
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    assert validated["accuracy"] == pytest.approx(manifest["metrics"]["val_accuracy"], abs=1e-9)
+    assert validated["loss"] == pytest.approx(manifest["metrics"]["val_loss"], abs=1e-5)
+    assert validated["openings"] is None
+    first = ran.json("evaluate", str(bundle))
+    assert (first["split"], first["openings"]) == ("test", 1)
+    assert ran.json("evaluate", str(bundle))["openings"] == 2
+
+
+def test_a_changed_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle, copy)
+    words = (copy / "vocabulary.txt").read_text().splitlines()
+    (copy / "vocabulary.txt").write_text("\n".join([words[1], words[0], *words[2:]]) + "\n")
+    one_line(rnnexp("predict", str(copy), "good"), "vocabulary.txt was changed since the export")
+    one_line(rnnexp("predict", str(tmp_path / "none"), "good"), "not a bundle", "rnnexp export STUDY --to DIR")
+
+
+def test_an_export_that_is_not_the_trained_model_fails_and_leaves_nothing(ran: Ran, tmp_path: Path) -> None:
+    """Another trial's weights in the place of the best one's: the check must notice."""
+    home = tmp_path / "home"
+    shutil.copytree(ran.home, home)
+    rows = sorted(ran.json("trials", "small"), key=lambda row: (-row["value"], row["number"]))
+    folders = [home / "work" / "small" / "trials" / f"{row['number']:05d}" for row in rows[:2]]
+    shutil.copyfile(folders[1] / "held_out.npz", folders[0] / "held_out.npz")
+    done = rnnexp("export", "small", "--to", str(tmp_path / "out" / "best"), "--home", str(home))
+    assert done.returncode == 1
+    assert "the export is not the trained model" in done.stderr
+    assert tree(tmp_path / "out") == []
+
+
+def test_wrong_wishes(ran: Ran, tmp_path: Path) -> None:
+    home = ("--home", str(ran.home))
+    to = ("--to", str(tmp_path / "best"))
+    one_line(rnnexp("export", "smal", *to, *home), "no study smal", "did you mean small?")
+    one_line(rnnexp("export", "small", "--trial", "9", *to, *home), "has no trial 9")
+    worst = min(ran.json("trials", "small"), key=lambda row: (row["value"], -row["number"]))["number"]
+    one_line(rnnexp("export", "small", "--trial", str(worst), *to, *home), "its checkpoint is not kept")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("mine")
+    one_line(rnnexp("export", "small", "--to", str(tmp_path / "full"), *home), "exists and is not a bundle")
+    assert (tmp_path / "full" / "letter.txt").read_text() == "mine"

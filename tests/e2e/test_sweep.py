@@ -1,0 +1,172 @@
+"""A sweep from its file to its comparison."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import SWEEP, Ran, rnnexp, sweep
+from tests.e2e.contents import check_run, check_study, open_client
+
+pytestmark = pytest.mark.tensorflow
+
+ROW = {
+    *("number", "state", "value", "best_epoch", "settings", "metrics"),
+    *("duration_s", "attempts", "run_id", "reason"),
+}
+
+
+def test_ends_with_a_ranking_the_best_settings_and_the_next_commands(ran: Ran) -> None:
+    assert "study small begins: 0 of 3 trials finished; data reviews" in ran.output
+    for number in range(3):
+        assert f"trial {number} COMPLETE val_accuracy" in ran.output
+    best = max(ran.json("trials", "small"), key=lambda row: (row["value"], -row["number"]))
+    assert f"best: trial {best['number']}, val_accuracy {best['value']:.4f} at epoch {best['best_epoch']}" in ran.output
+    for verb in ("compare", "export", "predict", "ui"):
+        assert f"rnnexp {verb}" in ran.output
+
+
+def test_trials_as_json(ran: Ran) -> None:
+    rows = ran.json("trials", "small")
+    assert [row["number"] for row in rows] == [0, 1, 2]
+    for row in rows:
+        assert set(row) == ROW
+        assert row["state"] == "COMPLETE"
+        assert row["metrics"]["val_accuracy"] == row["value"]
+        assert set(row["settings"]) == {"model.cell", "model.units"}
+    assert rows[0]["settings"] == {"model.cell": "gru", "model.units": 12}
+
+
+def test_every_run_in_mlflow_is_whole(ran: Ran) -> None:
+    client, rows = open_client(ran.home), ran.json("trials", "small")
+    ranked = sorted(rows, key=lambda row: (-row["value"], row["number"]))
+    for row in rows:
+        check_run(client, "small", row, kept=row in ranked[:2])
+    check_study(client, "small", ranked[0])
+
+
+def test_the_logged_model_answers_text(ran: Ran) -> None:
+    code = (
+        "import mlflow, json, sys\n"
+        f"mlflow.set_tracking_uri('sqlite:///{ran.home / 'mlflow.db'}')\n"
+        "model = mlflow.pyfunc.load_model('models:/small@best')\n"
+        "found = model.predict(['the plot was superb .', 'the cast was dull .'])\n"
+        "print(json.dumps([[one.label, one.probability] for one in found]))"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert {label for label, _ in found} <= {"negative", "positive"}
+    assert all(0.5 <= probability <= 1 for _, probability in found)
+
+
+def test_the_same_command_again_has_nothing_to_do_and_shows_the_same(ran: Ran) -> None:
+    before = ran.json("trials", "small")
+    again = ran("sweep", str(ran.file))
+    assert "started" not in again
+    assert "best: trial" in again
+    assert ran.json("trials", "small") == before
+
+
+def test_studies(ran: Ran) -> None:
+    assert "small" in ran("studies")
+    (study,) = ran.json("studies")
+    assert (study["study"], study["n_trials"], study["states"]["COMPLETE"]) == ("small", 3, 3)
+    assert study["running"] is False
+
+
+def test_show_gives_a_file_that_trains_to_the_same_result(ran: Ran, tmp_path: Path) -> None:
+    row = ran.json("trials", "small")[0]
+    shown = ran.json("show", "small", "0")
+    assert shown["config"]["model.units"] == 12
+    assert [epoch["epoch"] for epoch in shown["curve"]] == [1, 2]
+    file = tmp_path / "trial.yaml"
+    file.write_text(ran("show", "small", "0", "--yaml"))
+    done = rnnexp("train", str(file), "--home", str(tmp_path / "home"))
+    assert done.returncode == 0, done.stderr
+    assert f"val_accuracy {row['value']:.4f} at epoch {row['best_epoch']}" in done.stdout
+    (run,) = open_client(tmp_path / "home").search_runs(
+        [open_client(tmp_path / "home").get_experiment_by_name("train").experiment_id]
+    )
+    assert run.data.metrics["best_val_accuracy"] == row["value"]
+
+
+def test_compare(ran: Ran, tmp_path: Path) -> None:
+    printed = ran("compare", "small", "--csv", str(tmp_path / "t.csv"), "--html", str(tmp_path / "r.html"))
+    assert "small: 3 of 3 trials" in printed
+    lines = (tmp_path / "t.csv").read_text().splitlines()
+    assert len(lines) == 4
+    assert lines[0].startswith("study,trial,state,value,best_epoch")
+    page = (tmp_path / "r.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert "http" not in page, "the page needs nothing else"
+    compared = ran.json("compare", "small")
+    values = [row["value"] for row in compared["studies"][0]["trials"]]
+    assert values == sorted(values, reverse=True)
+
+
+def test_logs(ran: Ran) -> None:
+    log = ran("logs", "small", "1", "-f")
+    assert "epoch 1: loss" in log
+    assert "finished by epochs" in log
+
+
+def test_a_dry_run_says_what_to_expect_and_runs_nothing(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(SWEEP)
+    done = rnnexp("sweep", str(tmp_path / "s.yaml"), "--dry-run", "--home", str(tmp_path / "home"))
+    assert done.returncode == 0, done.stderr
+    assert "3 of 3 trials to run" in done.stdout
+    assert not (tmp_path / "home" / "optuna.db").exists()
+
+
+def test_studies_on_other_rows_are_not_ranked_together(ran: Ran, tmp_path: Path) -> None:
+    text = SWEEP.replace("study: small", "study: other").replace("train_samples: 600", "train_samples: 600, seed: 9")
+    (tmp_path / "s.yaml").write_text(text)
+    ran("sweep", str(tmp_path / "s.yaml"), "--trials", "1")
+    compared = ran.json("compare", "small", "other")
+    assert compared["comparable"] is False
+    assert any("data" in reason for reason in compared["reasons"])
+    assert "not to be ranked together" in ran("compare", "small", "other")
+    ran("delete", "other", "--yes")
+    assert [study["study"] for study in ran.json("studies")] == ["small"]
+    assert not (ran.home / "work" / "other").exists()
+    assert not (ran.home / "artifacts" / "other").exists()
+
+
+def test_a_deleted_study_can_be_begun_again(tmp_path: Path) -> None:
+    first = sweep(tmp_path, SWEEP, "--trials", "1")
+    refused = rnnexp("delete", "small", "--home", str(first.home))
+    assert refused.returncode == 2
+    assert "--yes" in refused.stderr
+    first("delete", "small", "--yes")
+    second = sweep(tmp_path, SWEEP, "--trials", "1")
+    (row,) = second.json("trials", "small")
+    check_run(open_client(second.home), "small", row, kept=True)
+
+
+def test_three_classes_of_the_users_own(tmp_path: Path) -> None:
+    rows = ["body,stars"]
+    for index in range(240):
+        word, label = [("bad", "1"), ("fair", "3"), ("great", "5")][index % 3]
+        rows.append(f'"item {index % 7}, it was a {word} thing",{label}')
+    (tmp_path / "mine.csv").write_text("\n".join(rows))
+    text = (
+        SWEEP.replace("study: small", "study: stars").replace(
+            "{name: reviews, train_samples: 600, maxlen: 60}",
+            f"{{path: {tmp_path / 'mine.csv'}, text: body, label: stars, maxlen: 20, vocab_size: 100}}",
+        )
+    ).replace("epochs: 2", "epochs: 12")
+    mine = sweep(tmp_path, text, "--trials", "2")
+    assert "data mine" in mine.output
+    assert "stars: 2 of 2 trials" in mine("compare", "stars")
+    mine("export", "stars", "--to", str(tmp_path / "bundle"))
+    done = rnnexp("predict", str(tmp_path / "bundle"), "--json", "a GREAT thing!", "a bad thing", "a fair thing")
+    found = json.loads(done.stdout)
+    assert [one["label"] for one in found] == ["5", "1", "3"]
+    for one in found:
+        assert set(one) == {"text", "label", "probability", "probabilities"}
+        assert set(one["probabilities"]) == {"1", "3", "5"}
+        assert one["probability"] == max(one["probabilities"].values())
+        assert sum(one["probabilities"].values()) == pytest.approx(1, abs=1e-5)

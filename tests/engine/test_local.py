@@ -1,0 +1,210 @@
+"""Trials as real processes: what they say, how they end, and that they go on where they were."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rnnexp.config.trial import TrialConfig
+from rnnexp.data.store import prepare
+from rnnexp.engine import local
+from rnnexp.engine.executor import Exited, Message
+from rnnexp.home import Home, TrialFolder
+from rnnexp.trial import events
+from rnnexp.trial.events import EpochEnded, Failed, Finished, Started
+from rnnexp.trial.run import TrialJob
+
+pytestmark = pytest.mark.tensorflow
+
+SETTINGS: dict[str, object] = {
+    "data.name": "reviews",
+    "data.train_samples": 400,
+    "model.cell": "gru",
+    "model.units": 8,
+    "model.embedding_dim": 8,
+    "model.dropout": 0.3,
+    "model.recurrent_dropout": 0.2,
+    "train.epochs": 4,
+    "train.batch_size": 64,
+    "clip.kind": "global_norm",
+}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return Home.open(tmp_path_factory.mktemp("home"))
+
+
+def job(home: Home, number: int, threads: int = 1, attempt: int = 1, **settings: object) -> TrialJob:
+    config = TrialConfig().with_settings({**SETTINGS, **settings})  # type: ignore[arg-type]
+    store = prepare(config.data, home)
+    folder = home.study("engine").trial(number)
+    folder.root.mkdir(parents=True, exist_ok=True)
+    return TrialJob(config, folder, store.root, threads, attempt, "engine")
+
+
+def run(executor: local.LocalExecutor, jobs: dict[int, TrialJob], kill_after: int | None = None) -> list[Message]:
+    """Runs trials to their end; kills each after an epoch where that is asked for."""
+    for number, each in jobs.items():
+        executor.submit(number, each)
+    seen: list[Message] = []
+    left = set(jobs)
+    while left:
+        for number, message in executor.poll(5.0):
+            seen.append((number, message))
+            if isinstance(message, EpochEnded):
+                if message.epoch == kill_after:
+                    executor.kill(number)
+                executor.answer(number, True)
+            if isinstance(message, Exited):
+                left.discard(number)
+    return seen
+
+
+def arrays(folder: TrialFolder) -> dict[str, np.ndarray]:
+    with np.load(folder.state) as state:
+        return {name: state[name] for name in state.files if name != "about"}
+
+
+def test_one_config_gives_one_result_whatever_the_threads_and_interruptions(home: Home) -> None:
+    executor = local.LocalExecutor(2)
+    seen = run(executor, {0: job(home, 0), 1: job(home, 1, threads=2)})
+    assert [type(message) for number, message in seen if number == 0] == [
+        Started,
+        *[EpochEnded] * 4,
+        Finished,
+        Exited,
+    ]
+
+    killed = run(executor, {2: job(home, 2)}, kill_after=2)
+    assert killed[-1][1] == Exited(-signal.SIGKILL)
+    resumed = run(executor, {2: job(home, 2, attempt=2)})
+    started = next(message for _, message in resumed if isinstance(message, Started))
+    assert started.from_epoch == 2
+    assert [m.epoch for _, m in resumed if isinstance(m, EpochEnded)] == [3, 4]
+
+    folders = [home.study("engine").trial(number) for number in (0, 1, 2)]
+    whole, threaded, interrupted = (arrays(folder) for folder in folders)
+    for name, value in whole.items():
+        np.testing.assert_array_equal(value, interrupted[name], err_msg=name)
+        np.testing.assert_array_equal(value, threaded[name], err_msg=name)
+    curves = [events.epochs(events.read(folder.events)) for folder in folders]
+    assert [epoch.metrics for epoch in curves[0]] == [epoch.metrics for epoch in curves[2]]
+    assert [epoch.epoch for epoch in curves[2]] == [1, 2, 3, 4]
+    for folder in folders:
+        assert folder.best.exists()
+        assert folder.curves.exists()
+        assert "epoch 4:" in folder.log.read_text()
+
+
+def test_another_seed_gives_another_result(home: Home) -> None:
+    executor = local.LocalExecutor(2)
+    run(executor, {10: job(home, 10), 11: job(home, 11, **{"train.seed": 1})})
+    one, other = (events.epochs(events.read(home.study("engine").trial(n).events)) for n in (10, 11))
+    assert one[0].metrics != other[0].metrics
+
+
+def test_pruned_when_told_so(home: Home) -> None:
+    executor = local.LocalExecutor(1)
+    executor.submit(20, job(home, 20))
+    finished = None
+    while finished is None:
+        for _, message in executor.poll(5.0):
+            if isinstance(message, EpochEnded):
+                executor.answer(20, False)
+            if isinstance(message, Finished):
+                finished = message
+    executor.close()
+    assert finished.ended == "pruned"
+    assert finished.best_epoch == 1
+    assert home.study("engine").trial(20).history.read_text().count("\n") == 2
+
+
+def test_patience_ends_a_trial(home: Home) -> None:
+    executor = local.LocalExecutor(1)
+    seen = run(executor, {21: job(home, 21, **{"train.patience": 1, "train.learning_rate": 1e-9, "train.epochs": 9})})
+    finished = next(message for _, message in seen if isinstance(message, Finished))
+    assert finished.ended == "patience"
+    assert sum(isinstance(message, EpochEnded) for _, message in seen) < 9
+
+
+def test_a_loss_that_is_no_number_fails_the_trial(home: Home) -> None:
+    executor = local.LocalExecutor(1)
+    wild = {"train.learning_rate": 1e38, "train.optimizer": "sgd", "clip.kind": "none"}
+    seen = run(executor, {22: job(home, 22, **wild)})
+    failed = next(message for _, message in seen if isinstance(message, Failed))
+    assert failed.kind == "diverged"
+    assert "loss is nan" in failed.reason or "loss is inf" in failed.reason
+
+
+def test_a_bug_in_a_trial_is_told_with_its_traceback(home: Home, tmp_path: Path) -> None:
+    executor = local.LocalExecutor(1)
+    broken = job(home, 23)
+    seen = run(executor, {23: TrialJob(broken.config, broken.folder, tmp_path / "nowhere", 1, 1, "broken")})
+    failed = next(message for _, message in seen if isinstance(message, Failed))
+    assert failed.kind == "error"
+    assert "nowhere" in failed.reason
+    assert "Traceback" in failed.traceback
+    assert isinstance(seen[-1][1], Exited)
+
+
+def test_a_damaged_checkpoint_is_as_good_as_none(home: Home) -> None:
+    executor = local.LocalExecutor(1)
+    run(executor, {24: job(home, 24)}, kill_after=2)
+    folder = home.study("engine").trial(24)
+    folder.state.write_bytes(folder.state.read_bytes()[:1000])
+    run(executor, {24: job(home, 24, attempt=2)})
+    reference = events.epochs(events.read(home.study("engine").trial(10).events))
+    curve = events.epochs(events.read(folder.events))
+    assert [epoch.metrics for epoch in curve] == [epoch.metrics for epoch in reference]
+    assert "damaged" in folder.log.read_text()
+
+
+def test_a_trial_ends_itself_when_its_supervisor_is_gone(home: Home, tmp_path: Path) -> None:
+    script = tmp_path / "supervisor.py"
+    script.write_text(
+        "import sys, pickle\n"
+        "from rnnexp.engine import local\n"
+        "from rnnexp.trial.events import Started\n"
+        "if __name__ == '__main__':\n"
+        "    job = pickle.load(open(sys.argv[1], 'rb'))\n"
+        "    executor = local.LocalExecutor(1)\n"
+        "    executor.submit(0, job)\n"
+        "    while True:\n"
+        "        for _, message in executor.poll(1.0):\n"
+        "            if isinstance(message, Started): print(message.pid, flush=True)\n"
+    )
+    import pickle
+
+    endless = job(home, 30, **{"train.epochs": 10_000})
+    (tmp_path / "job").write_bytes(pickle.dumps(endless))
+    supervisor = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path / "job")], stdout=subprocess.PIPE, text=True
+    )
+    assert supervisor.stdout is not None
+    trial = int(supervisor.stdout.readline())
+    os.kill(trial, 0)
+    supervisor.kill()
+    supervisor.wait()
+    supervisor.stdout.close()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and Path(f"/proc/{trial}").exists():
+        time.sleep(0.1)
+    with pytest.raises(ProcessLookupError):
+        os.kill(trial, 0)
+
+
+def test_slots_and_threads_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "n_cores", lambda: 8)
+    monkeypatch.setattr(local, "free_memory_gb", lambda: 64.0)
+    assert local.share_out(None, 40) == (8, 1)
+    assert local.share_out(None, 3) == (3, 2)
+    assert local.share_out(2, 40) == (2, 4)
+    assert local.share_out(16, 40) == (16, 1)
+    monkeypatch.setattr(local, "free_memory_gb", lambda: 4.1)
+    assert local.share_out(None, 40) == (2, 4)

@@ -1,0 +1,148 @@
+"""An executor and a sender that do what a test tells them; everything else is real."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from rnnexp.engine.executor import Exited, Message
+from rnnexp.study.states import State
+from rnnexp.study.watch import Standing
+from rnnexp.trial import events
+from rnnexp.trial.events import EpochEnded, Failed, Finished, Started
+from rnnexp.trial.run import TrialJob
+
+Accuracy = Callable[[TrialJob, int], float]
+
+
+class FakeExecutor:
+    """Trials that go through their epochs at once, without a process.
+
+    `accuracy` gives each epoch's; `deaths` maps a trial's number to the epochs after which its process dies, one an
+    attempt; `bugs` are numbers of trials that raise.
+    """
+
+    def __init__(self, n_slots: int = 2, accuracy: Accuracy | None = None) -> None:
+        self.n_slots = n_slots
+        self.accuracy = accuracy or (lambda job, epoch: 0.5 + 0.01 * epoch)
+        self.deaths: dict[int, list[int]] = {}
+        self.bugs: set[int] = set()
+        self.endless: set[int] = set()
+        self.memory: dict[int, int] = {}
+        self.submitted: list[tuple[int, TrialJob]] = []
+        self.most_at_once = 0
+        self.on_epoch: Callable[[int, int], None] = lambda number, epoch: None
+        self._running: dict[int, TrialJob] = {}
+        self._queue: deque[Message] = deque()
+        self._curves: dict[int, list[float]] = {}
+
+    def submit(self, number: int, job: TrialJob) -> None:
+        self._running[number] = job
+        self.submitted.append((number, job))
+        self.most_at_once = max(self.most_at_once, len(self._running))
+        done = len(events.epochs(events.read(job.folder.events)))
+        self._say(number, Started(time.time(), job.attempt, done, 1, 10, {"name": "fake"}, {}))
+        if number in self.bugs:
+            self._say(number, Failed(time.time(), "error", "ValueError: broken", "Traceback"))
+            self._exit(number, 1)
+        elif done == job.config.train.epochs:
+            self._finish(number, go_on=True)
+        else:
+            self._epoch(number)
+
+    def _say(self, number: int, event: Any) -> None:
+        events.append(self._running[number].folder.events, event)
+        self._queue.append((number, event))
+
+    def _exit(self, number: int, code: int) -> None:
+        self._queue.append((number, Exited(code)))
+        del self._running[number]
+
+    def _epoch(self, number: int) -> None:
+        job = self._running[number]
+        curve = events.epochs(events.read(job.folder.events))
+        epoch = len(curve) + 1
+        if self.deaths.get(number) and self.deaths[number][0] < epoch:
+            self.deaths[number].pop(0)
+            self._exit(number, -9)
+            return
+        if number in self.endless:
+            return
+        values = [one.metrics["val_accuracy"] for one in curve] + [self.accuracy(job, epoch)]
+        best = values.index(max(values)) + 1
+        metrics = {"val_accuracy": values[-1], "val_loss": 1 - values[-1], "loss": 0.3, "accuracy": 0.9}
+        self._say(number, EpochEnded(time.time(), epoch, metrics, 0.1, best, values[best - 1]))
+
+    def answer(self, number: int, go_on: bool) -> None:
+        job = self._running.get(number)
+        if job is None:
+            return
+        curve = events.epochs(events.read(job.folder.events))
+        self.on_epoch(number, len(curve))
+        if go_on and len(curve) < job.config.train.epochs:
+            self._epoch(number)
+        else:
+            self._finish(number, go_on)
+
+    def _finish(self, number: int, go_on: bool) -> None:
+        job = self._running[number]
+        curve = events.epochs(events.read(job.folder.events))
+        best = curve[-1].best_epoch
+        ended = "epochs" if go_on else "pruned"
+        job.folder.best.parent.mkdir(exist_ok=True)
+        job.folder.best.write_bytes(b"model")
+        self._say(number, Finished(time.time(), ended, best, curve[best - 1].metrics, 10, 0.1 * len(curve)))
+        self._exit(number, 0)
+
+    def poll(self, timeout_s: float) -> list[Message]:
+        if not self._queue:
+            time.sleep(0.01)
+            return []
+        return [self._queue.popleft()]
+
+    def kill(self, number: int) -> None:
+        if number in self._running:
+            self._exit(number, -9)
+
+    def private_bytes(self, number: int) -> int | None:
+        return self.memory.get(number)
+
+    def close(self) -> None:
+        self._running.clear()
+
+
+class FakeSender:
+    """Remembers whose events have grown."""
+
+    def __init__(self) -> None:
+        self.notified: set[int] = set()
+
+    def notify(self, number: int) -> None:
+        self.notified.add(number)
+
+    def close(self, timeout_s: float) -> list[int]:
+        return []
+
+
+class FakeWatch:
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.ends: list[tuple[int, State, str]] = []
+        self.notes: list[str] = []
+        self.standings: list[Standing] = []
+
+    def started(self, number: int, settings: dict[str, Any], attempt: int, from_epoch: int, epochs: int) -> None:
+        return
+
+    def epoch_ended(self, number: int, event: EpochEnded) -> None:
+        return
+
+    def ended(self, number: int, state: State, value: float | None, reason: str) -> None:
+        self.ends.append((number, state, reason))
+
+    def note(self, line: str) -> None:
+        self.notes.append(line)
+
+    def tick(self, standing: Standing) -> None:
+        self.standings.append(standing)

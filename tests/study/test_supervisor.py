@@ -1,0 +1,331 @@
+"""The supervisor's loop over a real Optuna database and trials that a test directs."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rnnexp.config.load import load_sweep
+from rnnexp.config.sweep import SweepConfig
+from rnnexp.errors import DataError, StudyError
+from rnnexp.home import Home
+from rnnexp.study.reading import StudyView, view
+from rnnexp.study.states import State
+from rnnexp.study.store import StudyStore
+from rnnexp.study.supervisor import Outcome, Supervisor
+from rnnexp.trial import events
+from rnnexp.trial.events import Closed
+from tests.study.fakes import FakeExecutor, FakeSender, FakeWatch
+
+SWEEP = """
+study: s
+sampler: {name: random, seed: 3}
+budget: {trials: 4}
+base: {data: {name: reviews}, train: {epochs: 3}}
+space:
+  model.units: {int: [8, 64]}
+  clip.kind: {choice: [none, norm]}
+  clip.threshold: {float: [0.1, 10], log: true, when: {clip.kind: [norm]}}
+"""
+
+
+class Study:
+    """A home with one sweep in it, run as often as a test likes."""
+
+    def __init__(self, root: Path) -> None:
+        self.home = Home.open(root / "home")
+        self.file = root / "sweep.yaml"
+        self.file.write_text(SWEEP)
+        self.watch = FakeWatch()
+        self.sender = FakeSender()
+        self.prepare: Any = lambda config: root
+
+    def config(self, **settings: Any) -> SweepConfig:
+        return load_sweep(self.file, {key.replace("__", "."): value for key, value in settings.items()})
+
+    def run(
+        self, executor: FakeExecutor, signals: dict[tuple[int, int], int] | None = None, **settings: Any
+    ) -> Outcome:
+        config = self.config(**settings)
+        store = StudyStore.open(self.home, config, "digest")
+        supervisor = Supervisor(
+            config, store, self.home.study("s"), executor, self.sender, self.watch, self.prepare, threads=1
+        )
+        if signals:
+            executor.on_epoch = lambda number, epoch: (
+                supervisor.receive_signal(signals[number, epoch]) if (number, epoch) in signals else None
+            )
+        return supervisor.run()
+
+    @property
+    def view(self) -> StudyView:
+        return view(self.home, "s")
+
+    def states(self) -> list[State]:
+        return [row.state for row in self.view.trials]
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    return Study(tmp_path)
+
+
+def test_runs_to_the_budget_and_no_further(study: Study) -> None:
+    executor = FakeExecutor(n_slots=3)
+    outcome = study.run(executor)
+    assert outcome.signal is None
+    assert study.states() == [State.COMPLETE] * 4
+    assert executor.most_at_once == 3
+    assert study.sender.notified == {0, 1, 2, 3}
+    row = study.view.trials[0]
+    assert row.value == pytest.approx(0.53)
+    assert (row.best_epoch, row.attempts, row.reason) == (3, 1, None)
+    assert row.metrics["val_loss"] == pytest.approx(0.47)
+    again = FakeExecutor()
+    study.run(again)
+    assert again.submitted == []
+
+
+def test_a_larger_budget_goes_on_with_new_points(study: Study) -> None:
+    study.run(FakeExecutor())
+    study.run(FakeExecutor(), budget__trials=8)
+    rows = study.view.trials
+    assert [row.number for row in rows] == list(range(8))
+    units = [row.settings["model.units"] for row in rows]
+    assert len(set(map(str, (row.settings for row in rows)))) == 8, f"points repeat: {units}"
+
+
+def test_an_uninterrupted_study_and_a_resumed_one_draw_the_same_points(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    whole, parted = Study(tmp_path / "a"), Study(tmp_path / "b")
+    whole.run(FakeExecutor(n_slots=1))
+    parted.run(FakeExecutor(n_slots=1), budget__trials=2)
+    parted.run(FakeExecutor(n_slots=1))
+    assert [row.settings for row in whole.view.trials] == [row.settings for row in parted.view.trials]
+
+
+def test_switched_off_settings_are_neither_drawn_nor_set(study: Study) -> None:
+    executor = FakeExecutor()
+    study.run(executor, budget__trials=10)
+    for (_, job), row in zip(sorted(executor.submitted), study.view.trials, strict=True):
+        bounded = row.settings["clip.kind"] == "norm"
+        assert ("clip.threshold" in row.settings) == bounded
+        assert (job.config.clip.threshold is not None) == bounded
+        assert job.config.model.units == row.settings["model.units"]
+    assert {row.settings["clip.kind"] for row in study.view.trials} == {"none", "norm"}
+
+
+def test_a_killed_trial_goes_on_under_its_number(study: Study) -> None:
+    executor = FakeExecutor()
+    executor.deaths = {1: [2]}
+    study.run(executor)
+    assert study.states() == [State.COMPLETE] * 4
+    row = study.view.trials[1]
+    assert row.attempts == 2
+    curve = events.epochs(events.read(study.home.study("s").trial(1).events))
+    assert [epoch.epoch for epoch in curve] == [1, 2, 3]
+    assert (1, State.WAITING, "its process was killed by SIGKILL; it goes on from its last epoch") in study.watch.ends
+
+
+def test_a_trial_that_always_dies_fails_when_its_retries_are_spent(study: Study) -> None:
+    executor = FakeExecutor()
+    executor.deaths = {0: [1, 1, 1, 1, 1]}
+    study.run(executor)
+    assert study.states() == [State.FAIL, State.COMPLETE, State.COMPLETE, State.COMPLETE]
+    row = study.view.trials[0]
+    assert row.attempts == 3
+    assert row.reason == "its process was killed by SIGKILL; 3 attempts"
+    assert row.value is None
+
+
+def test_a_bug_is_not_tried_again(study: Study) -> None:
+    executor = FakeExecutor()
+    executor.bugs = {2}
+    study.run(executor)
+    assert study.states()[2] is State.FAIL
+    assert study.view.trials[2].attempts == 1
+    assert study.view.trials[2].reason == "ValueError: broken"
+
+
+def test_data_that_do_not_suffice_for_one_trial_fail_that_trial(study: Study) -> None:
+    def prepare(config: Any) -> Path:
+        if config.model.units > 30:
+            raise DataError("reviews: too few rows")
+        return Path()
+
+    study.prepare = prepare
+    study.run(FakeExecutor(), budget__trials=8)
+    for row in study.view.trials:
+        assert (row.state is State.FAIL) == (row.settings["model.units"] > 30)
+    assert any(row.reason == "reviews: too few rows" for row in study.view.trials)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_requeues_what_runs_and_the_next_start_finishes_it(study: Study, number: int) -> None:
+    outcome = study.run(FakeExecutor(), signals={(1, 2): number})
+    assert outcome.signal == number
+    states = study.states()
+    assert State.RUNNING not in states
+    assert State.WAITING in states
+    before = {row.number: row.settings for row in study.view.trials}
+    waiting = states.index(State.WAITING)
+    closed = [event for event in events.read(study.home.study("s").trial(waiting).events) if isinstance(event, Closed)]
+    assert (closed[-1].state, closed[-1].reason) == ("WAITING", "interrupted")
+
+    study.run(FakeExecutor())
+    assert study.states() == [State.COMPLETE] * 4
+    for number_, settings in before.items():
+        assert study.view.trials[number_].settings == settings
+    for row in study.view.trials:
+        curve = events.epochs(events.read(study.home.study("s").trial(row.number).events))
+        assert [epoch.epoch for epoch in curve] == [1, 2, 3]
+
+
+def test_what_a_dead_supervisor_left_running_is_taken_over(study: Study) -> None:
+    config = study.config()
+    dead = StudyStore.open(study.home, config, "digest")
+    left = [dead.ask(), dead.ask()]
+    assert study.states() == [State.RUNNING] * 2
+    study.run(FakeExecutor())
+    assert study.states() == [State.COMPLETE] * 4
+    assert [row.settings for row in study.view.trials[:2]] == [asked.settings for asked in left if asked]
+    assert [row.attempts for row in study.view.trials] == [2, 2, 1, 1]
+    assert "trial 0 was cut off; it goes on from its last epoch" in study.watch.notes
+
+
+def test_a_finished_trial_whose_record_was_not_closed_is_closed(study: Study) -> None:
+    study.run(FakeExecutor())
+    folder = study.home.study("s").trial(0)
+    lines = [line for line in folder.events.read_text().splitlines(keepends=True) if '"closed"' not in line]
+    folder.events.write_text("".join(lines))
+    study.run(FakeExecutor(), budget__trials=5)
+    assert any(isinstance(event, Closed) and event.state == "COMPLETE" for event in events.read(folder.events))
+
+
+def test_bad_trials_are_pruned_and_keep_their_best_value(study: Study) -> None:
+    def accuracy(job: Any, epoch: int) -> float:
+        number = int(job.folder.root.name)
+        return 0.9 if number < 2 else 0.6 - 0.01 * epoch
+
+    study.file.write_text(
+        SWEEP + "pruner: {name: median, n_startup_trials: 2, n_warmup_steps: 1}\nobjective: {metric: val_accuracy}\n"
+    )
+    study.run(FakeExecutor(n_slots=1, accuracy=accuracy))
+    assert study.states() == [State.COMPLETE, State.COMPLETE, State.PRUNED, State.PRUNED]
+    row = study.view.trials[3]
+    assert row.reason == "pruned after epoch 2", "the warm-up gives every trial one epoch"
+    assert row.value == pytest.approx(0.59)
+    assert row.best_epoch == 1
+
+
+@pytest.mark.parametrize("name", ["hyperband", "successive_halving"])
+def test_the_other_pruners_prune_too(study: Study, name: str) -> None:
+    study.file.write_text(
+        SWEEP.replace("trials: 4", "trials: 12").replace("epochs: 3", "epochs: 9")
+        + f"pruner: {{name: {name}, reduction_factor: 3}}\n"
+    )
+    study.run(FakeExecutor(n_slots=1, accuracy=lambda job, epoch: 0.9 - 0.01 * int(job.folder.root.name)))
+    states = study.states()
+    assert State.PRUNED in states
+    assert states[0] is State.COMPLETE
+
+
+def test_a_grid_runs_each_point_once_and_ends_by_itself(study: Study) -> None:
+    study.file.write_text("""
+study: s
+sampler: {name: grid}
+base: {data: {name: reviews}, train: {epochs: 1}}
+try: [{model.units: 16, clip.kind: none}]
+space:
+  model.units: {choice: [8, 16]}
+  clip.kind: {choice: [none, norm]}
+  clip.threshold: {choice: [1.0, 5.0], when: {clip.kind: [norm]}}
+""")
+    study.run(FakeExecutor(n_slots=2))
+    points = [tuple(sorted(row.settings.items())) for row in study.view.trials]
+    assert len(points) == len(set(points)) == 6
+    assert study.view.trials[0].settings == {"model.units": 16, "clip.kind": "none"}
+
+
+def test_try_comes_first(study: Study) -> None:
+    study.file.write_text(SWEEP + "try: [{model.units: 11}, {model.units: 12, clip.kind: none}]\n")
+    study.run(FakeExecutor(n_slots=1))
+    assert [row.settings["model.units"] for row in study.view.trials[:2]] == [11, 12]
+
+
+def test_a_trial_over_its_memory_or_time_is_killed_and_fails(study: Study) -> None:
+    executor = FakeExecutor()
+    executor.endless = {0, 1}
+    executor.memory = {0: 5 * 2**30}
+    study.run(executor, limits__memory_gb=2.0, limits__trial_s=0.3)
+    reasons = {row.number: row.reason for row in study.view.trials if row.state is State.FAIL}
+    assert reasons == {
+        0: "over its limit of 2 GB (limits.memory_gb): 5.00 GB",
+        1: "over its limit of 0.3 s (limits.trial_s)",
+    }
+    assert study.view.n_finished == 4
+
+
+def test_a_time_budget_ends_this_start_and_the_next_goes_on(study: Study) -> None:
+    executor = FakeExecutor()
+    executor.endless = {0, 1}
+    outcome = study.run(executor, budget__timeout_s=0.3)
+    assert outcome.out_of_time
+    assert study.states() == [State.WAITING] * 2
+    study.run(FakeExecutor())
+    assert study.states() == [State.COMPLETE] * 4
+
+
+def test_a_request_stops_one_trial_which_keeps_what_it_has(study: Study) -> None:
+    executor = FakeExecutor()
+    executor.endless = {0}
+    requests = study.home.study("s").stop_requests
+    requests.mkdir(parents=True)
+
+    def request(number: int, epoch: int) -> None:
+        (requests / "0").touch()
+
+    executor.on_epoch = request
+    study.run(executor)
+    assert study.states() == [State.FAIL, State.COMPLETE, State.COMPLETE, State.COMPLETE]
+    assert study.view.trials[0].reason == "stopped by hand"
+    assert list(requests.iterdir()) == []
+
+
+def test_only_the_best_checkpoints_stay(study: Study) -> None:
+    executor = FakeExecutor(n_slots=1, accuracy=lambda job, epoch: 0.5 + 0.1 * (int(job.folder.root.name) % 3))
+    study.run(executor, keep__checkpoints=2, budget__trials=6)
+    kept = [row.number for row in study.view.trials if study.home.study("s").trial(row.number).best.exists()]
+    assert kept == [2, 5]
+
+
+@pytest.mark.parametrize(
+    ("settings", "difference"),
+    [
+        ({"train__epochs": 5}, "train.epochs: was 3, is 5"),
+        ({"objective__metric": "val_loss"}, "objective.metric: was val_accuracy, is val_loss"),
+        ({"sampler__seed": 4}, "sampler.seed: was 3, is 4"),
+    ],
+)
+def test_a_study_with_a_changed_file_is_refused(study: Study, settings: dict[str, Any], difference: str) -> None:
+    study.run(FakeExecutor())
+    with pytest.raises(StudyError) as refused:
+        study.run(FakeExecutor(), **settings)
+    assert difference in str(refused.value)
+    assert "--study NAME" in str(refused.value)
+
+
+def test_other_data_under_the_same_name_are_refused(study: Study) -> None:
+    study.run(FakeExecutor())
+    with pytest.raises(StudyError, match="data_digest"):
+        StudyStore.open(study.home, study.config(), "other")
+
+
+def test_progress_is_told_with_the_time_left(study: Study) -> None:
+    study.run(FakeExecutor(n_slots=1))
+    last = study.watch.standings[-1]
+    assert last.n_trials == 4
+    assert any(standing.seconds_left is not None for standing in study.watch.standings)
+    assert last.best_value == pytest.approx(0.53)
