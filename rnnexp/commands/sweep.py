@@ -29,8 +29,6 @@ def run(args: argparse.Namespace) -> int:
     if args.workers is not None and args.workers < 1:
         raise UserError(f"--workers: got {args.workers}, expected 1 or more")
     home = Home.open(args.home)
-    if not args.dry_run:
-        local.warm_up()
     console = tables.console()
     data, fallback = resolve(config.base.data)
     if fallback:
@@ -80,6 +78,7 @@ def _run_study(config: SweepConfig, home: Home, store: TokenStore, workers: int 
         folder.sweep.write_text(config.to_yaml(), encoding="utf-8")
         before = view(home, config.study)
         if before.n_finished < config.n_trials:
+            local.warm_up()
             n_slots, threads = local.share_out(workers, config.n_trials)
             verb = "goes on" if before.trials else "begins"
             console.print(

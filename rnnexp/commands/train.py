@@ -24,7 +24,6 @@ def run(args: argparse.Namespace) -> int:
         Path(args.file) if args.file else None, dict(parse_assignment(text) for text in args.assignments)
     )
     home, console = Home.open(args.home), tables.console()
-    local.warm_up()
     data, fallback = resolve(config.data)
     if fallback:
         console.print(fallback, style="yellow", soft_wrap=True)

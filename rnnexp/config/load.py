@@ -88,8 +88,10 @@ class _Reader:
                 self.faults.append(f"{key}: unknown setting{did_you_mean(key, known)}")
         parts = {name: self._part(name, adapter) for name, adapter in _PARTS.items() if name in self.values}
         base = self._base(parts.get("objective"))
+        n_faults = len(self.faults)
         space = self._space(base or TrialConfig())
-        tries = self._tries(space)
+        # What follows from a fault of the space is not a fault of its own.
+        tries = self._tries(space if len(self.faults) == n_faults else None)
         self._study_name()
         self._can_end(parts, space)
         if self.faults or base is None:
@@ -188,7 +190,7 @@ class _Reader:
         except ValueError as error:
             self.faults.append(f"space: {error}")
 
-    def _tries(self, space: dict[str, Any]) -> list[dict[str, Any]]:
+    def _tries(self, space: dict[str, Any] | None) -> list[dict[str, Any]]:
         rows = self.values.get("try") or []
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             self.faults.append("try: expected a list of settings, as in - {model.cell: lstm, model.units: 64}")
@@ -198,6 +200,8 @@ class _Reader:
                 place = f"try.{index}.{name}"
                 if name not in self.settings:
                     self.faults.append(f"{place}: unknown setting{did_you_mean(name, self.settings)}")
+                elif space is None:
+                    continue
                 elif name not in space:
                     self.faults.append(f"{place}: not in the search space; put it under space, or under base")
                 elif not space[name].holds(value):

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from rnnexp.study.states import State
 from rnnexp.study.watch import Standing
-from rnnexp.terminal.tables import duration, number, short
+from rnnexp.terminal.tables import duration, heading, number, short
 from rnnexp.trial.events import EpochEnded
 
 
@@ -24,7 +24,7 @@ class _Line:
 
 
 def _settings(settings: dict[str, Any]) -> str:
-    return " ".join(f"{name.partition('.')[2]}={short(value)}" for name, value in settings.items())
+    return " ".join(f"{heading(name)}={short(value)}" for name, value in settings.items())
 
 
 class PlainWatch:
@@ -104,8 +104,8 @@ class LiveWatch:
 
     def _picture(self) -> Group:
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for heading in ("trial", "epoch", "loss", "val_loss", "val_accuracy", "best so far", "settings"):
-            table.add_column(heading, justify="left" if heading == "settings" else "right", no_wrap=True)
+        for column in ("trial", "epoch", "loss", "val_loss", "val_accuracy", "best so far", "settings"):
+            table.add_column(column, justify="left" if column == "settings" else "right", no_wrap=True)
         for number_, line in sorted(self._lines.items()):
             epoch = line.epoch
             metrics = epoch.metrics if epoch else {}

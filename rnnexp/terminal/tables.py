@@ -20,10 +20,13 @@ _STYLES = {
 }
 
 
+_WIDE = 220
+
+
 def console() -> Console:
     """Returns the console; as wide as the terminal, and wide enough for a table where there is none."""
     plain = Console(highlight=False)
-    return plain if plain.is_terminal else Console(highlight=False, width=160)
+    return plain if plain.is_terminal else Console(highlight=False, width=_WIDE)
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -48,6 +51,12 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def heading(setting: str) -> str:
+    """Returns a setting's name without its section; clipping's names say nothing without it."""
+    section, _, name = setting.partition(".")
+    return setting if section == "clip" else name
+
+
 def setting_columns(rows: Sequence[TrialRow]) -> list[str]:
     """Returns the settings that any of the trials has, in the order of their first appearance."""
     return list(dict.fromkeys(name for row in rows for name in row.settings))
@@ -64,13 +73,13 @@ def trials(view: StudyView, rows: Sequence[TrialRow], *, rank: bool) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     if rank:
         table.add_column("", justify="right")
-    for heading in ("trial", "state"):
-        table.add_column(heading, justify="right" if heading == "trial" else "left")
+    table.add_column("trial", justify="right")
+    table.add_column("state")
     table.add_column(view.metric, justify="right", style="bold")
     table.add_column("best epoch", justify="right")
     columns = setting_columns(rows)
     for name in columns:
-        table.add_column(name.partition(".")[2], justify="right")
+        table.add_column(heading(name), justify="right")
     table.add_column("time", justify="right")
     reasons = any(row.reason for row in rows)
     if reasons:
@@ -93,8 +102,8 @@ def samples(drawn: Sequence[Asked], seconds: Sequence[float]) -> Table:
     """Returns trials that a study may draw, with the time that each is expected to take."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     names = list(dict.fromkeys(name for sample in drawn for name in sample.settings))
-    for heading in ("trial", *(name.partition(".")[2] for name in names), "time"):
-        table.add_column(heading, justify="right")
+    for column in ("trial", *(heading(name) for name in names), "time"):
+        table.add_column(column, justify="right")
     for sample, each in zip(drawn, seconds, strict=False):
         cells = [short(sample.settings[name]) if name in sample.settings else "–" for name in names]
         table.add_row(str(sample.number), *cells, duration(each))
@@ -104,9 +113,9 @@ def samples(drawn: Sequence[Asked], seconds: Sequence[float]) -> Table:
 def studies(views: Sequence[StudyView]) -> Table:
     """Returns studies as a table."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("study", "finished", "complete", "pruned", "failed", "objective", "best", "best trial", "run by"):
-        left = heading in ("study", "objective", "run by")
-        table.add_column(heading, justify="left" if left else "right")
+    for column in ("study", "finished", "complete", "pruned", "failed", "objective", "best", "best trial", "run by"):
+        left = column in ("study", "objective", "run by")
+        table.add_column(column, justify="left" if left else "right")
     for view in views:
         best = view.best
         table.add_row(
@@ -135,8 +144,8 @@ def curve(epochs: Sequence[EpochEnded]) -> Table:
     """Returns a trial's curve, a row an epoch; the best one is marked."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     names = list(epochs[0].metrics)
-    for heading in ("epoch", *names, "time", ""):
-        table.add_column(heading, justify="right")
+    for column in ("epoch", *names, "time", ""):
+        table.add_column(column, justify="right")
     best = epochs[-1].best_epoch
     for epoch in epochs:
         cells = [number(epoch.metrics[name]) for name in names]
@@ -147,8 +156,8 @@ def curve(epochs: Sequence[EpochEnded]) -> Table:
 def best_of(views: Sequence[StudyView]) -> Table:
     """Returns the best trial of each study, a row a study."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("study", "trials", "best trial", "metric", "value"):
-        table.add_column(heading, justify="left" if heading in ("study", "metric") else "right")
+    for column in ("study", "trials", "best trial", "metric", "value"):
+        table.add_column(column, justify="left" if column in ("study", "metric") else "right")
     for view in views:
         best = view.best
         table.add_row(
