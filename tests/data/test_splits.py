@@ -57,6 +57,12 @@ def test_the_tail_is_the_last_part_whatever_the_seed() -> None:
         assert parts.validation.tolist() == [8, 9]
 
 
+def test_the_seed_draws_which_training_rows_are_taken() -> None:
+    labels = np.tile(np.arange(2, dtype=np.int32), 50)
+    first, other = (split(labels, DataConfig(split="tail", train_samples=30, seed=seed), "x") for seed in (0, 1))
+    assert first.train.tolist() != other.train.tolist()
+
+
 def test_the_tail_of_imdb_is_the_notebooks() -> None:
     parts = split(_labels(12_500, 12_500), DataConfig(split="tail", validation_split=0.2), "x")
     assert (len(parts.train), parts.validation[0]) == (20_000, 20_000)

@@ -33,6 +33,15 @@ except StudyError as error:
     print(error)
 """
 
+_ASK = """
+import sys
+from pathlib import Path
+from rnnexp.study.owner import owner_of
+print("asking", flush=True)
+while True:
+    owner_of(Path(sys.argv[1]))
+"""
+
 
 def _start(code: str, lock: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(
@@ -114,3 +123,18 @@ def test_a_lock_that_does_not_say_who_is_still_a_lock(lock: Path) -> None:
         lock.write_text("{", encoding="utf-8")
         with pytest.raises(StudyError, match="by another process"), owned(lock, "cells"):
             pass
+
+
+def test_asking_who_is_there_keeps_nobody_out(lock: Path) -> None:
+    """Somebody lists the studies just when a supervisor starts."""
+    with owned(lock, "cells"):
+        pass
+    with _start(_ASK, lock) as asking:
+        try:
+            assert asking.stdout is not None
+            assert asking.stdout.readline() == "asking\n"
+            for _ in range(1500):
+                with owned(lock, "cells"):
+                    pass
+        finally:
+            asking.kill()

@@ -132,6 +132,10 @@ def test_closing_while_the_tracker_is_out_of_reach_names_what_is_unsent(tracker:
     start = time.monotonic()
     assert thread.close(0.3) == [1, 2, 3]
     assert time.monotonic() - start < 3
+    time.sleep(0.2)
+    tries = tracker.connections
+    time.sleep(0.2)
+    assert tracker.connections == tries, "it has given up"
 
 
 def test_closing_does_not_wait_longer_for_a_tracker_that_hangs(tracker: _Tracker) -> None:
