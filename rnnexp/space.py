@@ -69,7 +69,7 @@ class _Range(_Distribution):
             raise ValueError(f"got the bounds [{low}, {high}], expected the lower one first: [{high}, {low}]")
         if self.log and low <= 0:
             raise ValueError(f"got the lower bound {low} with log: true, expected one above 0")
-        if self.log and self.step is not None and self.step != 1:
+        if self.log and self.step is not None and (isinstance(self.step, float) or self.step != 1):
             raise ValueError("log and step exclude each other; leave one out")
         return self
 

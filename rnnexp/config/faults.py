@@ -23,6 +23,8 @@ def _line(place: str, error: ErrorDetails, known: list[str]) -> str:
         return f"{place}: expected a mapping with a name, as in {{name: …}}"
     if kind == "union_tag_distribution":
         return f"{place}: {message}"
+    if kind == "too_short":
+        return f"{place}: got {error['input']}, expected at least {error['ctx']['min_length']} value"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         message = "Input should be a mapping of settings"
     expected = message.removeprefix("Input should be ")

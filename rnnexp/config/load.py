@@ -77,7 +77,8 @@ class _Reader:
 
     def _pin(self, name: str) -> None:
         """A setting that is given is no longer searched, nor part of what is tried first."""
-        for part in [self.values.get("space"), *(self.values.get("try") or [])]:
+        tries = self.values.get("try")
+        for part in [self.values.get("space"), *(tries if isinstance(tries, list) else [])]:
             if isinstance(part, dict):
                 part.pop(name, None)
 
@@ -107,7 +108,8 @@ class _Reader:
 
     def _part(self, name: str, adapter: TypeAdapter[Any]) -> Any:
         try:
-            return adapter.validate_python(self.values[name] or {})
+            value = self.values[name]
+            return adapter.validate_python({} if value is None else value)
         except ValidationError as error:
             names = [f"{name}.{field}" for field in _fields(adapter)]
             self.faults += faults.lines(error, name, names, within_union=name in ("sampler", "pruner"))
@@ -131,7 +133,7 @@ class _Reader:
         monitor = objective.metric if objective else "val_accuracy"
         train = values.get("train") or {}
         if isinstance(train, dict):
-            if train.get("monitor", monitor) != monitor and objective:
+            if train.get("monitor", monitor) != monitor and (objective or "objective" not in self.values):
                 self.faults.append(
                     f"base.train.monitor: got {train['monitor']!r}; a study watches its objective, {monitor}"
                 )
@@ -176,6 +178,8 @@ class _Reader:
         for name, distribution in space.items():
             for control, allowed in distribution.when.items():
                 place = f"space.{name}.when.{control}"
+                if not allowed:
+                    self.faults.append(f"{place}: got no value, so {name} would never apply; list some")
                 if control not in self.settings:
                     self.faults.append(f"{place}: unknown setting{did_you_mean(control, self.settings)}")
                     continue

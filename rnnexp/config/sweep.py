@@ -25,11 +25,12 @@ class Objective(Section):
     @model_validator(mode="before")
     @classmethod
     def _direction_of_the_metric(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("metric", "val_accuracy") in names.METRICS:
-            right = names.METRICS[values.get("metric", "val_accuracy")]
+        metric = values.get("metric", "val_accuracy") if isinstance(values, dict) else None
+        if isinstance(metric, str) and metric in names.METRICS:
+            right = names.METRICS[metric]
             values = {"direction": right, **values}
             if values["direction"] in ("maximize", "minimize") and values["direction"] != right:
-                raise ValueError(f"direction: got {values['direction']} for {values['metric']}, expected {right}")
+                raise ValueError(f"direction: got {values['direction']} for {metric}, expected {right}")
         return values
 
 
@@ -131,7 +132,9 @@ class SweepConfig(Section):
         default_factory=dict,
         strict=False,
         description="the settings that are searched",
-        json_schema_extra=lambda schema: schema.update(propertyNames={"enum": [*setting_names()]}),
+        json_schema_extra=lambda schema: schema.update(
+            propertyNames={"enum": [name for name in setting_names() if name != "train.monitor"]}
+        ),
     )
     limits: Limits = Limits()
     keep: Keep = Keep()

@@ -1,5 +1,6 @@
 """One trial's settings: all that `data`, `model` and `trial` ever see of an experiment."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,17 +23,19 @@ from rnnexp.errors import ConfigError, did_you_mean
 Value = bool | int | float | str | None
 """What one setting can be."""
 
+_DATA_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}"
+
 SECTIONS = ("data", "model", "train", "clip")
 
 
 def _known_cell(name: object) -> object:
-    if name not in names.cells():
+    if not isinstance(name, str) or name not in names.cells():
         raise ValueError(f"got {name!r}{did_you_mean(str(name), names.cells())}")
     return name
 
 
 def _known_metric(name: object) -> object:
-    if name is not None and name not in names.METRICS:
+    if name is not None and (not isinstance(name, str) or name not in names.METRICS):
         raise ValueError(f"got {name!r}, which no trial reports{did_you_mean(str(name), names.METRICS)}")
     return name
 
@@ -79,12 +82,17 @@ class DataConfig(Section):
     def _name_of_a_file(cls, values: Any) -> Any:
         """A file without a name is named after itself."""
         if isinstance(values, dict) and values.get("path") and "name" not in values:
-            return {**values, "name": Path(str(values["path"])).stem}
+            return {
+                **values,
+                "name": re.sub(r"[^A-Za-z0-9._-]+", "-", Path(str(values["path"])).stem).strip("-.") or "own",
+            }
         return values
 
     @field_validator("name")
     @classmethod
     def _known(cls, name: str, info: ValidationInfo) -> str:
+        if not re.fullmatch(_DATA_NAME, name):
+            raise ValueError(f"got {name!r}, expected a name of letters, digits, '.', '_' and '-'")
         path = info.data.get("path")
         if path is None and name not in names.data_sets():
             hint = did_you_mean(name, names.data_sets())
@@ -184,10 +192,14 @@ def setting_names() -> list[str]:
     return list(TrialConfig().settings())
 
 
+_MEANINGLESS_WITHOUT: dict[str, dict[str, Value]] = {"clip.threshold": {"clip.kind": "norm"}}
+"""Settings that some values of others switch off; they are checked where they count."""
+
+
 def check_setting(base: TrialConfig, name: str, value: Any) -> str | None:
     """Returns what is wrong with one setting's value, or None."""
     try:
-        base.with_settings({name: value})
+        base.with_settings({**_MEANINGLESS_WITHOUT.get(name, {}), name: value})
     except ValidationError as error:
         return "; ".join(line.split(": ", 1)[-1] for line in faults.lines(error))
     return None

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,10 +62,7 @@ class TextFile:
 
     def _labels(self, values: list[str]) -> tuple[tuple[str, ...], NDArray[np.int32]]:
         """Returns the classes' names, sorted, and each row's class id."""
-        names = sorted(
-            set(values),
-            key=lambda name: (not name.lstrip("-").isdigit(), int(name) if name.lstrip("-").isdigit() else 0, name),
-        )
+        names = sorted(set(values), key=_by_number_then_name)
         if len(names) < 2:
             raise DataError(f"{self.path}: one label only, {names[0]!r}; expected two or more classes")
         if len(names) > _MOST_LABELS:
@@ -81,6 +80,11 @@ class TextFile:
                 f"{self.path}: column {name!r} is empty in {int(empty.sum())} of {len(column)} rows "
                 f"(row {first}{', …' if empty.sum() > 3 else ''}); fill them in or leave the rows out"
             )
+
+
+def _by_number_then_name(name: str) -> tuple[bool, int, str]:
+    number = re.fullmatch(r"-?[0-9]{1,18}", name)
+    return (number is None, int(name) if number else 0, name)
 
 
 def _name(value: Any) -> str:
@@ -103,11 +107,18 @@ def _frame(path: Path) -> "pd.DataFrame":
             return _json_lines(path)
         separator = "\t" if kind == ".tsv" else ","
         # "NA", "null" and "None" are words of a review and possible labels; only an empty field is missing.
-        return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8")
+        with warnings.catch_warnings():
+            # A row with more fields than the header: an unquoted comma in a text, which pandas would cut off.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(
+                path, sep=separator, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8", index_col=False
+            )
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
     except pd.errors.EmptyDataError:
         raise DataError(f"{path}: empty; expected a header line and rows") from None
+    except pd.errors.ParserWarning:
+        raise DataError(f"{path}: rows have more fields than the header; put texts with commas in quotes") from None
     except (ValueError, OSError) as error:
         raise DataError(f"{path}: cannot be read as {kind} ({' '.join(str(error).split())[:200]})") from None
 
@@ -128,6 +139,8 @@ def _json_lines(path: Path) -> "pd.DataFrame":
                 raise DataError(
                     f"{path}: line {number} is a {type(row).__name__}, expected an object with text and label"
                 )
+            if re.search("[\ud800-\udfff]", "".join(value for value in row.values() if isinstance(value, str))):
+                raise DataError(f"{path}: line {number} holds half a character (an escape \\ud800 to \\udfff alone)")
             rows.append(row)
     if not rows:
         raise DataError(f"{path}: no rows; expected one JSON object a line")

@@ -21,7 +21,10 @@ _ADMITTED = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
 }
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, TypeError, KeyError, IndexError, OverflowError)
+_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, ValueError, TypeError, KeyError, IndexError, OverflowError),
+    *(NotImplementedError, RuntimeError),  # zipfile's, for a version or an encryption that a damaged byte pretends
+)
 
 
 class _ArraysOnly(pickle.Unpickler):

@@ -9,8 +9,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 from rnnexp.errors import StudyError
+
+_GLANCES_S = 0.5
+"""Whoever only asks who is there holds the lock for a moment; so a lock that is held for longer has an owner."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +45,14 @@ def owned(path: Path, study: str) -> Iterator[None]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = _read(path)
-            raise StudyError(
-                f"study {study} is being run already, by {owner or 'another process'}; "
-                f"watch it with `rnnexp trials {study}`, end it with `rnnexp stop {study}`"
-            ) from None
+        deadline = time.monotonic() + _GLANCES_S
+        while not _taken(file):
+            if time.monotonic() > deadline:
+                raise StudyError(
+                    f"study {study} is being run already, by {_read(path) or 'another process'}; "
+                    f"watch it with `rnnexp trials {study}`, end it with `rnnexp stop {study}`"
+                )
+            time.sleep(0.01)
         file.truncate(0)
         file.write(json.dumps(asdict(Owner(os.getpid(), socket.gethostname(), time.time()))))
         file.flush()
@@ -56,6 +60,15 @@ def owned(path: Path, study: str) -> Iterator[None]:
             yield
         finally:
             file.truncate(0)
+
+
+def _taken(file: IO[str]) -> bool:
+    """Takes the lock if it is free; tells whether it was."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def owner_of(path: Path) -> Owner | None:
