@@ -2,7 +2,6 @@
 
 Three things keep a bag of words from solving it: negation ("was never dull"), contrast ("although the plot was dull,
 the acting was superb": the main clause decides) and distance (neutral sentences between the verdict and the end).
-Of the vocabulary, praise and blame are drawn equally often for both labels' opposite clauses.
 """
 
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ import numpy as np
 from rnnexp.config.trial import DataConfig
 from rnnexp.data.source import Encoded, encode_texts
 
-_SIZE = 6_000
+_SIZE = 25_000
 _LABELS = ("negative", "positive")
 
 _SUBJECTS = (
@@ -59,11 +58,11 @@ def about() -> str:
 def identity(config: DataConfig) -> str:
     """Returns what the generated rows follow from."""
     split = (config.split, config.validation_split, config.train_samples)
-    return f"reviews 1 seed {config.seed} rows {n_rows(config)} split {split}"
+    return f"reviews 3 seed {config.seed} rows {n_rows(config)} split {split}"
 
 
 def n_rows(config: DataConfig) -> int:
-    """Returns how many reviews are generated: 6,000, or as many as `train_samples` needs."""
+    """Returns how many reviews are generated: 25,000, or as many as `train_samples` needs."""
     if config.train_samples is None:
         return _SIZE
     share = (1 - config.validation_split) / (1 + config.validation_split)
@@ -90,26 +89,26 @@ def _pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
 
 
 def _clause(rng: np.random.Generator, *, positive: bool) -> str:
-    """One opinion; every third says the opposite and negates it."""
+    """One opinion; every seventh says the opposite and negates it."""
     subject, degree = _pick(rng, _SUBJECTS), _pick(rng, _DEGREES)
-    if rng.random() < 0.35:
+    if rng.random() < 0.15:
         return f"{subject} {_pick(rng, _NEGATIONS)} {_pick(rng, _BLAME if positive else _PRAISE)}"
     return " ".join(f"{subject} was {degree} {_pick(rng, _PRAISE if positive else _BLAME)}".split())
 
 
 def _verdict(rng: np.random.Generator, *, positive: bool) -> str:
-    """The sentence that decides; every other has a clause that points the other way, before or after."""
+    """The sentence that decides; three in ten have a clause that points the other way, before or after."""
     main, other = _clause(rng, positive=positive), _clause(rng, positive=not positive)
     draw = rng.random()
-    if draw < 0.25:
+    if draw < 0.15:
         return f"{_pick(rng, _ALTHOUGH)} {other} , {main} .".capitalize()
-    if draw < 0.5:
+    if draw < 0.3:
         return f"{main} , {_pick(rng, _BUT)} {other} .".capitalize()
     return f"{main} .".capitalize()
 
 
 def _review(rng: np.random.Generator, *, positive: bool) -> str:
-    fillers = [_pick(rng, _FILLERS) for _ in range(int(rng.integers(0, 8)))]
+    fillers = [_pick(rng, _FILLERS) for _ in range(int(rng.integers(0, 6)))]
     place = int(rng.integers(len(fillers) + 1))
-    verdicts = [_verdict(rng, positive=positive) for _ in range(int(rng.integers(1, 3)))]
+    verdicts = [_verdict(rng, positive=positive) for _ in range(int(rng.integers(2, 5)))]
     return " ".join([_pick(rng, _OPENINGS), *fillers[:place], *verdicts, *fillers[place:], _pick(rng, _CLOSINGS)])
