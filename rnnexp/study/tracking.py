@@ -27,6 +27,10 @@ _ENVIRONMENT = {
 }
 
 _PARAM_LENGTH = 6000
+_NO_STEP = 0
+"""A single number of a run; MLflow draws it as a bar, where another step would make it a curve of one point."""
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Opens the experiment on MLflow's pages for training, not on those for language models."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,7 @@ class Projection:
                 "n_params": event.n_params,
                 "train_seconds": event.train_seconds,
             }
-            self._metrics(run_id, scalars, event.time, event.best_epoch)
+            self._metrics(run_id, scalars, event.time, _NO_STEP)
         elif isinstance(event, Failed):
             self._tag(run_id, {"rnnexp.reason": f"{event.kind}: {event.reason}"})
         elif isinstance(event, Closed):
@@ -192,7 +196,7 @@ class Projection:
         for path in files:
             self._client.log_artifact(run_id, str(path))
         if metrics:
-            self._metrics(run_id, metrics, ended, 0)
+            self._metrics(run_id, metrics, ended, _NO_STEP)
         self._client.set_terminated(run_id, "FINISHED", end_time=_ms(ended))
         return run_id
 
@@ -203,7 +207,7 @@ def _experiment(client: Any, home: Home, study: str) -> str:
     if found is None:
         location = home.experiment_artifacts(study)
         location.mkdir(parents=True, exist_ok=True)
-        return str(client.create_experiment(study, artifact_location=str(location)))
+        return str(client.create_experiment(study, artifact_location=str(location), tags=_KIND))
     if found.lifecycle_stage != "active":
         client.restore_experiment(found.experiment_id)
     return str(found.experiment_id)
