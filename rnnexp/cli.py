@@ -106,6 +106,8 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--split", choices=("test", "validation"), default="test")
 
     ui = verb("ui", "open MLflow's pages on this home, on loopback", _HOME)
+    ui.add_argument("--host", default="127.0.0.1", metavar="H", help="default: 127.0.0.1, this machine only")
+    ui.add_argument("--wait", action="store_true", help="where there are no runs yet, wait for the first")
     ui.add_argument("--port", type=int, metavar="P", help="default: 5000, or the next that is free")
 
     data = verb("data", "list, fetch and read data sets")

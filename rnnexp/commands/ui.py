@@ -6,29 +6,34 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 from rnnexp.errors import HomeError, UserError
 from rnnexp.home import Home
+from rnnexp.study.store import creating
 
-_HOST = "127.0.0.1"
 _FIRST_PORT, _LAST_PORT = 5000, 5050
 
 
 def run(args: argparse.Namespace) -> int:
     """Says the address and serves until Ctrl-C."""
     home = Home.at(args.home)
+    while args.wait and not home.mlflow_db.exists():
+        time.sleep(1)
     if not home.mlflow_db.exists():
         raise HomeError(
             f"{home.root}: no runs here yet; begin with `rnnexp sweep sweeps/quickstart.yaml`, or name another --home"
         )
-    port = _port(args.port)
-    print(f"MLflow on {home.root}: http://{_HOST}:{port} (Ctrl-C ends it)", flush=True)
+    port = _port(args.host, args.port)
+    with creating(home):
+        pass  # a sweep that has just begun may still be making the tables
+    print(f"MLflow on {home.root}: http://{args.host}:{port} (Ctrl-C ends it)", flush=True)
     server = subprocess.Popen(
         [
             *(sys.executable, "-m", "mlflow", "server"),
             *("--backend-store-uri", home.mlflow_uri),
             *("--artifacts-destination", str(home.artifacts)),
-            *("--host", _HOST, "--port", str(port), "--workers", "1"),
+            *("--host", args.host, "--port", str(port), "--workers", "1"),
         ],
         env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
         stdout=subprocess.DEVNULL,
@@ -41,15 +46,15 @@ def run(args: argparse.Namespace) -> int:
     return 0 if code in (0, -signal.SIGTERM) else 1
 
 
-def _port(wanted: int | None) -> int:
+def _port(host: str, wanted: int | None) -> int:
     """Returns a port that nobody listens on."""
     for port in [wanted] if wanted is not None else range(_FIRST_PORT, _LAST_PORT):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((_HOST, port))
+                probe.bind((host, port))
                 return port
             except (OSError, OverflowError):
                 continue
     tried = str(wanted) if wanted is not None else f"{_FIRST_PORT} to {_LAST_PORT}"
-    raise UserError(f"--port: {tried} cannot be used on {_HOST}; name a free one")
+    raise UserError(f"--port: {tried} cannot be used on {host}; name a free one")

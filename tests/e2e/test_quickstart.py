@@ -1,0 +1,34 @@
+"""The README's first command on the real IMDB set."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import rnnexp
+from tests.e2e.contents import check_run, check_study, open_client
+
+TOP = Path(__file__).resolve().parent.parent.parent
+
+pytestmark = [
+    pytest.mark.tensorflow,
+    pytest.mark.imdb,
+    pytest.mark.skipif(not os.environ.get("RNNEXP_DATA"), reason="RNNEXP_DATA names no folder with the IMDB set"),
+]
+
+
+def test_every_trial_has_its_run(tmp_path: Path) -> None:
+    home = ("--home", str(tmp_path / "home"))
+    done = rnnexp("sweep", str(TOP / "sweeps" / "quickstart.yaml"), *home)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = json.loads(rnnexp("trials", "quickstart", "--json", *home).stdout)
+    assert len(rows) == 6
+    assert {row["state"] for row in rows} <= {"COMPLETE", "PRUNED"}
+    client = open_client(tmp_path / "home")
+    ranked = sorted(rows, key=lambda row: (-row["value"], row["number"]))
+    for row in rows:
+        check_run(client, "quickstart", row, kept=row in ranked[:5])
+    check_study(client, "quickstart", ranked[0])
+    assert client.get_run(rows[0]["run_id"]).data.params["data.name"] == "imdb"
+    assert ranked[0]["value"] > 0.83, "an LSTM or GRU reads reviews better than that"
