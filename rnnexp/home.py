@@ -14,6 +14,10 @@ SINGLE_RUNS = "train"
 """The name under which runs that belong to no study are kept (`rnnexp train`)."""
 
 
+WRITING = "writing.keras"
+"""A model's file before it is whole."""
+
+
 @dataclass(frozen=True)
 class TrialFolder:
     """Where one trial keeps its files."""
@@ -98,10 +102,6 @@ class StudyFolder:
     def bundle(self) -> Path:
         """The best model of a study that has ended, as it is logged to MLflow."""
         return self.root / "best"
-
-    @property
-    def tracking(self) -> Path:
-        return self.root / "mlflow.json"
 
 
 @dataclass(frozen=True)

@@ -78,9 +78,18 @@ class _Range(_Distribution):
         return self.bounds
 
     def holds(self, value: Scalar) -> bool:
-        """Tells whether the value can be drawn, its distance from a step aside."""
+        """Tells whether the value can be drawn."""
         low, high = self.bounds
-        return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+        if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+            return False
+        steps = 0.0 if self.step is None else (value - low) / self.step
+        return abs(steps - round(steps)) < 1e-6
+
+    @property
+    def last(self) -> float:
+        """The highest value that can be drawn: the upper bound, or the last step before it."""
+        low, high = self.bounds
+        return high if self.step is None else low + math.floor((high - low) / self.step + 1e-9) * self.step
 
     def __str__(self) -> str:
         extra = " (log)" if self.log else f" in steps of {self.step}" if self.step else ""
@@ -100,7 +109,7 @@ class IntRange(_Range):
         return tuple(range(self.bounds[0], self.bounds[1] + 1, self.step or 1))
 
     def holds(self, value: Scalar) -> bool:
-        """Tells whether the value can be drawn, its distance from a step aside."""
+        """Tells whether the value can be drawn."""
         return isinstance(value, int) and super().holds(value)
 
 

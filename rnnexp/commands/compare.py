@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from rnnexp.analysis import frames, report
+from rnnexp.errors import UserError
 from rnnexp.home import Home
 from rnnexp.study.reading import StudyView, importances, view
 from rnnexp.terminal import tables
@@ -18,10 +19,13 @@ def run(args: argparse.Namespace) -> int:
     home = Home.at(args.home)
     studies = [view(home, name) for name in dict.fromkeys(args.study)]
     reasons = frames.incomparable(studies)
-    if args.csv:
-        report.write_csv(studies, Path(args.csv))
-    if args.html:
-        report.write_html(home, studies, Path(args.html))
+    try:
+        if args.csv:
+            report.write_csv(studies, Path(args.csv))
+        if args.html:
+            report.write_html(home, studies, Path(args.html))
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be written ({error.strerror}); name another file") from None
     if args.json:
         print(json.dumps(_plain(home, studies, reasons), indent=1))
         return 0
@@ -34,14 +38,15 @@ def run(args: argparse.Namespace) -> int:
         console.print(tables.best_of(studies))
     for path in (args.csv, args.html):
         if path:
-            console.print(f"written: {path}", markup=False)
+            console.print(f"written: {path}")
     return 0
 
 
 def _print(home: Home, study: StudyView) -> None:
     console = tables.console()
     console.print(
-        f"[bold]{study.name}[/]: {study.n_finished} of {study.n_trials} trials, {study.metric} at each one's best epoch"
+        f"{study.name}: {study.n_finished} of {study.n_trials} trials, {study.metric} at each one's best epoch",
+        style="bold",
     )
     if not study.ranked:
         console.print("no trial has finished yet\n")

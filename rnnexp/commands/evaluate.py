@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     console = tables.console()
     console.print(
-        f"{args.split} part of {store.name}, {len(rows):,} reviews: accuracy [bold]{measured['accuracy']:.4f}[/], "
+        f"{args.split} part of {store.name}, {len(rows):,} reviews: accuracy {measured['accuracy']:.4f}, "
         f"loss {measured['loss']:.4f}"
     )
     if opened is not None:

@@ -1,13 +1,13 @@
 """`rnnexp export`: the best model as a bundle that takes text, checked against training."""
 
 import argparse
-import json
 import shutil
 from multiprocessing import get_context
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
+from rnnexp.commands.show import find
 from rnnexp.config.trial import load_trial
 from rnnexp.data.store import prepare
 from rnnexp.engine import local
@@ -15,6 +15,7 @@ from rnnexp.errors import StudyError, UserError
 from rnnexp.export.bundle import FORMATS, Source, create, free_place, publish
 from rnnexp.export.check import Parity, check
 from rnnexp.home import Home
+from rnnexp.study.best_model import is_logged
 from rnnexp.study.reading import StudyView, TrialRow, view
 from rnnexp.terminal import tables
 
@@ -35,18 +36,15 @@ def run(args: argparse.Namespace) -> int:
             f"  {parity.format}: {parity.n_reviews} held-out reviews as text, in a new process: "
             f"probabilities differ from training's by at most {parity.difference:.1g}"
         )
-    console.print(f'next: rnnexp predict {to} "I loved every minute of it."', markup=False)
+    console.print(f'next: rnnexp predict {to} "I loved every minute of it."')
     return 0
 
 
 def bundle_for_record(home: Home, study: StudyView) -> Path | None:
-    """Makes the bundle that is logged to MLflow; None where that of the same trial is already there."""
+    """Makes the bundle that is logged to MLflow; None where the best trial's is logged already."""
     row, to = _chosen(study, None), home.study(study.name).bundle
-    try:
-        if json.loads((to / "manifest.json").read_text(encoding="utf-8"))["trial"] == row.number:
-            return None
-    except (OSError, ValueError, KeyError):
-        pass
+    if row.run_id is None or is_logged(home, study):
+        return None
     _make(_source(home, study, row), to, ["keras"], local.context()[0])
     return to
 
@@ -56,9 +54,7 @@ def _chosen(study: StudyView, number: int | None) -> TrialRow:
         if study.best is None:
             raise StudyError(f"study {study.name} has no finished trial yet; `rnnexp trials {study.name}` shows them")
         return study.best
-    row = next((row for row in study.trials if row.number == number), None)
-    if row is None:
-        raise StudyError(f"study {study.name} has no trial {number}; it has 0 to {len(study.trials) - 1}")
+    row = find(study, number)
     if row.value is None or row.best_epoch is None:
         raise StudyError(f"trial {number} of {study.name} is {row.state} and has no model to export")
     return row

@@ -1,14 +1,16 @@
 """`rnnexp logs`: a trial's log, once or as it grows."""
 
 import argparse
+import codecs
 import sys
 import time
 
 from rnnexp.commands.show import find
 from rnnexp.errors import StudyError
 from rnnexp.home import Home
+from rnnexp.study.owner import owner_of
 from rnnexp.study.reading import view
-from rnnexp.study.states import State
+from rnnexp.study.states import FINISHED
 
 _STEP_S = 0.3
 
@@ -18,18 +20,20 @@ def run(args: argparse.Namespace) -> int:
     home = Home.at(args.home)
     study = view(home, args.study)
     row = find(study, args.trial)
-    path = home.study(study.name).trial(row.number).log
+    study_folder = home.study(study.name)
+    path = study_folder.trial(row.number).log
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     if not path.exists() and not args.follow:
         raise StudyError(f"trial {row.number} of {study.name} is {row.state} and has no log yet")
     shown = 0
     while True:
-        ended = find(view(home, args.study), args.trial).state is not State.RUNNING
+        ended = find(view(home, args.study), args.trial).state in FINISHED or owner_of(study_folder.lock) is None
         if path.exists():
             with path.open("rb") as file:
                 file.seek(shown)
                 new = file.read()
             shown += len(new)
-            sys.stdout.write(new.decode("utf-8", errors="replace"))
+            sys.stdout.write(decoder.decode(new))
             sys.stdout.flush()
         if ended or not args.follow:
             return 0

@@ -30,7 +30,6 @@ def run(args: argparse.Namespace) -> int:
     for prediction in found:
         console.print(
             f"{prediction.label:<{width}}  {prediction.probability:.3f}  {prediction.text}",
-            markup=False,
             soft_wrap=True,
         )
     return 0

@@ -29,7 +29,12 @@ def run(args: argparse.Namespace) -> int:
         return _stop_trial(home, study.name, args.trial)
     if owner.host != socket.gethostname():
         raise StudyError(f"study {study.name} is run by {owner}; type `rnnexp stop {study.name}` there")
-    os.kill(owner.pid, signal.SIGTERM)
+    try:
+        os.kill(owner.pid, signal.SIGTERM)
+    except PermissionError:
+        raise StudyError(f"study {study.name} is run by {owner}, another user's; ask them to stop it") from None
+    except ProcessLookupError:
+        pass  # it has just ended
     _until(lambda: owner_of(home.study(study.name).lock) is None, f"{owner} has not ended")
     done = view(home, study.name)
     print(

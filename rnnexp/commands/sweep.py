@@ -1,9 +1,11 @@
 """`rnnexp sweep`: launch a study, or go on with it."""
 
 import argparse
+import contextlib
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     store = prepare(data, home)
     if args.dry_run:
         return _show_forecast(config, home, store, args.workers)
-    return _run_study(config, home, store, args.workers, Path(args.file))
+    return _run_study(config, home, store, args.workers)
 
 
 def _show_forecast(config: SweepConfig, home: Home, store: TokenStore, workers: int | None) -> int:
@@ -64,7 +66,7 @@ def _assignments(args: argparse.Namespace) -> dict[str, Any]:
     return assignments | {name: value for name, value in flags.items() if value is not None}
 
 
-def _run_study(config: SweepConfig, home: Home, store: TokenStore, workers: int | None, file: Path) -> int:
+def _run_study(config: SweepConfig, home: Home, store: TokenStore, workers: int | None) -> int:
     from rnnexp.study.owner import owned
     from rnnexp.study.reading import view
     from rnnexp.study.sender import SenderThread
@@ -77,42 +79,40 @@ def _run_study(config: SweepConfig, home: Home, store: TokenStore, workers: int 
         study = StudyStore.open(home, config, store.digest)
         folder.sweep.write_text(config.to_yaml(), encoding="utf-8")
         before = view(home, config.study)
+        n_slots, threads = local.share_out(workers, config.n_trials)
         if before.n_finished < config.n_trials:
             local.warm_up()
-            n_slots, threads = local.share_out(workers, config.n_trials)
             verb = "goes on" if before.trials else "begins"
             console.print(
-                f"study [bold]{config.study}[/] {verb}: {before.n_finished} of {config.n_trials} trials finished; "
+                f"study {config.study} {verb}: {before.n_finished} of {config.n_trials} trials finished; "
                 f"data {store.name} ({store.n_pool:,} reviews); "
-                f"{n_slots} at once, {threads} thread{'s' * (threads > 1)} each; "
-                f"home {home.root}",
+                f"{n_slots} at once, {threads} thread{'s' * (threads > 1)} each; home {home.root}",
                 soft_wrap=True,
             )
-            stores = _Stores(home, store, config.base)
-            reader, writer = os.pipe()
-            executor = local.LocalExecutor(n_slots, signals=reader)
-            with watch(console, config.objective.metric, config.study) as display:
-                sender = SenderThread(lambda: Projection(home, config.study).replay, display.note)
-                supervisor = Supervisor(config, study, folder, executor, sender, display, stores.path, threads)
-                _listen(supervisor, writer)
+        stores = _Stores(home, store, config.base)
+        reader, writer = os.pipe()
+        executor = local.LocalExecutor(n_slots, signals=reader)
+        with watch(console, config.objective.metric, config.study) as display:
+            sender = SenderThread(lambda: Projection(home, config.study, study.identity).replay, display.note)
+            supervisor = Supervisor(config, study, folder, executor, sender, display, stores.path, threads)
+            with _listening(supervisor, writer):
                 try:
+                    # Where nothing is left to run, this sends MLflow what it has missed.
                     outcome = supervisor.run()
                 finally:
                     executor.close()
-            if outcome.unsent:
-                console.print(
-                    f"MLflow has not got the records of {len(outcome.unsent)} trials; the same command sends them"
-                )
-            if outcome.signal is not None:
-                done = view(home, config.study)
-                console.print(
-                    f"stopped by {signal.Signals(outcome.signal).name}: {done.n_finished} of {config.n_trials} trials "
-                    "finished; the same command goes on"
-                )
-                return _SIGNALS[signal.Signals(outcome.signal)]
-            if outcome.out_of_time:
-                console.print(f"the time budget of {config.budget.timeout_s:g} s is spent; the same command goes on")
-        return _close(config, home, file, began)
+        if outcome.unsent:
+            console.print(f"MLflow lacks records of {len(outcome.unsent)} trials; the same command sends them")
+        if outcome.signal is not None:
+            done = view(home, config.study)
+            console.print(
+                f"stopped by {signal.Signals(outcome.signal).name}: {done.n_finished} of {config.n_trials} trials "
+                "finished; the same command goes on"
+            )
+            return _SIGNALS[signal.Signals(outcome.signal)]
+        if outcome.out_of_time:
+            console.print(f"the time budget of {config.budget.timeout_s:g} s is spent; the same command goes on")
+        return _close(config, home, began)
 
 
 class _Stores:
@@ -128,7 +128,8 @@ class _Stores:
         return self._known[config.data]
 
 
-def _listen(supervisor: Any, writer: int) -> None:
+@contextlib.contextmanager
+def _listening(supervisor: Any, writer: int) -> Iterator[None]:
     """The first signal asks for a clean end; a second one ends at once."""
 
     def receive(number: int, _: object) -> None:
@@ -137,11 +138,15 @@ def _listen(supervisor: Any, writer: int) -> None:
         supervisor.receive_signal(number)
         os.write(writer, b"!")
 
-    for number in _SIGNALS:
-        signal.signal(number, receive)
+    before = {number: signal.signal(number, receive) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _close(config: SweepConfig, home: Home, file: Path, began: float) -> int:
+def _close(config: SweepConfig, home: Home, began: float) -> int:
     """Shows what came out, and records it."""
     from rnnexp.study.reading import view
     from rnnexp.study.states import State
@@ -166,7 +171,7 @@ def _close(config: SweepConfig, home: Home, file: Path, began: float) -> int:
         )
     _record(config, home, study, began)
     _show_best(study, console)
-    _next_commands(study, home, file, console)
+    _next_commands(study, home, console)
     return 0
 
 
@@ -183,7 +188,7 @@ def _record(config: SweepConfig, home: Home, study: Any, began: float) -> None:
         table = folder.root / "trials.csv"
         report.write_csv([study], table)
         report.write_html(home, [study], page)
-        bundle = bundle_for_record(home, study) if study.best.run_id else None
+        bundle = bundle_for_record(home, study)
         best_model.record(home, study, [folder.sweep, page, table], bundle, began)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
@@ -196,13 +201,13 @@ def _show_best(study: Any, console: Any) -> None:
     best = study.best
     settings = ", ".join(f"{name} {tables.short(value)}" for name, value in best.settings.items())
     console.print(
-        f"best: [bold]trial {best.number}[/], {study.metric} [bold]{best.value:.4f}[/] "
-        f"at epoch {best.best_epoch}: {settings}",
+        f"best: trial {best.number}, {study.metric} {best.value:.4f} at epoch {best.best_epoch}: {settings}",
         soft_wrap=True,
+        style="bold",
     )
 
 
-def _next_commands(study: Any, home: Home, file: Path, console: Any) -> None:
+def _next_commands(study: Any, home: Home, console: Any) -> None:
     where = "" if home.root == Path("mlruns").absolute() else f" --home {home.root}"
     console.print("next:")
     for command, purpose in (
@@ -211,4 +216,4 @@ def _next_commands(study: Any, home: Home, file: Path, console: Any) -> None:
         ('rnnexp predict best "I loved every minute of it."', "ask it"),
         (f"rnnexp ui{where}", "MLflow's pages"),
     ):
-        console.print(f"  {command:<58} {purpose}", soft_wrap=True, markup=False)
+        console.print(f"  {command:<58} {purpose}", soft_wrap=True)

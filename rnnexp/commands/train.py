@@ -1,16 +1,22 @@
 """`rnnexp train`: one run, without a study; recorded in MLflow like any other."""
 
 import argparse
+import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rnnexp.config.files import parse_assignment
-from rnnexp.config.trial import load_trial
+from rnnexp.config.trial import TrialConfig, load_trial
 from rnnexp.data.store import prepare, resolve
 from rnnexp.engine import local
 from rnnexp.engine.executor import Exited
 from rnnexp.errors import WorkError
-from rnnexp.home import SINGLE_RUNS, Home
+from rnnexp.home import SINGLE_RUNS, Home, TrialFolder
+from rnnexp.study import retention
+from rnnexp.study.states import State
+from rnnexp.study.watch import Watch
 from rnnexp.terminal import tables
 from rnnexp.terminal.progress import watch
 from rnnexp.trial import events
@@ -29,53 +35,95 @@ def run(args: argparse.Namespace) -> int:
         console.print(fallback, style="yellow", soft_wrap=True)
     config = config.model_copy(update={"data": data})
     store = prepare(data, home)
-    number = _next_number(home)
-    folder = home.single_runs().trial(number)
-    folder.root.mkdir(parents=True)
+    number, folder = _claim(home)
+    folder.config.write_text(config.to_yaml(), encoding="utf-8")
     _, threads = local.share_out(1, 1)
     executor = local.LocalExecutor(1)
-    finished: Finished | None = None
-    failed: Failed | None = None
+    seen = _Seen()
     executor.submit(number, TrialJob(config, folder, store.root, threads, 1, f"{SINGLE_RUNS} {number}"))
+    signal.signal(signal.SIGTERM, _ended)
     try:
         with watch(console, config.train.monitor, f"run {number}") as display:
-            running = True
-            while running:
-                for _, message in executor.poll(0.25):
-                    if isinstance(message, Started):
-                        display.started(number, {"model.cell": config.model.cell}, 1, 0, config.train.epochs)
-                    elif isinstance(message, EpochEnded):
-                        executor.answer(number, True)
-                        display.epoch_ended(number, message)
-                    elif isinstance(message, Finished):
-                        finished = message
-                    elif isinstance(message, Failed):
-                        failed = message
-                    elif isinstance(message, Exited):
-                        running = False
+            _follow(executor, number, config, display, seen)
     finally:
+        interrupted = seen.finished is None and seen.failed is None and not seen.exited
         executor.close()
-        state = "COMPLETE" if finished else "FAIL"
-        reason = "" if finished else failed.reason if failed else "its process was ended"
+        state = State.COMPLETE if seen.finished else State.WAITING if interrupted else State.FAIL
+        reason = "" if seen.finished else "interrupted" if interrupted else seen.reason
         events.append(folder.events, Closed(time.time(), state, reason))
-        run_id = _send(home, number)
-    if finished is None:
+        retention.clean_up(folder, keep_model=True)
+        run_id = _send(home, console)
+    if seen.finished is None:
         raise WorkError(f"run {number} failed: {reason}; its log is {folder.log}")
     console.print(
-        f"run {number}: {config.train.monitor} [bold]{finished.metrics[config.train.monitor]:.4f}[/] "
-        f"at epoch {finished.best_epoch}; MLflow run {run_id}; files in {folder.root}",
+        f"run {number}: {config.train.monitor} {seen.finished.metrics[config.train.monitor]:.4f} "
+        f"at epoch {seen.finished.best_epoch}; MLflow run {run_id or 'not yet written'}; files in {folder.root}",
         soft_wrap=True,
     )
     return 0
 
 
-def _next_number(home: Home) -> int:
+@dataclass
+class _Seen:
+    """What came from the run's process."""
+
+    finished: Finished | None = None
+    failed: Failed | None = None
+    exited: bool = False
+
+    @property
+    def reason(self) -> str:
+        return self.failed.reason if self.failed else "its process ended without a word"
+
+
+def _follow(executor: local.LocalExecutor, number: int, config: TrialConfig, display: Watch, seen: _Seen) -> None:
+    while not seen.exited:
+        for _, message in executor.poll(0.25):
+            if isinstance(message, Started):
+                display.started(number, {"model.cell": config.model.cell}, 1, 0, config.train.epochs)
+            elif isinstance(message, EpochEnded):
+                executor.answer(number, True)
+                display.epoch_ended(number, message)
+            elif isinstance(message, Finished):
+                seen.finished = message
+            elif isinstance(message, Failed):
+                seen.failed = message
+            elif isinstance(message, Exited):
+                seen.exited = True
+
+
+def _ended(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
+
+
+def _claim(home: Home) -> tuple[int, TrialFolder]:
+    """Makes the next run's folder; two that begin at once get two."""
+    number = len(_numbers(home))
+    while True:
+        folder = home.single_runs().trial(number)
+        try:
+            folder.root.mkdir(parents=True)
+            return number, folder
+        except FileExistsError:
+            number += 1
+
+
+def _numbers(home: Home) -> list[int]:
     folder = home.single_runs().trials
-    taken = [int(path.name) for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
-    return max(taken, default=-1) + 1
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit()) if folder.is_dir() else []
 
 
-def _send(home: Home, number: int) -> str | None:
+def _send(home: Home, console: Any) -> str | None:
+    """Writes the runs that MLflow lacks, this one last; returns this one's id. MLflow's trouble is not the run's."""
     from rnnexp.study.tracking import Projection
 
-    return Projection(home, SINGLE_RUNS).replay(number)
+    run_id: str | None = None
+    try:
+        projection = Projection(home, SINGLE_RUNS, SINGLE_RUNS)
+        for number in _numbers(home):
+            run_id = projection.replay(number)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160]
+        console.print(f"MLflow cannot be written ({reason}); the next `rnnexp train` sends this run", soft_wrap=True)
+        return None
+    return run_id

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from rnnexp.errors import HomeError, UserError
+from rnnexp.errors import HomeError, UserError, WorkError
 from rnnexp.home import Home
 from rnnexp.study.store import creating
 
@@ -28,22 +28,26 @@ def run(args: argparse.Namespace) -> int:
     with creating(home):
         pass  # a sweep that has just begun may still be making the tables
     print(f"MLflow on {home.root}: http://{args.host}:{port} (Ctrl-C ends it)", flush=True)
-    server = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "mlflow", "server"),
-            *("--backend-store-uri", home.mlflow_uri),
-            *("--artifacts-destination", str(home.artifacts)),
-            *("--host", args.host, "--port", str(port), "--workers", "1"),
-        ],
-        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    for number in (signal.SIGINT, signal.SIGTERM):
+    log = home.logs / "mlflow-server.log"
+    log.parent.mkdir(exist_ok=True)
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "mlflow", "server"),
+                *("--backend-store-uri", home.mlflow_uri),
+                *("--artifacts-destination", str(home.artifacts)),
+                *("--host", args.host, "--port", str(port), "--workers", "1"),
+            ],
+            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: os.killpg(server.pid, signal.SIGTERM))
-    code = server.wait()
-    return 0 if code in (0, -signal.SIGTERM) else 1
+    if server.wait() not in (0, -signal.SIGTERM):
+        raise WorkError(f"MLflow's server ended with code {server.returncode}; its output is in {log}")
+    return 0
 
 
 def _port(host: str, wanted: int | None) -> int:

@@ -53,6 +53,8 @@ def parse(text: str, source: str) -> Any:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise ConfigError(source, [f"{place}not valid YAML: {error.problem or error.context}"]) from None
+    except RecursionError:
+        raise ConfigError(source, ["not valid YAML: nested too deeply"]) from None
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(source, [f"not valid YAML: {' '.join(str(error).split())}"]) from None
 

@@ -13,6 +13,15 @@ from rnnexp.config.sweep import Budget, Keep, Limits, Objective, Pruner, Sampler
 from rnnexp.config.trial import SECTIONS, TrialConfig, check_setting, setting_names
 from rnnexp.errors import ConfigError, did_you_mean
 
+_OTHER_ROWS = "trials would be measured on different reviews and could not be ranked; make a study for each"
+_NOT_SEARCHED = {
+    "train.monitor": "a study watches its objective",
+    "data.fallback": "it is settled once, when the study begins",
+    **dict.fromkeys(("data.name", "data.path", "data.text", "data.label"), _OTHER_ROWS),
+    **dict.fromkeys(("data.split", "data.validation_split", "data.seed"), _OTHER_ROWS),
+}
+"""Settings that are no part of a search space, and why."""
+
 _PARTS: dict[str, TypeAdapter[Any]] = {
     "objective": TypeAdapter(Objective),
     "sampler": TypeAdapter(Sampler),
@@ -157,8 +166,8 @@ class _Reader:
             if name not in self.settings:
                 self.faults.append(f"space: {name}: unknown setting{did_you_mean(name, self.settings)}")
                 continue
-            if name == "train.monitor":
-                self.faults.append(f"{place}: a study watches its objective; it cannot be searched")
+            if name in _NOT_SEARCHED:
+                self.faults.append(f"{place}: cannot be searched: {_NOT_SEARCHED[name]}")
                 continue
             try:
                 distribution = adapter.validate_python(value)
@@ -171,6 +180,11 @@ class _Reader:
                 problem = check_setting(_with(base, switched_on), name, extreme)
                 if problem:
                     self.faults.append(f"{place}: {extreme!r} is not a legal value: {problem}")
+        threshold = space.get("clip.threshold")
+        if threshold and not threshold.when and "clip.kind" not in space and base.clip.kind == "none":
+            self.faults.append(
+                "space.clip.threshold: has no effect, for clip.kind is none; set or search clip.kind too"
+            )
         self._conditions(space, base)
         return space
 

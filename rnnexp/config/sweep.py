@@ -106,7 +106,9 @@ class Limits(Section):
     """What one trial may take."""
 
     trial_s: float | None = Field(None, gt=0, description="seconds, then the trial is killed and fails")
-    memory_gb: float | None = Field(None, gt=0, description="private memory, then the trial is killed and fails")
+    memory_gb: float | None = Field(
+        None, gt=0, description="private memory, then the trial is killed and fails (on Linux)"
+    )
     retries: int = Field(2, ge=0, description="further attempts of a trial whose process died")
 
 
@@ -132,9 +134,7 @@ class SweepConfig(Section):
         default_factory=dict,
         strict=False,
         description="the settings that are searched",
-        json_schema_extra=lambda schema: schema.update(
-            propertyNames={"enum": [name for name in setting_names() if name != "train.monitor"]}
-        ),
+        json_schema_extra=lambda schema: schema.update(propertyNames={"enum": [*setting_names()]}),
     )
     limits: Limits = Limits()
     keep: Keep = Keep()
@@ -154,12 +154,17 @@ class SweepConfig(Section):
         return self.budget.trials
 
     def definition(self) -> dict[str, Any]:
-        """Returns what must not change while a study lasts, as plain values."""
+        """Returns what must not change while a study lasts, as plain values.
+
+        Where a file of the user's own lies may change; what is in it may not, and the study knows its digest.
+        """
+        base = self.base.settings()
+        del base["data.path"]
         return {
             "objective": self.objective.model_dump(),
             "sampler": self.sampler.model_dump(),
             "pruner": self.pruner.model_dump(),
-            "base": self.base.settings(),
+            "base": base,
             "try": list(self.tries),
             "space": {name: _plain(distribution) for name, distribution in self.space.items()},
         }

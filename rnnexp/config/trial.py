@@ -80,7 +80,9 @@ class DataConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _name_of_a_file(cls, values: Any) -> Any:
-        """A file without a name is named after itself."""
+        """A file is found from any folder later; one without a name is named after itself."""
+        if isinstance(values, dict) and isinstance(values.get("path"), str):
+            values = {**values, "path": str(Path(values["path"]).expanduser().absolute())}
         if isinstance(values, dict) and values.get("path") and "name" not in values:
             return {
                 **values,

@@ -103,7 +103,7 @@ def pad(
     return tokens
 
 
-def bucket_lengths(maxlen: int, n_buckets: int) -> tuple[int, ...]:
+def bucket_lengths(maxlen: int, n_buckets: int = 24) -> tuple[int, ...]:
     """Returns evenly spaced lengths up to `maxlen`, at most `n_buckets` of them."""
     step = -(-maxlen // n_buckets)
     return tuple(sorted({min(length, maxlen) for length in range(step, maxlen + step, step)}))

@@ -87,6 +87,10 @@ def split(labels: NDArray[np.int32], config: DataConfig, source: str) -> Split:
             )
         rng = np.random.default_rng([config.seed, config.train_samples, 1])
         train = np.sort(rng.permutation(train)[: config.train_samples])
-        if len(np.unique(labels[train])) < 2:
-            raise DataError(f"{source}: data.train_samples: {config.train_samples} rows hold one class only; take more")
+    for part, rows in (("training", train), ("validation", validation)):
+        if len(np.unique(labels[rows])) < 2:
+            raise DataError(
+                f"{source}: the {part} part would hold one class only ({len(rows)} rows); "
+                "take data.split: stratified, or more rows"
+            )
     return Split(train, validation)

@@ -16,6 +16,7 @@ from rnnexp.trial.events import Event
 from rnnexp.trial.run import TrialJob
 
 _PRELOAD = "rnnexp.trial.preload"
+_CGROUP = Path("/sys/fs/cgroup")
 _GB_A_TRIAL = 1.5
 _GB_KEPT_FREE = 1.0
 
@@ -42,19 +43,23 @@ def n_cores() -> int:
     """Returns the cores that this process may use: its affinity, and the container's quota where there is one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with contextlib.suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        quota, period = (_CGROUP / "cpu.max").read_text().split()
         if quota != "max":
             cores = min(cores, max(1, int(int(quota) / int(period))))
     return cores
 
 
 def free_memory_gb() -> float | None:
-    """Returns the memory that new processes can have, or None where it cannot be told."""
+    """Returns the memory that new processes can have, of the machine and of the container; None where unknown."""
+    free: list[float] = []
     with contextlib.suppress(OSError, ValueError):
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) / 2**20
-    return None
+                free.append(int(line.split()[1]) / 2**20)
+    with contextlib.suppress(OSError, ValueError):
+        limit, used = (int((_CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+        free.append((limit - used) / 2**30)
+    return min(free, default=None)
 
 
 def share_out(workers: int | None, n_trials: int) -> tuple[int, int]:

@@ -102,8 +102,11 @@ def create(source: Source, to: Path, formats: Sequence[str]) -> Path:
     Returns:
         The folder that was written.
     """
-    to.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{to.name}-", dir=to.parent))
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{to.name}-", dir=to.parent))
+    except OSError as error:
+        raise UserError(f"{to}: cannot be written ({error.strerror}); name another folder with --to") from None
     work.chmod(0o755)
     try:
         vocabulary = source.store.vocabulary.cut(source.config.data.vocab_size)
@@ -136,8 +139,17 @@ def free_place(to: Path) -> None:
     Raises:
         UserError: if something else than a bundle is there.
     """
-    if to.exists() and not (to / "manifest.json").is_file() and not (to.is_dir() and not any(to.iterdir())):
+    if to.exists() and not _is_bundle(to) and not (to.is_dir() and not any(to.iterdir())):
         raise UserError(f"{to}: exists and is not a bundle; name another folder with --to")
+
+
+def _is_bundle(folder: Path) -> bool:
+    """Tells whether an export made the folder; others' programs have a manifest.json too."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        return "bundle" in manifest and "files" in manifest
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _write_manifest(work: Path, source: Source, formats: Sequence[str]) -> None:

@@ -15,7 +15,6 @@ from rnnexp.data.text import cut, words
 from rnnexp.export.bundle import Bundle
 
 _BATCH_SIZE = 256
-_N_BUCKETS = 24
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Predictor:
         self._vocabulary = bundle.vocabulary
         self._task = Task(bundle.labels)
         self._data = bundle.config.data
-        self._buckets = bucket_lengths(self._data.maxlen, _N_BUCKETS)
+        self._buckets = bucket_lengths(self._data.maxlen)
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """Returns a prediction for each text."""

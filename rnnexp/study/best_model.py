@@ -16,6 +16,18 @@ _CODE = "rnnexp.export.pyfunc_model"
 ALIAS = "best"
 
 
+def is_logged(home: Home, study: StudyView) -> bool:
+    """Tells whether the registry's best model of the study is that of its best trial."""
+    mlflow = import_mlflow()
+    client = mlflow.MlflowClient(tracking_uri=home.mlflow_uri, registry_uri=home.mlflow_uri)
+    try:
+        version = client.get_model_version_by_alias(study.name, ALIAS)
+    except mlflow.exceptions.MlflowException:
+        return False
+    assert study.best is not None
+    return bool(version.tags.get("rnnexp.run_id") == study.best.run_id)
+
+
 def record(home: Home, study: StudyView, files: list[Path], bundle: Path | None, began: float) -> None:
     """Writes the study's run and, where there is a bundle, logs and registers the best model.
 
@@ -28,7 +40,7 @@ def record(home: Home, study: StudyView, files: list[Path], bundle: Path | None,
     """
     assert study.best is not None
     metrics = {f"best_{study.metric}": study.best.value or 0.0, "best_trial": float(study.best.number)}
-    run_id = Projection(home, study.name).log_study(files, metrics, began, time.time())
+    run_id = Projection(home, study.name, study.identity).log_study(files, metrics, began, time.time())
     if bundle is not None:
         _log_model(home, study, run_id, bundle)
 
@@ -58,4 +70,6 @@ def _log_model(home: Home, study: StudyView, run_id: str, bundle: Path) -> None:
     for name, value in study.best.metrics.items():
         if name.startswith("val_"):
             client.log_metric(run_id, name, value, model_id=logged.model_id)
-    client.set_registered_model_alias(study.name, ALIAS, logged.registered_model_version)
+    version = logged.registered_model_version
+    client.set_model_version_tag(study.name, version, "rnnexp.run_id", str(study.best.run_id))
+    client.set_registered_model_alias(study.name, ALIAS, version)

@@ -51,6 +51,7 @@ class StudyView:
 
     Attributes:
         name: the study's.
+        identity: tells it from others of its name, before and after it.
         metric: of the objective.
         direction: `maximize` or `minimize`.
         definition: what it was begun with.
@@ -60,6 +61,7 @@ class StudyView:
     """
 
     name: str
+    identity: str
     metric: str
     direction: str
     definition: dict[str, Any]
@@ -106,6 +108,7 @@ def _view(home: Home, study: optuna.Study) -> StudyView:
     definition = stores.definition(study)
     return StudyView(
         name=study.study_name,
+        identity=stores.identity(study),
         metric=definition.get("objective", {}).get("metric", "val_accuracy"),
         direction=study.direction.name.lower(),
         definition=definition,

@@ -34,6 +34,7 @@ def _delete_experiment(home: Home, study: str) -> None:
     experiment = client.get_experiment_by_name(study)
     if experiment is None:
         return
-    if experiment.lifecycle_stage == "active":
-        client.rename_experiment(experiment.experiment_id, f"{study} (deleted {experiment.experiment_id})")
-        client.delete_experiment(experiment.experiment_id)
+    if experiment.lifecycle_stage != "active":
+        client.restore_experiment(experiment.experiment_id)  # only an active one can be renamed
+    client.rename_experiment(experiment.experiment_id, f"{study} (deleted {experiment.experiment_id})")
+    client.delete_experiment(experiment.experiment_id)

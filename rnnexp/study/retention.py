@@ -1,8 +1,6 @@
 """Which checkpoints stay: the best few of a study."""
 
-from collections.abc import Iterable
-
-from rnnexp.home import TrialFolder
+from rnnexp.home import WRITING, TrialFolder
 from rnnexp.trial import events
 from rnnexp.trial.events import Evicted
 
@@ -29,7 +27,15 @@ def evict(folder: TrialFolder, when: float) -> bool:
     return True
 
 
-def drop_states(folders: Iterable[TrialFolder]) -> None:
-    """Removes the mid-trial checkpoints of trials that have ended for good."""
-    for folder in folders:
-        folder.state.unlink(missing_ok=True)
+def clean_up(folder: TrialFolder, *, keep_model: bool) -> None:
+    """Removes what a trial that has ended for good needs no more: its mid-trial checkpoint, and what was half written.
+
+    Args:
+        folder: the trial's.
+        keep_model: whether its best model may be wanted; a failed trial's is not.
+    """
+    for path in (folder.state, folder.state.with_suffix(".tmp"), folder.best.with_name(WRITING)):
+        path.unlink(missing_ok=True)
+    if not keep_model:
+        folder.best.unlink(missing_ok=True)
+        folder.held_out.unlink(missing_ok=True)

@@ -93,9 +93,9 @@ def suggest(trial: Any, space: Space, fixed: Mapping[str, Any]) -> dict[str, Any
         if isinstance(distribution, Choice):
             drawn[name] = trial.suggest_categorical(name, distribution.choice)
         elif isinstance(distribution, IntRange):
-            low, high = distribution.bounds
+            low, high = distribution.bounds[0], int(distribution.last)
             drawn[name] = trial.suggest_int(name, low, high, step=distribution.step or 1, log=distribution.log)
         else:
-            low_f, high_f = distribution.bounds
+            low_f, high_f = distribution.bounds[0], distribution.last
             drawn[name] = trial.suggest_float(name, low_f, high_f, step=distribution.step, log=distribution.log)
     return drawn

@@ -10,6 +10,10 @@ _RETRY_S = 5.0
 _STOP = -1
 
 
+class RefusedError(Exception):
+    """A trial's record that MLflow will not take however often it is sent; the others' are not held up."""
+
+
 class Sender(Protocol):
     """What the supervisor needs of a tracker."""
 
@@ -34,6 +38,7 @@ class SenderThread:
         self._log = log
         self._queue: queue.Queue[int] = queue.Queue()
         self._unsent: dict[int, None] = {}
+        self._refused: set[int] = set()
         self._deadline: float | None = None
         self._failing = False
         self._thread = threading.Thread(target=self._run, name="mlflow-sender", daemon=True)
@@ -46,7 +51,7 @@ class SenderThread:
         self._deadline = time.monotonic() + timeout_s
         self._queue.put(_STOP)
         self._thread.join(timeout_s)
-        left = set(self._unsent)
+        left = set(self._unsent) | self._refused
         while not self._queue.empty():
             left.add(self._queue.get_nowait())
         return sorted(left - {_STOP})
@@ -60,7 +65,11 @@ class SenderThread:
                 replay = replay or self._connect()
                 while self._unsent:
                     number = next(iter(self._unsent))
-                    replay(number)
+                    try:
+                        replay(number)
+                    except RefusedError as error:
+                        self._log(f"trial {number}: MLflow refuses its record ({error}); the next start tries again")
+                        self._refused.add(number)
                     del self._unsent[number]
                 if self._failing:
                     self._log("MLflow is back; what it missed has been sent")

@@ -9,9 +9,11 @@ import fcntl
 import itertools
 import json
 import sqlite3
+import uuid
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,8 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 _LOCK_TIMEOUT_S = 120
 _DEFINITION, _ABOUT = "rnnexp:definition", "rnnexp:about"
-ATTEMPTS, SUMMARY = "rnnexp:attempts", "rnnexp:summary"
+_IDENTITY = "rnnexp:identity"
+ATTEMPTS, DEATHS, SUMMARY = "rnnexp:attempts", "rnnexp:deaths", "rnnexp:summary"
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,14 @@ class Asked:
         settings: what was drawn from the search space.
         config: all settings.
         attempt: from 1.
+        deaths: attempts whose process died of itself.
     """
 
     number: int
     settings: dict[str, Any]
     config: TrialConfig
     attempt: int
+    deaths: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ def use_wal(path: Path) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
 
 
+@lru_cache(maxsize=4)
 def open_storage(home: Home) -> optuna.storages.RDBStorage:
     """Opens Optuna's database in the home, creating it where needed."""
     with creating(home):
@@ -102,6 +108,7 @@ class StudyStore:
         self._storage = study._storage
         self._config = config
         self._open: dict[int, optuna.Trial] = {}
+        self._asked: dict[int, Asked] = {}
 
     @classmethod
     def open(cls, home: Home, config: SweepConfig, data_digest: str) -> "StudyStore":
@@ -123,10 +130,11 @@ class StudyStore:
             direction=config.objective.direction,
             load_if_exists=True,
             sampler=sampling.sampler(config.sampler, 0),
-            pruner=sampling.pruner(config.pruner, config.base.train.epochs),
+            pruner=sampling.pruner(config.pruner, _most_epochs(config)),
         )
         stored = study.user_attrs.get(_DEFINITION)
         if stored is None:
+            study.set_user_attr(_IDENTITY, uuid.uuid4().hex)
             study.set_user_attr(_DEFINITION, definition)
         else:
             plain = json.loads(json.dumps(definition))
@@ -134,6 +142,11 @@ class StudyStore:
                 raise StudyError(_changed(config.study, differences(stored, plain)))
         study.set_user_attr(_ABOUT, {"n_trials": config.n_trials})
         return cls(study, config)
+
+    @property
+    def identity(self) -> str:
+        """What tells this study from others of its name, before and after it."""
+        return identity(self._study)
 
     def counts(self) -> dict[State, int]:
         """Returns the number of trials in each state."""
@@ -179,7 +192,10 @@ class StudyStore:
         attempt = trial.user_attrs.get(ATTEMPTS, 0) + 1
         trial.set_user_attr(ATTEMPTS, attempt)
         self._open[trial.number] = trial
-        return Asked(trial.number, settings, self._config.base.with_settings(settings), attempt)
+        config, deaths = self._config.base.with_settings(settings), trial.user_attrs.get(DEATHS, 0)
+        asked = Asked(trial.number, settings, config, attempt, deaths)
+        self._asked[trial.number] = asked
+        return asked
 
     def _given(self, trials: list[Any]) -> dict[str, Any] | None:
         """Returns settings that are not drawn: the next of `try`, then of a grid; None where there is none."""
@@ -199,7 +215,7 @@ class StudyStore:
         known = self._storage.get_trial(trial._trial_id).intermediate_values
         if epoch not in known:
             trial.report(value, epoch)
-        return epoch < self._config.base.train.epochs and trial.should_prune()
+        return epoch < self._asked[number].config.train.epochs and trial.should_prune()
 
     def tell(self, number: int, state: State, value: float | None, summary: dict[str, Any]) -> None:
         """Ends a trial for good.
@@ -215,9 +231,16 @@ class StudyStore:
         values = [value] if state is State.COMPLETE and value is not None else None
         self._study.tell(trial, values=values, state=TrialState[state.value])
 
-    def requeue(self, number: int) -> None:
-        """Sets a running trial back to WAITING; it keeps its number, settings and reports."""
+    def requeue(self, number: int, *, died: bool) -> None:
+        """Sets a running trial back to WAITING; it keeps its number, settings and reports.
+
+        Args:
+            number: the trial's.
+            died: whether its process ended of itself, which spends one of its retries.
+        """
         trial = self._open.pop(number)
+        if died:
+            trial.set_user_attr(DEATHS, self._asked[number].deaths + 1)
         self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
 
     def take_over(self) -> list[int]:
@@ -226,6 +249,12 @@ class StudyStore:
         for trial in left:
             self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
         return [trial.number for trial in left]
+
+
+def _most_epochs(config: SweepConfig) -> int:
+    """Returns the epochs of the longest trial that the space allows."""
+    searched = config.space.get("train.epochs")
+    return max(int(value or 0) for value in searched.extremes()) if searched else config.base.train.epochs
 
 
 def _changed(name: str, changes: list[str]) -> str:
@@ -260,6 +289,11 @@ def definition(study: optuna.Study) -> dict[str, Any]:
     """Returns the definition that a study was begun with."""
     found: dict[str, Any] = study.user_attrs.get(_DEFINITION, {})
     return found
+
+
+def identity(study: optuna.Study) -> str:
+    """Returns what tells a study from others of its name, before and after it."""
+    return str(study.user_attrs.get(_IDENTITY, study.study_name))
 
 
 def n_trials(study: optuna.Study) -> int | None:

@@ -26,7 +26,10 @@ from rnnexp.trial.events import Closed, EpochEnded, Failed, Finished, Started
 from rnnexp.trial.run import TrialJob
 
 _TICK_S = 0.25
-_SENDING_AT_THE_END_S = 60.0
+_SENDING_AT_THE_END_S, _SENDING_AFTER_A_SIGNAL_S = 60.0, 10.0
+_STOP_PATIENCE_S = 30.0
+"""A trial that is stopped by hand ends after its epoch, with its result; one that takes longer is killed."""
+_BY_HAND = "stopped by hand"
 
 
 @dataclass
@@ -39,7 +42,7 @@ class _Running:
     finished: Finished | None = None
     failed: Failed | None = None
     killed_for: str = ""
-    stopped_by_hand: bool = False
+    stop_by: float | None = None
     told: tuple[State, str] | None = None
 
 
@@ -85,6 +88,7 @@ class Supervisor:
         self._config, self._store, self._folder = config, store, folder
         self._executor, self._sender, self._watch = executor, sender, watch
         self._prepare, self._threads = prepare, threads
+        self._n_trials = config.n_trials
         self._running: dict[int, _Running] = {}
         self._signal: int | None = None
         self._out_of_time = False
@@ -112,7 +116,8 @@ class Supervisor:
             self._hold_limits()
             self._heed_stop_requests()
             self._watch.tick(self._standing())
-        return Outcome(self._signal, self._out_of_time, self._sender.close(_SENDING_AT_THE_END_S))
+        patience_s = _SENDING_AT_THE_END_S if self._signal is None else _SENDING_AFTER_A_SIGNAL_S
+        return Outcome(self._signal, self._out_of_time, self._sender.close(patience_s))
 
     def _stopping(self) -> bool:
         limit = self._config.budget.timeout_s
@@ -122,28 +127,36 @@ class Supervisor:
 
     def _store_has_more(self) -> bool:
         counts = self._store.counts()
-        return sum(counts[state] for state in FINISHED) < self._config.n_trials
+        return sum(counts[state] for state in FINISHED) < self._n_trials
 
     def _recover(self) -> None:
         """Takes over what a dead supervisor left, and has MLflow's gaps filled."""
         for number in self._store.take_over():
             self._watch.note(f"trial {number} was cut off; it goes on from its last epoch")
+            self._close_record(number, State.WAITING, "cut off", 0)
         for row in self._store.finished():
-            folder = self._folder.trial(row.number)
-            happened = events.read(folder.events)
-            if happened and not any(isinstance(event, Closed) and event.state == row.state for event in happened):
-                events.append(folder.events, Closed(time.time(), row.state, row.reason, row.attempts))
+            self._close_record(row.number, row.state, row.reason, row.attempts)
             if row.value is not None:
                 self._values[row.number] = row.value
             if row.seconds:
                 self._seconds.append(row.seconds)
-            self._sender.notify(row.number)
         self._apply_retention()
+
+    def _close_record(self, number: int, state: State, reason: str, attempts: int) -> None:
+        """Adds the closing event that a dead supervisor did not come to write; MLflow gets what it has missed."""
+        path = self._folder.trial(number).events
+        happened = events.read(path)
+        closed = [event for event in happened if isinstance(event, Closed)]
+        is_last = closed and not isinstance(happened[-1], Started | EpochEnded | Finished | Failed)
+        if happened and not (is_last and closed[-1].state == state):
+            started = sum(isinstance(event, Started) for event in happened)
+            events.append(path, Closed(time.time(), state, reason, attempts or started))
+        self._sender.notify(number)
 
     def _fill(self) -> None:
         while len(self._running) < self._executor.n_slots and not self._exhausted:
             counts = self._store.counts()
-            if counts[State.WAITING] == 0 and sum(counts.values()) >= self._config.n_trials:
+            if counts[State.WAITING] == 0 and sum(counts.values()) >= self._n_trials:
                 return
             asked = self._store.ask()
             if asked is None:
@@ -156,6 +169,7 @@ class Supervisor:
         self._running[asked.number] = running
         folder = self._folder.trial(asked.number)
         folder.root.mkdir(parents=True, exist_ok=True)
+        folder.config.write_text(asked.config.to_yaml(), encoding="utf-8")
         try:
             store = self._prepare(asked.config)
         except DataError as error:
@@ -179,7 +193,7 @@ class Supervisor:
             running.epochs.append(message)
             self._watch.epoch_ended(number, message)
             prune = self._store.report(number, message.epoch, message.best_value)
-            self._executor.answer(number, not prune)
+            self._executor.answer(number, not prune and running.stop_by is None)
         elif isinstance(message, Finished):
             running.finished = message
             self._settle(running)
@@ -193,7 +207,7 @@ class Supervisor:
 
     def _settle_exit(self, running: _Running, exited: Exited) -> None:
         """Decides about a trial whose process ended without a result."""
-        if running.failed or running.killed_for or running.stopped_by_hand:
+        if running.failed or running.killed_for:
             self._settle(running)
             return
         if exited.code < 0:
@@ -202,10 +216,11 @@ class Supervisor:
             how = f"its process ended with exit code {exited.code}"
         if self._stopping():
             self._requeue(running, "interrupted")
-        elif running.asked.attempt <= self._config.limits.retries:
-            self._requeue(running, f"{how}; it goes on from its last epoch")
+        elif running.asked.deaths < self._config.limits.retries:
+            self._requeue(running, f"{how}; it goes on from its last epoch", died=True)
         else:
-            running.killed_for = f"{how}; {running.asked.attempt} attempts"
+            n_deaths = running.asked.deaths + 1
+            running.killed_for = f"{how}, {n_deaths} times" if n_deaths > 1 else how
             self._settle(running)
 
     def _settle(self, running: _Running) -> None:
@@ -215,12 +230,9 @@ class Supervisor:
         state, reason, value = State.FAIL, "", None
         if finished is not None:
             state = State.PRUNED if finished.ended == "pruned" else State.COMPLETE
-            reason = f"pruned after epoch {curve[-1].epoch}" if state is State.PRUNED else ""
+            if state is State.PRUNED:
+                reason = f"pruned after epoch {curve[-1].epoch}" if running.stop_by is None else _BY_HAND
             value = finished.metrics[self._config.objective.metric]
-        elif running.stopped_by_hand:
-            reason = "stopped by hand"
-            if curve:
-                state, value = State.PRUNED, curve[-1].best_value
         elif running.failed is not None:
             reason = running.failed.reason
         else:
@@ -238,8 +250,8 @@ class Supervisor:
         if value is not None:
             self._values[number] = value
 
-    def _requeue(self, running: _Running, reason: str) -> None:
-        self._store.requeue(running.asked.number)
+    def _requeue(self, running: _Running, reason: str, *, died: bool = False) -> None:
+        self._store.requeue(running.asked.number, died=died)
         running.told = (State.WAITING, reason)
 
     def _leave(self, running: _Running) -> None:
@@ -250,7 +262,7 @@ class Supervisor:
         events.append(folder.events, Closed(time.time(), state, reason, running.asked.attempt))
         del self._running[number]
         if state in FINISHED:
-            retention.drop_states([folder])
+            retention.clean_up(folder, keep_model=state is not State.FAIL)
             self._apply_retention()
         self._sender.notify(number)
         self._watch.ended(number, state, self._values.get(number), reason)
@@ -272,7 +284,9 @@ class Supervisor:
         for number, running in self._running.items():
             if running.told is not None or running.killed_for:
                 continue
-            if limits.trial_s is not None and time.monotonic() - running.began > limits.trial_s:
+            if running.stop_by is not None and time.monotonic() > running.stop_by:
+                running.killed_for = _BY_HAND
+            elif limits.trial_s is not None and time.monotonic() - running.began > limits.trial_s:
                 running.killed_for = f"over its limit of {limits.trial_s:g} s (limits.trial_s)"
             elif limits.memory_gb is not None:
                 used = self._executor.private_bytes(number)
@@ -290,13 +304,12 @@ class Supervisor:
         for request in self._folder.stop_requests.iterdir():
             running = self._running.get(int(request.name)) if request.name.isdigit() else None
             if running is not None and running.told is None:
-                running.stopped_by_hand = True
-                self._executor.kill(running.asked.number)
+                running.stop_by = time.monotonic() + _STOP_PATIENCE_S
             request.unlink(missing_ok=True)
 
     def _standing(self) -> Standing:
         counts = self._store.counts()
-        n_finished, n_trials = sum(counts[state] for state in FINISHED), self._config.n_trials
+        n_finished, n_trials = sum(counts[state] for state in FINISHED), self._n_trials
         pick = max if self._config.objective.direction == "maximize" else min
         best = pick(self._values, key=lambda number: self._values[number]) if self._values else None
         left = None

@@ -14,6 +14,7 @@ from typing import Any
 
 from rnnexp.config.files import load_mapping
 from rnnexp.home import Home, StudyFolder, TrialFolder
+from rnnexp.study.sender import RefusedError
 from rnnexp.study.states import RUN_STATUS, State
 from rnnexp.study.store import creating, use_wal
 from rnnexp.trial import events, record
@@ -26,6 +27,7 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
 }
 
+_REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE")
 _PARAM_LENGTH = 6000
 _NO_STEP = 0
 """A single number of a run; MLflow draws it as a bar, where another step would make it a curve of one point."""
@@ -79,7 +81,13 @@ def open_client(home: Home) -> Any:
 class Projection:
     """One study's runs in MLflow."""
 
-    def __init__(self, home: Home, study: str) -> None:
+    def __init__(self, home: Home, study: str, identity: str) -> None:
+        """Args:
+        home: where.
+        study: its name.
+        identity: tells it from an earlier study of that name, whose runs MLflow may still have.
+        """
+        self._identity = identity
         self._folder: StudyFolder = home.study(study)
         self._study = study
         self._client = open_client(home)
@@ -89,8 +97,19 @@ class Projection:
         """Sends what a trial's run does not have yet; returns the run's id, None for a trial without events.
 
         Raises:
-            Exception: whatever MLflow raises; what was sent until then is remembered.
+            RefusedError: if MLflow will not have the record.
+            Exception: whatever else MLflow raises; what was sent until then is remembered.
         """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self._replay(number)
+        except MlflowException as error:
+            if error.error_code in _REFUSALS:
+                raise RefusedError(" ".join(str(error).split())[:160]) from None
+            raise
+
+    def _replay(self, number: int) -> str | None:
         folder = self._folder.trial(number)
         happened = events.read(folder.events)
         cursor = Cursor.load(folder.tracking)
@@ -106,6 +125,7 @@ class Projection:
         return self._run(tags, f"trial-{number}", first.time)
 
     def _run(self, tags: dict[str, str], name: str, began: float) -> str:
+        tags = {**tags, "rnnexp.study_id": self._identity}
         wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
         found = self._client.search_runs([self._experiment], filter_string=wanted, max_results=1)
         if found:
@@ -120,13 +140,7 @@ class Projection:
         elif isinstance(event, EpochEnded):
             self._metrics(run_id, event.metrics, event.time, event.epoch)
         elif isinstance(event, Finished):
-            scalars = {f"best_{name}": value for name, value in event.metrics.items() if name.startswith("val_")}
-            scalars |= {
-                "best_epoch": event.best_epoch,
-                "n_params": event.n_params,
-                "train_seconds": event.train_seconds,
-            }
-            self._metrics(run_id, scalars, event.time, _NO_STEP)
+            self._result(run_id, event)
         elif isinstance(event, Failed):
             self._tag(run_id, {"rnnexp.reason": f"{event.kind}: {event.reason}"})
         elif isinstance(event, Closed):
@@ -135,17 +149,14 @@ class Projection:
             self._delete_artifacts(run_id, "checkpoints")
             self._tag(run_id, {"rnnexp.checkpoint": "evicted"})
 
-    def _started(self, run_id: str, folder: TrialFolder, event: Started) -> None:
-        from mlflow.entities import Param
+    def _result(self, run_id: str, event: Finished) -> None:
+        scalars = {f"best_{name}": value for name, value in event.metrics.items() if name.startswith("val_")}
+        scalars |= {"best_epoch": event.best_epoch, "n_params": event.n_params, "train_seconds": event.train_seconds}
+        self._metrics(run_id, scalars, event.time, _NO_STEP)
 
+    def _started(self, run_id: str, folder: TrialFolder, event: Started) -> None:
         self._client.update_run(run_id, status="RUNNING")
-        config = load_mapping(folder.config)
-        params = [
-            Param(f"{section}.{key}", str(value)[:_PARAM_LENGTH])
-            for section, values in config.items()
-            for key, value in values.items()
-        ]
-        self._client.log_batch(run_id, params=params)
+        self._settings(run_id, folder)
         self._client.log_inputs(run_id, datasets=_datasets(event.data))
         tags = {
             "rnnexp.state": State.RUNNING,
@@ -154,12 +165,25 @@ class Projection:
             "rnnexp.plan": json.dumps(event.plan),
         }
         self._tag(run_id, tags)
+
+    def _settings(self, run_id: str, folder: TrialFolder) -> None:
+        from mlflow.entities import Param
+
+        params = [
+            Param(f"{section}.{key}", str(value)[:_PARAM_LENGTH])
+            for section, values in load_mapping(folder.config).items()
+            for key, value in values.items()
+        ]
+        self._client.log_batch(run_id, params=params)
         self._client.log_artifact(run_id, str(folder.config))
 
     def _closed(self, run_id: str, folder: TrialFolder, event: Closed) -> None:
-        state = State(event.state)
-        if not folder.curves.exists():
-            record.write(folder, f"{self._study} · trial {int(folder.root.name)}")
+        state, happened = State(event.state), events.read(folder.events)
+        record.write(folder, f"{self._study} · trial {int(folder.root.name)}")
+        if not any(isinstance(one, Started) for one in happened) and folder.config.exists():
+            self._settings(run_id, folder)  # it failed before its process began
+        if not any(isinstance(one, Finished) for one in happened):
+            self._result_so_far(run_id, happened, event)
         for path in (folder.history, folder.curves, folder.log):
             if path.exists():
                 self._client.log_artifact(run_id, str(path))
@@ -170,6 +194,15 @@ class Projection:
             tags["rnnexp.reason"] = event.reason
         self._tag(run_id, tags)
         self._client.set_terminated(run_id, RUN_STATUS[state], end_time=_ms(event.time))
+
+    def _result_so_far(self, run_id: str, happened: list[Event], closed: Closed) -> None:
+        """The scalars of a trial that was ended from outside, from its curve."""
+        curve = events.epochs(happened)
+        if curve:
+            best = curve[curve[-1].best_epoch - 1]
+            n_params = next(one.n_params for one in happened if isinstance(one, Started))
+            seconds = sum(epoch.seconds for epoch in curve)
+            self._result(run_id, Finished(closed.time, "pruned", best.epoch, best.metrics, n_params, seconds))
 
     def _metrics(self, run_id: str, metrics: dict[str, float], when: float, step: int) -> None:
         from mlflow.entities import Metric

@@ -19,7 +19,6 @@ from rnnexp.trial.events import EpochEnded
 class _Line:
     settings: str
     epochs: int
-    attempt: int
     epoch: EpochEnded | None = None
 
 
@@ -83,7 +82,7 @@ class LiveWatch:
         self._live.stop()
 
     def started(self, number: int, settings: dict[str, Any], attempt: int, from_epoch: int, epochs: int) -> None:
-        self._lines[number] = _Line(_settings(settings), epochs, attempt)
+        self._lines[number] = _Line(_settings(settings), epochs)
 
     def epoch_ended(self, number_: int, event: EpochEnded) -> None:
         if number_ in self._lines:

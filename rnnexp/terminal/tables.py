@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from rnnexp.study.reading import StudyView, TrialRow
 from rnnexp.study.states import State
@@ -24,9 +25,9 @@ _WIDE = 220
 
 
 def console() -> Console:
-    """Returns the console; as wide as the terminal, and wide enough for a table where there is none."""
-    plain = Console(highlight=False)
-    return plain if plain.is_terminal else Console(highlight=False, width=_WIDE)
+    """Returns the console, wide enough for a table where there is no terminal; a `[` in a text is only a `[`."""
+    plain = Console(highlight=False, markup=False)
+    return plain if plain.is_terminal else Console(highlight=False, markup=False, width=_WIDE)
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -85,10 +86,10 @@ def trials(view: StudyView, rows: Sequence[TrialRow], *, rank: bool) -> Table:
     if reasons:
         table.add_column("", overflow="fold")
     for place, row in enumerate(rows, start=1):
-        cells = [str(place)] if rank else []
+        cells: list[str | Text] = [str(place)] if rank else []
         cells += [
             str(row.number),
-            f"[{_STYLES[row.state]}]{row.state}[/]",
+            Text(row.state, style=_STYLES[row.state]),
             number(row.value),
             str(row.best_epoch or "–"),
         ]

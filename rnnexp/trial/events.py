@@ -80,7 +80,7 @@ class Failed:
     """The trial cannot go on.
 
     Attributes:
-        kind: `diverged`, `error` or `busy`.
+        kind: `diverged`, `error` or `data`.
         reason: one line.
         traceback: where a bug or a library raised.
     """

@@ -19,13 +19,18 @@ from rnnexp.data.batches import Batch, Batches
 from rnnexp.data.splits import Split
 from rnnexp.data.store import TokenStore
 from rnnexp.data.task import Task
-from rnnexp.home import TrialFolder
+from rnnexp.home import WRITING, TrialFolder
 from rnnexp.model.build import build, logits_of
 from rnnexp.model.clipping import optimizer as build_optimizer
 from rnnexp.trial import checkpoint, events
 from rnnexp.trial.events import Ended, EpochEnded, Event, Failed, Finished, Started
 from rnnexp.trial.plan import ExecutionPlan
 from rnnexp.trial.progress import Progress
+
+_LOSSES = {
+    "binary_crossentropy": keras.losses.BinaryCrossentropy,
+    "sparse_categorical_crossentropy": keras.losses.SparseCategoricalCrossentropy,
+}
 
 GoOn = Callable[[Event], bool]
 """Is told an event; answers False where the trial is to end now."""
@@ -57,16 +62,22 @@ def fit(
     if restored is not None:
         progress.curve, progress.seconds = restored
     n_params = int(sum(np.prod(variable.shape) for variable in model.trainable_variables))
-    said = len(events.epochs(events.read(folder.events)))
+    happened = events.read(folder.events)
+    said = events.epochs(happened)
     tell(
         Started(time.time(), attempt, progress.epoch, os.getpid(), n_params, _about(store, split, config), asdict(plan))
     )
-    if said < progress.epoch:
-        # Killed between saving the epoch and saying so.
-        tell(_epoch_ended(progress, 0.0))
-
+    settled = [event for event in happened if isinstance(event, Finished)]
+    if settled:
+        # Ended, and then cut off before the supervisor had settled it: it has not changed its mind.
+        tell(settled[-1])
+        return
     ended: Ended = "epochs"
-    while progress.epoch < config.train.epochs and not progress.out_of_patience:
+    if progress.epoch:
+        # Said again, for the supervisor may have missed it or its answer may have been lost.
+        known = next((event for event in said if event.epoch == progress.epoch), _epoch_ended(progress, 0.0))
+        ended = "epochs" if tell(known) else "pruned"
+    while ended != "pruned" and progress.epoch < config.train.epochs and not progress.out_of_patience:
         began = time.monotonic()
         metrics = network.train(train.shuffled(config.train.seed, progress.epoch))
         validated, probabilities = network.measure(validation)
@@ -80,7 +91,7 @@ def fit(
         seconds = time.monotonic() - began
         progress.seconds += seconds
         checkpoint.save(folder.state, model, optimizer, progress.curve, progress.seconds)
-        if progress.epoch > said and not tell(_epoch_ended(progress, seconds)):
+        if not tell(_epoch_ended(progress, seconds)):
             ended = "pruned"
             break
     if ended != "pruned" and progress.out_of_patience and progress.epoch < config.train.epochs:
@@ -94,11 +105,7 @@ class _Network:
     def __init__(self, model: keras.Model, optimizer: Any, task: Task, plan: ExecutionPlan) -> None:
         self._logits = logits_of(model)
         self._binary = task.binary
-        self._loss = (
-            keras.losses.BinaryCrossentropy(from_logits=True, reduction=None)
-            if task.binary
-            else keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=None)
-        )
+        self._loss = _LOSSES[task.loss](from_logits=True, reduction=None)
         self._activation = keras.activations.get(task.activation)
         self._totals = [tf.Variable(0.0), tf.Variable(0.0), tf.Variable(0.0)]
         weights = model.trainable_variables
@@ -176,11 +183,13 @@ def _epoch_ended(progress: Progress, seconds: float) -> EpochEnded:
 def _keep_best(model: Any, folder: TrialFolder, rows: NDArray[np.int64], probabilities: NDArray[np.float32]) -> None:
     """Saves the model, without its optimizer, and what it says of the validation part."""
     folder.best.parent.mkdir(parents=True, exist_ok=True)
-    beside = folder.best.with_name("writing.keras")
+    beside = folder.best.with_name(WRITING)
     model.save(beside)
     beside.replace(folder.best)
-    with folder.held_out.open("wb") as file:
+    partial = folder.held_out.with_suffix(".tmp")
+    with partial.open("wb") as file:
         np.savez(file, allow_pickle=False, rows=rows, probabilities=probabilities)
+    partial.replace(folder.held_out)
 
 
 def _about(store: TokenStore, split: Split, config: TrialConfig) -> dict[str, Any]:

@@ -10,8 +10,6 @@ from pathlib import Path
 from rnnexp.config.trial import TrialConfig
 from rnnexp.data.batches import bucket_lengths
 
-_N_BUCKETS = 24
-
 
 @dataclass(frozen=True)
 class ExecutionPlan:
@@ -35,14 +33,13 @@ class ExecutionPlan:
 def choose(config: TrialConfig, threads: int) -> ExecutionPlan:
     """Returns the plan for a trial that has the given threads.
 
-    Without XLA: compiled whole, a step on a CPU was 1.0 to 2.3 times slower (tests/benchmarks/README.md), for the
-    embedding's gradient is scattered by one thread.
+    Without XLA: compiled whole, a step on a CPU took 1.0 to 2.3 times as long (CONTRIBUTING.md, decisions).
     """
     return ExecutionPlan(
         threads=threads,
         jit=False,
         kernel="stock",
-        bucket_lengths=bucket_lengths(config.data.maxlen, _N_BUCKETS),
+        bucket_lengths=bucket_lengths(config.data.maxlen),
         eval_batch_size=max(config.train.batch_size, 256),
     )
 

@@ -68,18 +68,20 @@ def main(job: TrialJob, pipe: Any, preloaded: bool) -> None:
     def tell(event: Event) -> bool:
         events.append(job.folder.events, event)
         print(_line(event), flush=True)  # noqa: T201 - to the trial's log
+        try:
+            pipe.send(event)
+            answer = bool(pipe.recv()) if isinstance(event, EpochEnded) else True
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            os._exit(ORPHANED)
         if isinstance(event, Finished):
             from rnnexp.trial import record
 
             record.write(job.folder, job.title)
-        pipe.send(event)
-        return bool(pipe.recv()) if isinstance(event, EpochEnded) else True
+        return answer
 
     try:
         with _sole_owner(job.folder):
             _run(job, tell)
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        os._exit(ORPHANED)
     except Exception as error:
         traceback.print_exc()
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
@@ -89,7 +91,6 @@ def main(job: TrialJob, pipe: Any, preloaded: bool) -> None:
 
 
 def _run(job: TrialJob, tell: Any) -> None:
-    job.folder.config.write_text(job.config.to_yaml(), encoding="utf-8")
     plan = stored_or_chosen(job.folder.plan, job.config, job.threads)
     import tensorflow as tf
 

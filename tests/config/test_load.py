@@ -92,7 +92,7 @@ _FAULTS = {
     "space: 5": "space: got 5, expected settings and their distributions",
     "space: {model.unit: {int: [1, 2]}}": "space: model.unit: unknown setting; did you mean model.units?",
     "space: {units: {int: [1, 2]}}": "space: units: unknown setting; did you mean model.units?",
-    "space: {train.monitor: {choice: [loss]}}": "space.train.monitor: a study watches its objective; it cannot be",
+    "space: {train.monitor: {choice: [loss]}}": "space.train.monitor: cannot be searched: a study watches",
     "space: {model.units: 5}": "space.model.units: expected exactly one of choice: [a, b], int: [low, high], float:",
     "space: {model.units: {int: [1, 2], choice: [1]}}": "space.model.units: expected exactly one of choice",
     "space: {model.units: {between: [1, 2]}}": "space.model.units: expected exactly one of choice",
@@ -134,10 +134,12 @@ _FAULTS = {
     "space: {clip.kind: {choice: [none, value]}, clip.threshold: {float: [-1, 2]}}": (
         "space.clip.threshold: -1.0 is not a legal value"
     ),
-    "space: {data.seed: {choice: [1], when: {train.seed: 1}}, train.seed: {choice: [1], when: {data.seed: 1}}}": (
-        "space: data.seed, train.seed: these settings switch each other on in a circle"
+    "space: {model.layers: {choice: [1], when: {train.seed: 1}}, train.seed: {choice: [1], when: {model.layers: 1}}}": (
+        "space: model.layers, train.seed: these settings switch each other on in a circle"
     ),
     "space: {model.units: {choice: [1], when: {model.units: 1}}}": "switch each other on in a circle",
+    "space: {data.seed: {choice: [1, 2]}}": "space.data.seed: cannot be searched: trials would be measured on",
+    "space: {clip.threshold: {float: [1, 2]}}": "space.clip.threshold: has no effect, for clip.kind is none",
     "try: 5": "try: expected a list of settings, as in - {model.cell: lstm, model.units: 64}",
     "try: [lstm]": "try: expected a list of settings",
     "try: [{model.unit: 5}]": "try.0.model.unit: unknown setting; did you mean model.units?",

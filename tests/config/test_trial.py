@@ -190,7 +190,7 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
         ("model: {pooling: avg}", "model.pooling: got 'avg', expected 'last', 'mean', 'max' or 'attention'"),
         ("model: {dropout: 1}", "model.dropout: got 1, expected less than 1"),
         ("data: {name: imbd}", "did you mean imdb?"),
-        ("data: {path: imdb.csv}", "'imdb' is a built-in data set; give your file imdb.csv another name"),
+        ("data: {path: imdb.csv}", "'imdb' is a built-in data set; give your file"),
         ("data: {vocab_size: 3}", "data.vocab_size: got 3, expected greater than or equal to 4"),
         ("train: {learning_rate: .nan}", "train.learning_rate: got nan, expected a finite number"),
         ("train: {monitor: val_acuracy}", "train.monitor: got 'val_acuracy', which no trial reports; did you mean"),

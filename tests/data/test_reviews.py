@@ -44,7 +44,7 @@ def test_as_many_rows_are_generated_as_the_training_part_needs() -> None:
         n = reviews.n_rows(config)
         n_test = round(n * 0.2 / 1.2)
         assert (n - n_test) * 0.8 >= (samples or 0)
-    assert reviews.n_rows(DataConfig(name="reviews")) == 6000
+    assert reviews.n_rows(DataConfig(name="reviews")) == 25_000
 
 
 def test_the_identity_changes_with_what_the_rows_follow_from() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnnexp.home import TrialFolder
-from rnnexp.study.retention import drop_states, evict, to_evict
+from rnnexp.study.retention import clean_up, evict, to_evict
 from rnnexp.trial import events
 from rnnexp.trial.events import Evicted
 
@@ -63,6 +63,7 @@ def test_evicting_works_where_only_the_model_is_left(folder: TrialFolder) -> Non
 
 
 def test_states_of_ended_trials_are_dropped(folder: TrialFolder, tmp_path: Path) -> None:
-    drop_states([folder, TrialFolder(tmp_path / "never-ran")])
+    for each in (folder, TrialFolder(tmp_path / "never-ran")):
+        clean_up(each, keep_model=True)
     assert not folder.state.exists()
     assert folder.best.exists()

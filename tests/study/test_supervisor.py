@@ -136,7 +136,7 @@ def test_a_trial_that_always_dies_fails_when_its_retries_are_spent(study: Study)
     assert study.states() == [State.FAIL, State.COMPLETE, State.COMPLETE, State.COMPLETE]
     row = study.view.trials[0]
     assert row.attempts == 3
-    assert row.reason == "its process was killed by SIGKILL; 3 attempts"
+    assert row.reason == "its process was killed by SIGKILL, 3 times"
     assert row.value is None
 
 
@@ -280,7 +280,6 @@ def test_a_time_budget_ends_this_start_and_the_next_goes_on(study: Study) -> Non
 
 def test_a_request_stops_one_trial_which_keeps_what_it_has(study: Study) -> None:
     executor = FakeExecutor()
-    executor.endless = {0}
     requests = study.home.study("s").stop_requests
     requests.mkdir(parents=True)
 
@@ -288,10 +287,58 @@ def test_a_request_stops_one_trial_which_keeps_what_it_has(study: Study) -> None
         (requests / "0").touch()
 
     executor.on_epoch = request
+    study.run(executor, train__epochs=30)
+    row = study.view.trials[0]
+    assert (row.state, row.reason) == (State.PRUNED, "stopped by hand")
+    assert row.value is not None
+    assert [row.state for row in study.view.trials[1:]] == [State.COMPLETE] * 3
+    assert list(requests.iterdir()) == []
+
+
+def test_a_request_ends_a_trial_that_does_not_listen(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnnexp.study.supervisor._STOP_PATIENCE_S", 0.2)
+    executor = FakeExecutor()
+    executor.endless = {0}
+    requests = study.home.study("s").stop_requests
+    requests.mkdir(parents=True)
+    executor.on_epoch = lambda number, epoch: (requests / "0").touch()
     study.run(executor)
     assert study.states() == [State.FAIL, State.COMPLETE, State.COMPLETE, State.COMPLETE]
     assert study.view.trials[0].reason == "stopped by hand"
-    assert list(requests.iterdir()) == []
+
+
+def test_interruptions_spend_no_retries(study: Study) -> None:
+    study.file.write_text(SWEEP.replace("epochs: 3", "epochs: 9"))
+    for epoch in (1, 4):
+        study.run(FakeExecutor(n_slots=1), signals={(0, epoch): signal.SIGINT})
+    executor = FakeExecutor(n_slots=1)
+    executor.deaths = {0: [7]}
+    study.run(executor, limits__retries=1)
+    row = study.view.trials[0]
+    assert (row.state, row.attempts) == (State.COMPLETE, 4)
+
+
+def test_a_failed_trial_keeps_no_model(study: Study) -> None:
+    executor = FakeExecutor(n_slots=1)
+    executor.endless = {0}
+    folder = study.home.study("s").trial(0)
+    folder.best.parent.mkdir(parents=True)
+    folder.best.write_bytes(b"model")
+    study.run(executor, limits__trial_s=0.2)
+    assert study.states()[0] is State.FAIL
+    assert not folder.best.exists()
+
+
+def test_epochs_may_be_searched(study: Study) -> None:
+    study.file.write_text(
+        SWEEP.replace("space:", "space:\n  train.epochs: {choice: [2, 6]}").replace("trials: 4", "trials: 12")
+        + "pruner: {name: median, n_startup_trials: 1, n_warmup_steps: 3}\n"
+    )
+    study.run(FakeExecutor(n_slots=1, accuracy=lambda job, epoch: 0.9 - 0.01 * int(job.folder.root.name)))
+    short = [row for row in study.view.trials if row.settings["train.epochs"] == 2]
+    long = [row for row in study.view.trials if row.settings["train.epochs"] == 6]
+    assert {row.state for row in short} == {State.COMPLETE}
+    assert State.PRUNED in {row.state for row in long}
 
 
 def test_only_the_best_checkpoints_stay(study: Study) -> None:
