@@ -38,9 +38,9 @@ def curves(view: StudyView, frame: "pd.DataFrame") -> bytes:
     from matplotlib import colormaps
     from matplotlib.ticker import MaxNLocator
 
-    figure = _figure(11, 7)
+    figure = _figure(11, 8)
     best = [row.number for row in view.ranked[:_MOST_LINES]]
-    palette = colormaps["viridis"].resampled(max(2, len(best)))
+    palette = colormaps["tab10"]
     colours = {number: palette(place) for place, number in enumerate(best)}
     panels = ("loss", "val_loss", "accuracy", "val_accuracy")
     for axes, metric in zip(figure.subplots(2, 2).flat, panels, strict=True):
@@ -52,14 +52,19 @@ def curves(view: StudyView, frame: "pd.DataFrame") -> bytes:
         axes.set(xlabel="epoch", ylabel=metric)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=7)
+    lines = {str(line.get_label()): line for line in figure.axes[0].get_lines()}
+    labels = [_label(view, number) for number in best]
+    figure.legend([lines[label] for label in labels], labels, loc="outside lower left", fontsize=8)
     return _png(figure)
 
 
 def _label(view: StudyView, number: int) -> str:
     row = next(row for row in view.trials if row.number == number)
-    settings = ", ".join(f"{name.partition('.')[2]} {_short(value)}" for name, value in row.settings.items())
-    return f"trial {number}: {settings}"[:110]
+    settings = ", ".join(
+        f"{name.removeprefix('model.').removeprefix('data.').removeprefix('train.')} {_short(value)}"
+        for name, value in row.settings.items()
+    )
+    return f"trial {number}, {row.value:.3f}: {settings}"[:150]
 
 
 def _short(value: Any) -> str:

@@ -3,7 +3,9 @@
 import argparse
 import contextlib
 import os
+import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -207,13 +209,24 @@ def _show_best(study: Any, console: Any) -> None:
     )
 
 
+def _program() -> str:
+    """Returns what the user types to run this program: its name, or its path where the name is not found."""
+    typed = Path(sys.argv[0])
+    if typed.name == "__main__.py":
+        return "python -m rnnexp"
+    if shutil.which("rnnexp"):
+        return "rnnexp"
+    return os.path.relpath(typed)
+
+
 def _next_commands(study: Any, home: Home, console: Any) -> None:
     where = "" if home.root == Path("mlruns").absolute() else f" --home {home.root}"
+    program = _program()
     console.print("next:")
     for command, purpose in (
-        (f"rnnexp compare {study.name}{where}", "tables, importances; --html FILE for curves"),
-        (f"rnnexp export {study.name} --to best{where}", "the best model as a bundle that takes text"),
-        ('rnnexp predict best "I loved every minute of it."', "ask it"),
-        (f"rnnexp ui{where}", "MLflow's pages"),
+        (f"{program} compare {study.name}{where}", "tables, importances; --html FILE for curves"),
+        (f"{program} export {study.name} --to best{where}", "the best model as a bundle that takes text"),
+        (f'{program} predict best "I loved every minute of it."', "ask it"),
+        (f"{program} ui{where}", "MLflow's pages"),
     ):
-        console.print(f"  {command:<58} {purpose}", soft_wrap=True)
+        console.print(f"  {command:<64} {purpose}", soft_wrap=True)

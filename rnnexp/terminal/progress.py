@@ -76,6 +76,7 @@ class LiveWatch:
 
     def __enter__(self) -> "LiveWatch":
         self._live.start()
+        self._live.update(self._picture(), refresh=True)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -121,7 +122,7 @@ class LiveWatch:
         spent = duration(time.monotonic() - self._began)
         standing = self._standing
         if standing is None:
-            return Text(f"{self._study}: starting")
+            return Text(f"{self._study}: starting TensorFlow")
         done = standing.n_finished / max(1, standing.n_trials)
         bar = "━" * round(24 * done) + "╌" * (24 - round(24 * done))
         parts = [f"{self._study} {bar} {standing.n_finished}/{standing.n_trials} trials", spent]

@@ -25,7 +25,7 @@ def test_ends_with_a_ranking_the_best_settings_and_the_next_commands(ran: Ran) -
     best = max(ran.json("trials", "small"), key=lambda row: (row["value"], -row["number"]))
     assert f"best: trial {best['number']}, val_accuracy {best['value']:.4f} at epoch {best['best_epoch']}" in ran.output
     for verb in ("compare", "export", "predict", "ui"):
-        assert f"rnnexp {verb}" in ran.output
+        assert f"python -m rnnexp {verb}" in ran.output
 
 
 def test_trials_as_json(ran: Ran) -> None:
@@ -68,6 +68,21 @@ def test_the_same_command_again_has_nothing_to_do_and_shows_the_same(ran: Ran) -
     assert "started" not in again
     assert "best: trial" in again
     assert ran.json("trials", "small") == before
+
+
+def test_what_mlflow_has_missed_is_sent_by_the_same_command(ran: Ran) -> None:
+    """A record that an outage cut off: the study is done, and the same command still mends it."""
+    row = ran.json("trials", "small")[1]
+    client = open_client(ran.home)
+    cursor = ran.home / "work" / "small" / "trials" / "00001" / "mlflow.json"
+    cursor.write_text(json.dumps({"run_id": None, "sent": 0}))
+    client.set_tag(row["run_id"], "rnnexp.state", "RUNNING")
+    client.update_run(row["run_id"], status="RUNNING")
+    ran("sweep", str(ran.file))
+    assert ran.json("trials", "small")[1] == row, "found by its tags, not made a second time"
+    ranked = sorted(ran.json("trials", "small"), key=lambda row: (-row["value"], row["number"]))
+    check_run(client, "small", row, kept=row in ranked[:2])
+    check_study(client, "small", ranked[0])
 
 
 def test_studies(ran: Ran) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from rnnexp.study import sender
-from rnnexp.study.sender import SenderThread
+from rnnexp.study.sender import RefusedError, SenderThread
 
 
 class _Tracker:
@@ -154,3 +154,17 @@ def test_closing_without_any_news_is_quick(tracker: _Tracker) -> None:
     assert SenderThread(tracker.connect, tracker.lines.append).close(10) == []
     assert time.monotonic() - start < 3
     assert tracker.sent == []
+
+
+def test_a_record_that_is_refused_holds_up_no_other(tracker: _Tracker) -> None:
+    def refusing(number: int) -> None:
+        if number == 1:
+            raise RefusedError("the run was deleted")
+        tracker.replay(number)
+
+    thread = SenderThread(lambda: refusing, tracker.lines.append)
+    for number in (0, 1, 2):
+        thread.notify(number)
+    assert thread.close(10) == [1]
+    assert tracker.sent == [0, 2]
+    assert tracker.lines == ["trial 1: MLflow refuses its record (the run was deleted); the next start tries again"]
