@@ -4,6 +4,7 @@
     ├── UserError            2   the input is wrong
     │   ├── ConfigError          a sweep or trial file, or a `--set`: all faults at once
     │   ├── DataError            a data set: missing, damaged, too small
+    │   │   └── DataUnavailableError     not here, and it cannot be fetched
     │   ├── StudyError           a study: unknown, busy, changed
     │   └── HomeError            the folder that holds all state
     └── WorkError            1   the input is right, the work failed
@@ -43,6 +44,10 @@ class ConfigError(UserError):
 
 class DataError(UserError):
     """A data set is missing, damaged, or cannot serve."""
+
+
+class DataUnavailableError(DataError):
+    """The data are not here and cannot be fetched; the one error for which a named fallback is used."""
 
 
 class StudyError(UserError):

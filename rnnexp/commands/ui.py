@@ -13,6 +13,8 @@ from rnnexp.home import Home
 from rnnexp.study.store import creating
 
 _FIRST_PORT, _LAST_PORT = 5000, 5050
+_PAGE = "/#/experiments?workflowType=machine_learning"
+"""MLflow's pages for training; left to itself it opens those for language models."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -27,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     port = _port(args.host, args.port)
     with creating(home):
         pass  # a sweep that has just begun may still be making the tables
-    print(f"MLflow on {home.root}: http://{args.host}:{port} (Ctrl-C ends it)", flush=True)
+    print(f"MLflow on {home.root}: http://{args.host}:{port}{_PAGE} (Ctrl-C ends it)", flush=True)
     log = home.logs / "mlflow-server.log"
     log.parent.mkdir(exist_ok=True)
     with log.open("w") as output:

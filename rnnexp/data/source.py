@@ -57,10 +57,6 @@ class DataSet(Protocol):
         ...
 
 
-class DataUnavailableError(DataError):
-    """The data are not here and cannot be fetched; the one error for which a named fallback is used."""
-
-
 def encode_texts(
     texts: Sequence[str], labels: NDArray[np.int32], names: tuple[str, ...], config: DataConfig
 ) -> Encoded:

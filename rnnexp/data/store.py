@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 from rnnexp.config import names
 from rnnexp.config.trial import DataConfig
 from rnnexp.data.files import TextFile
-from rnnexp.data.source import DataSet, DataUnavailableError, Encoded, Ids
+from rnnexp.data.source import DataSet, Encoded, Ids
 from rnnexp.data.splits import Split, split
 from rnnexp.data.task import Task
 from rnnexp.data.text import Vocabulary
-from rnnexp.errors import DataError
+from rnnexp.errors import DataError, DataUnavailableError
 from rnnexp.home import Home
 
 _FORMAT = 1

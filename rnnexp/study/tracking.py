@@ -31,8 +31,6 @@ _REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STAT
 _PARAM_LENGTH = 6000
 _NO_STEP = 0
 """A single number of a run; MLflow draws it as a bar, where another step would make it a curve of one point."""
-_KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Opens the experiment on MLflow's pages for training, not on those for language models."""
 
 
 @dataclass(frozen=True)
@@ -240,7 +238,7 @@ def _experiment(client: Any, home: Home, study: str) -> str:
     if found is None:
         location = home.experiment_artifacts(study)
         location.mkdir(parents=True, exist_ok=True)
-        return str(client.create_experiment(study, artifact_location=str(location), tags=_KIND))
+        return str(client.create_experiment(study, artifact_location=str(location)))
     if found.lifecycle_stage != "active":
         client.restore_experiment(found.experiment_id)
     return str(found.experiment_id)

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from rnnexp.config.trial import DataConfig
 from rnnexp.data import npz
-from rnnexp.data.source import DataUnavailableError, Encoded
+from rnnexp.data.source import Encoded
 from rnnexp.data.text import RESERVED, START, Vocabulary
-from rnnexp.errors import DataError
+from rnnexp.errors import DataError, DataUnavailableError
 
 _FILES = {
     "imdb.npz": "69664113be75683a8fe16e3ed0ab59fda8886cb3cd7ada244f7d9544e4676b9f",
