@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from rnnexp.config.trial import DataConfig
-from rnnexp.data.source import DataUnavailableError
 from rnnexp.data.store import TokenStore, known, prepare, resolve
-from rnnexp.errors import DataError
+from rnnexp.errors import DataError, DataUnavailableError
 from rnnexp.home import Home
 
 _BUILDER = """
