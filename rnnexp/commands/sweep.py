@@ -181,6 +181,7 @@ def _record(config: SweepConfig, home: Home, study: Any, began: float) -> None:
     """Writes the study's own run, with its report and its best model; MLflow's trouble is no trial's."""
     from rnnexp.analysis import report
     from rnnexp.commands.export import bundle_for_record
+    from rnnexp.export.bundle import PYFUNC_CODE
     from rnnexp.study import best_model
 
     console = tables.console()
@@ -191,7 +192,7 @@ def _record(config: SweepConfig, home: Home, study: Any, began: float) -> None:
         report.write_csv([study], table)
         report.write_html(home, [study], page)
         bundle = bundle_for_record(home, study)
-        best_model.record(home, study, [folder.sweep, page, table], bundle, began)
+        best_model.record(home, study, [folder.sweep, page, table], bundle, PYFUNC_CODE, began)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         console.print(

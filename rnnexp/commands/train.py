@@ -15,6 +15,7 @@ from rnnexp.engine.executor import Exited
 from rnnexp.errors import WorkError
 from rnnexp.home import SINGLE_RUNS, Home, TrialFolder
 from rnnexp.study import retention
+from rnnexp.study.sender import RefusedError
 from rnnexp.study.states import State
 from rnnexp.study.watch import Watch
 from rnnexp.terminal import tables
@@ -121,7 +122,11 @@ def _send(home: Home, console: Any) -> str | None:
     try:
         projection = Projection(home, SINGLE_RUNS, SINGLE_RUNS)
         for number in _numbers(home):
-            run_id = projection.replay(number)
+            try:
+                run_id = projection.replay(number)
+            except RefusedError as error:
+                console.print(f"run {number}: MLflow refuses its record ({error})", soft_wrap=True)
+                run_id = None
     except Exception as error:
         reason = " ".join(str(error).split())[:160]
         console.print(f"MLflow cannot be written ({reason}); the next `rnnexp train` sends this run", soft_wrap=True)

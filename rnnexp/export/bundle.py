@@ -25,6 +25,9 @@ from rnnexp.data.store import TokenStore
 from rnnexp.data.text import Vocabulary
 from rnnexp.errors import UserError
 
+PYFUNC_CODE = Path(__file__).with_name("pyfunc_model.py")
+"""What MLflow runs to answer texts with a bundle."""
+
 FORMATS = ("keras", "saved_model")
 _VERSION = 1
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.metadata
-import importlib.util
 import io
 import time
 import warnings
@@ -12,7 +11,6 @@ from rnnexp.home import Home
 from rnnexp.study.reading import StudyView
 from rnnexp.study.tracking import Projection, import_mlflow
 
-_CODE = "rnnexp.export.pyfunc_model"
 ALIAS = "best"
 
 
@@ -28,7 +26,7 @@ def is_logged(home: Home, study: StudyView) -> bool:
     return bool(version.tags.get("rnnexp.run_id") == study.best.run_id)
 
 
-def record(home: Home, study: StudyView, files: list[Path], bundle: Path | None, began: float) -> None:
+def record(home: Home, study: StudyView, files: list[Path], bundle: Path | None, code: Path, began: float) -> None:
     """Writes the study's run and, where there is a bundle, logs and registers the best model.
 
     Args:
@@ -36,22 +34,21 @@ def record(home: Home, study: StudyView, files: list[Path], bundle: Path | None,
         study: with a best trial.
         files: what concerns the whole study.
         bundle: the best trial's, checked; None where it is already logged or has no run yet.
+        code: the file that MLflow runs to answer texts with the bundle.
         began: seconds since 1970.
     """
     assert study.best is not None
     metrics = {f"best_{study.metric}": study.best.value or 0.0, "best_trial": float(study.best.number)}
     run_id = Projection(home, study.name, study.identity).log_study(files, metrics, began, time.time())
     if bundle is not None:
-        _log_model(home, study, run_id, bundle)
+        _log_model(home, study, run_id, bundle, code)
 
 
-def _log_model(home: Home, study: StudyView, run_id: str, bundle: Path) -> None:
+def _log_model(home: Home, study: StudyView, run_id: str, bundle: Path, code: Path) -> None:
     mlflow = import_mlflow()
     assert study.best is not None
     mlflow.set_tracking_uri(home.mlflow_uri)
     mlflow.set_registry_uri(home.mlflow_uri)
-    code = importlib.util.find_spec(_CODE)
-    assert code is not None and code.origin is not None
     requirements = [
         f"{name}=={importlib.metadata.version(name)}" for name in ("rnnexp", "tensorflow", "keras", "mlflow")
     ]
@@ -60,7 +57,7 @@ def _log_model(home: Home, study: StudyView, run_id: str, bundle: Path) -> None:
         warnings.simplefilter("ignore")
         logged = mlflow.pyfunc.log_model(
             name="best",
-            python_model=code.origin,
+            python_model=str(code),
             artifacts={"bundle": str(bundle)},
             pip_requirements=requirements,
             registered_model_name=study.name,

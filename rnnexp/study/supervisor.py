@@ -7,7 +7,7 @@ runs it holds the study's lock, so any trial that Optuna calls RUNNING at the st
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from rnnexp.study.states import FINISHED, State
 from rnnexp.study.store import Asked, StudyStore
 from rnnexp.study.watch import Standing, Watch
 from rnnexp.trial import events
-from rnnexp.trial.events import Closed, EpochEnded, Failed, Finished, Started
+from rnnexp.trial.events import Closed, EpochEnded, Evicted, Failed, Finished, Started
 from rnnexp.trial.run import TrialJob
 
 _TICK_S = 0.25
@@ -38,7 +38,6 @@ class _Running:
 
     asked: Asked
     began: float
-    epochs: list[EpochEnded] = field(default_factory=list)
     finished: Finished | None = None
     failed: Failed | None = None
     killed_for: str = ""
@@ -146,9 +145,8 @@ class Supervisor:
         """Adds the closing event that a dead supervisor did not come to write; MLflow gets what it has missed."""
         path = self._folder.trial(number).events
         happened = events.read(path)
-        closed = [event for event in happened if isinstance(event, Closed)]
-        is_last = closed and not isinstance(happened[-1], Started | EpochEnded | Finished | Failed)
-        if happened and not (is_last and closed[-1].state == state):
+        last = next((event for event in reversed(happened) if not isinstance(event, Evicted)), None)
+        if last is not None and not (isinstance(last, Closed) and last.state == state):
             started = sum(isinstance(event, Started) for event in happened)
             events.append(path, Closed(time.time(), state, reason, attempts or started))
         self._sender.notify(number)
@@ -190,7 +188,6 @@ class Supervisor:
                 number, running.asked.settings, message.attempt, message.from_epoch, config.train.epochs
             )
         elif isinstance(message, EpochEnded):
-            running.epochs.append(message)
             self._watch.epoch_ended(number, message)
             prune = self._store.report(number, message.epoch, message.best_value)
             self._executor.answer(number, not prune and running.stop_by is None)

@@ -190,6 +190,8 @@ class Projection:
         tags = {"rnnexp.state": str(state), "rnnexp.attempts": str(event.attempts)}
         if event.reason:
             tags["rnnexp.reason"] = event.reason
+        elif "rnnexp.reason" in self._client.get_run(run_id).data.tags:
+            self._client.delete_tag(run_id, "rnnexp.reason")  # an earlier attempt's
         self._tag(run_id, tags)
         self._client.set_terminated(run_id, RUN_STATUS[state], end_time=_ms(event.time))
 

@@ -82,6 +82,7 @@ def test_ctrl_c_then_the_same_command(tmp_path: Path) -> None:
     for run in runs:
         assert run.info.status == "FINISHED"
         if "rnnexp.trial" in run.data.tags:
+            assert "rnnexp.reason" not in run.data.tags, "what once interrupted it is no reason of the result"
             steps = [point.step for point in client.get_metric_history(run.info.run_id, "val_loss")]
             assert steps == list(range(1, 13))
 
