@@ -20,11 +20,11 @@ pytestmark = pytest.mark.tensorflow
 class Running:
     """A sweep in a process group of its own, as a terminal would start it."""
 
-    def __init__(self, root: Path, *arguments: str) -> None:
+    def __init__(self, root: Path, epochs: int = 12) -> None:
         self.home = root / "home"
         self.file = root / "sweep.yaml"
-        self.file.write_text(SWEEP.replace("epochs: 2", "epochs: 12").replace("trials: 3", "trials: 4"))
-        self.arguments = ["sweep", str(self.file), "--home", str(self.home), "--workers", "2", *arguments]
+        self.file.write_text(SWEEP.replace("epochs: 2", f"epochs: {epochs}").replace("trials: 3", "trials: 4"))
+        self.arguments = ["sweep", str(self.file), "--home", str(self.home), "--workers", "2"]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "rnnexp", *self.arguments],
             stdout=subprocess.PIPE,
@@ -88,8 +88,8 @@ def test_ctrl_c_then_the_same_command(tmp_path: Path) -> None:
 
 
 def test_from_another_shell(tmp_path: Path) -> None:
-    running = Running(tmp_path)
-    running.until("epoch 1/12")
+    running = Running(tmp_path, epochs=2000)  # none ends by itself while the other shell is busy
+    running.until("epoch 1/2000")
     home = ("--home", str(running.home))
 
     second = rnnexp(*running.arguments)
