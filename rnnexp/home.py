@@ -14,10 +14,6 @@ SINGLE_RUNS = "train"
 """The name under which runs that belong to no study are kept (`rnnexp train`)."""
 
 
-WRITING = "writing.keras"
-"""A model's file before it is whole."""
-
-
 @dataclass(frozen=True)
 class TrialFolder:
     """Where one trial keeps its files."""
@@ -53,6 +49,11 @@ class TrialFolder:
     def held_out(self) -> Path:
         """The best epoch's probabilities on the validation part."""
         return self.root / "held_out.npz"
+
+    @property
+    def exported(self) -> Path:
+        """Is there if the model was exported: then it is kept for good."""
+        return self.root / "exported"
 
     @property
     def history(self) -> Path:
@@ -152,6 +153,17 @@ class Home:
     @property
     def mlflow_uri(self) -> str:
         return f"sqlite:///{self.mlflow_db}"
+
+    @property
+    def tracking_server(self) -> str | None:
+        """The MLflow server that MLFLOW_TRACKING_URI names; None where the home keeps the runs itself."""
+        named = os.environ.get("MLFLOW_TRACKING_URI", "")
+        return named if named.startswith(("http://", "https://")) else None
+
+    @property
+    def tracking_uri(self) -> str:
+        """Where MLflow's runs are written and read."""
+        return self.tracking_server or self.mlflow_uri
 
     @property
     def artifacts(self) -> Path:

@@ -149,6 +149,27 @@ Distribution = Annotated[
 Space = Mapping[str, Choice | IntRange | FloatRange]
 
 
+def widening(old: Choice | IntRange | FloatRange, new: Choice | IntRange | FloatRange) -> str | None:
+    """Returns why values of the old distribution are not all values of the new one, drawn alike; None where they are.
+
+    Args:
+        old: as it was.
+        new: as it is to be.
+    """
+    if type(old) is not type(new):
+        return "another kind of setting"
+    if old.when != new.when:
+        return "another condition"
+    if isinstance(old, Choice) or isinstance(new, Choice):
+        gone = [value for value in old.choice if not new.holds(value)] if isinstance(old, Choice) else []
+        return f"without {', '.join(str(value) for value in gone)}" if gone else None
+    if old.log != new.log or old.step != new.step:
+        return "drawn in another way"
+    if new.bounds[0] > old.bounds[0] or new.bounds[1] < old.bounds[1]:
+        return "narrower"
+    return None if new.holds(old.bounds[0]) else "with other steps"
+
+
 def applies(distribution: Choice | IntRange | FloatRange, values: Mapping[str, Any]) -> bool:
     """Tells whether a setting applies, given the values of those that control it.
 

@@ -29,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
     free_place(to)
     source = _source(home, study, row)
     parities = _make(source, to, args.formats or list(FORMATS), get_context("spawn"))
+    home.study(study.name).trial(row.number).exported.touch()
     console = tables.console()
     console.print(f"{to}: trial {row.number} of {study.name}, {study.metric} {row.value:.4f} at epoch {row.best_epoch}")
     for parity in parities:

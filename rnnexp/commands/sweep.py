@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from rnnexp import disk
 from rnnexp.config.files import parse_assignment
 from rnnexp.config.load import load_sweep
 from rnnexp.config.sweep import SweepConfig
 from rnnexp.config.trial import TrialConfig
 from rnnexp.data.store import TokenStore, prepare, resolve
 from rnnexp.engine import local
-from rnnexp.errors import UserError
+from rnnexp.errors import UserError, WorkError
 from rnnexp.home import SINGLE_RUNS, Home
 from rnnexp.terminal import tables
 from rnnexp.terminal.progress import watch
@@ -71,6 +72,7 @@ def _assignments(args: argparse.Namespace) -> dict[str, Any]:
 def _run_study(config: SweepConfig, home: Home, store: TokenStore, workers: int | None) -> int:
     from rnnexp.study.owner import owned
     from rnnexp.study.reading import view
+    from rnnexp.study.records import Records
     from rnnexp.study.sender import SenderThread
     from rnnexp.study.store import StudyStore
     from rnnexp.study.supervisor import Supervisor
@@ -79,7 +81,7 @@ def _run_study(config: SweepConfig, home: Home, store: TokenStore, workers: int 
     console, folder, began = tables.console(), home.study(config.study), time.time()
     with owned(folder.lock, config.study):
         study = StudyStore.open(home, config, store.digest)
-        folder.sweep.write_text(config.to_yaml(), encoding="utf-8")
+        disk.write_text(folder.sweep, config.to_yaml())
         before = view(home, config.study)
         n_slots, threads = local.share_out(workers, config.n_trials)
         if before.n_finished < config.n_trials:
@@ -95,8 +97,10 @@ def _run_study(config: SweepConfig, home: Home, store: TokenStore, workers: int 
         reader, writer = os.pipe()
         executor = local.LocalExecutor(n_slots, signals=reader)
         with watch(console, config.objective.metric, config.study) as display:
-            sender = SenderThread(lambda: Projection(home, config.study, study.identity).replay, display.note)
-            supervisor = Supervisor(config, study, folder, executor, sender, display, stores.path, threads)
+            sender = SenderThread(lambda: Projection.open(home, config.study, study.identity).replay, display.note)
+            supervisor = Supervisor(
+                config, study, Records(folder), executor, sender, display, stores.path, threads, time
+            )
             with _listening(supervisor, writer):
                 try:
                     # Where nothing is left to run, this sends MLflow what it has missed.
@@ -105,6 +109,8 @@ def _run_study(config: SweepConfig, home: Home, store: TokenStore, workers: int 
                     executor.close()
         if outcome.unsent:
             console.print(f"MLflow lacks records of {len(outcome.unsent)} trials; the same command sends them")
+        if outcome.halted:
+            raise WorkError(f"study {config.study}: {outcome.halted}")
         if outcome.signal is not None:
             done = view(home, config.study)
             console.print(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rnnexp import disk
 from rnnexp.config.files import parse_assignment
 from rnnexp.config.trial import TrialConfig, load_trial
 from rnnexp.data.store import prepare, resolve
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     config = config.model_copy(update={"data": data})
     store = prepare(data, home)
     number, folder = _claim(home)
-    folder.config.write_text(config.to_yaml(), encoding="utf-8")
+    disk.write_text(folder.config, config.to_yaml())
     _, threads = local.share_out(1, 1)
     executor = local.LocalExecutor(1)
     seen = _Seen()
@@ -120,7 +121,7 @@ def _send(home: Home, console: Any) -> str | None:
 
     run_id: str | None = None
     try:
-        projection = Projection(home, SINGLE_RUNS, SINGLE_RUNS)
+        projection = Projection.open(home, SINGLE_RUNS, SINGLE_RUNS)
         for number in _numbers(home):
             try:
                 run_id = projection.replay(number)

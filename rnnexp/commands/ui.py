@@ -20,6 +20,8 @@ _PAGE = "/#/experiments?workflowType=machine_learning"
 def run(args: argparse.Namespace) -> int:
     """Says the address and serves until Ctrl-C."""
     home = Home.at(args.home)
+    if home.tracking_server is not None:
+        print(f"MLFLOW_TRACKING_URI names {home.tracking_server}: runs are written there, and its own pages show them")
     while args.wait and not home.mlflow_db.exists():
         time.sleep(1)
     if not home.mlflow_db.exists():

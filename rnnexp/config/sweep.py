@@ -103,19 +103,23 @@ class Budget(Section):
 
 
 class Limits(Section):
-    """What one trial may take."""
+    """What one trial may take, and how many may fail."""
 
     trial_s: float | None = Field(None, gt=0, description="seconds, then the trial is killed and fails")
-    memory_gb: float | None = Field(
-        None, gt=0, description="private memory, then the trial is killed and fails (on Linux)"
+    memory_gb: float | None = Field(None, gt=0, description="private memory, then the trial is killed (on Linux)")
+    silence_s: float | None = Field(
+        600, gt=0, description="seconds without an epoch or a sign of life, then the trial is killed"
     )
-    retries: int = Field(2, ge=0, description="further attempts of a trial whose process died")
+    retries: int = Field(2, ge=0, description="further attempts of a trial that was killed, hung or lacked memory")
+    consecutive_failures: int | None = Field(
+        5, ge=1, description="trials that fail one after another, then the sweep stops"
+    )
 
 
 class Keep(Section):
     """What stays on disk."""
 
-    checkpoints: int = Field(5, ge=1, description="best models kept of a study")
+    checkpoints: int = Field(5, ge=1, description="best models kept of a study, beside the newest and those exported")
 
 
 class SweepConfig(Section):
@@ -185,6 +189,26 @@ def fingerprint(definition: Mapping[str, Any]) -> str:
     """Returns a short hash of plain values, the same on every machine."""
     text = json.dumps(definition, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def with_defaults(stored: Mapping[str, Any], config: SweepConfig) -> dict[str, Any]:
+    """Returns a stored definition with the settings that the program did not know when it was stored.
+
+    Those had the defaults of today.
+
+    Args:
+        stored: a definition, perhaps an older version's.
+        config: of today, for the same study.
+    """
+    base = TrialConfig().settings() | dict(stored["base"])
+    filled = {**stored, "base": {name: value for name, value in base.items() if name != "data.path"}}
+    for section in ("objective", "sampler", "pruner"):
+        now, kind = getattr(config, section), type(getattr(config, section))
+        if stored[section].get("name") == getattr(now, "name", None):
+            required = {"name": now.name} if hasattr(now, "name") else {}
+            filled[section] = kind(**required).model_dump() | dict(stored[section])
+    plain: dict[str, Any] = json.loads(json.dumps(filled))
+    return plain
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], place: str = "") -> list[str]:

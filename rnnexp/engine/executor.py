@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rnnexp.trial.events import Event
-from rnnexp.trial.run import TrialJob
+from rnnexp.trial.run import Beat, TrialJob
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Exited:
     code: int
 
 
-Message = tuple[int, Event | Exited]
+Message = tuple[int, Event | Beat | Exited]
 """A trial's number and what came from it."""
 
 
@@ -31,7 +31,7 @@ class Executor(Protocol):
         ...
 
     def submit(self, number: int, job: TrialJob) -> None:
-        """Starts a trial in a free slot."""
+        """Starts a trial in a free slot; raises `OSError` where no process can be had."""
         ...
 
     def poll(self, timeout_s: float) -> list[Message]:

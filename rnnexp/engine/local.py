@@ -13,7 +13,7 @@ from typing import Any
 from rnnexp.engine.executor import Exited, Message
 from rnnexp.trial import run
 from rnnexp.trial.events import Event
-from rnnexp.trial.run import TrialJob
+from rnnexp.trial.run import Beat, TrialJob
 
 _PRELOAD = "rnnexp.trial.preload"
 _CGROUP = Path("/sys/fs/cgroup")
@@ -107,8 +107,12 @@ class LocalExecutor:
         process = self._context.Process(  # type: ignore[attr-defined]
             target=run.main, args=(job, theirs, self._preloaded), name=f"trial-{number}", daemon=False
         )
-        process.start()
-        theirs.close()
+        try:
+            process.start()
+        except EOFError as error:  # the forkserver died while it was asked; the next request starts another
+            raise OSError("the process that forks trials has ended") from error
+        finally:
+            theirs.close()
         self._slots[number] = _Slot(process, ours)
 
     def poll(self, timeout_s: float) -> list[Message]:
@@ -162,8 +166,8 @@ class LocalExecutor:
         slot.process.close()
 
 
-def _received(pipe: Any) -> list[Event]:
-    received: list[Event] = []
+def _received(pipe: Any) -> list[Event | Beat]:
+    received: list[Event | Beat] = []
     with contextlib.suppress(EOFError, OSError):
         while pipe.poll():
             received.append(pipe.recv())

@@ -17,7 +17,7 @@ ALIAS = "best"
 def is_logged(home: Home, study: StudyView) -> bool:
     """Tells whether the registry's best model of the study is that of its best trial."""
     mlflow = import_mlflow()
-    client = mlflow.MlflowClient(tracking_uri=home.mlflow_uri, registry_uri=home.mlflow_uri)
+    client = mlflow.MlflowClient(tracking_uri=home.tracking_uri, registry_uri=home.tracking_uri)
     try:
         version = client.get_model_version_by_alias(study.name, ALIAS)
     except mlflow.exceptions.MlflowException:
@@ -39,7 +39,7 @@ def record(home: Home, study: StudyView, files: list[Path], bundle: Path | None,
     """
     assert study.best is not None
     metrics = {f"best_{study.metric}": study.best.value or 0.0, "best_trial": float(study.best.number)}
-    run_id = Projection(home, study.name, study.identity).log_study(files, metrics, began, time.time())
+    run_id = Projection.open(home, study.name, study.identity).log_study(files, metrics, began, time.time())
     if bundle is not None:
         _log_model(home, study, run_id, bundle, code)
 
@@ -47,8 +47,8 @@ def record(home: Home, study: StudyView, files: list[Path], bundle: Path | None,
 def _log_model(home: Home, study: StudyView, run_id: str, bundle: Path, code: Path) -> None:
     mlflow = import_mlflow()
     assert study.best is not None
-    mlflow.set_tracking_uri(home.mlflow_uri)
-    mlflow.set_registry_uri(home.mlflow_uri)
+    mlflow.set_tracking_uri(home.tracking_uri)
+    mlflow.set_registry_uri(home.tracking_uri)
     requirements = [
         f"{name}=={importlib.metadata.version(name)}" for name in ("rnnexp", "tensorflow", "keras", "mlflow")
     ]

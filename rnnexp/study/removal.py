@@ -18,7 +18,7 @@ def delete(home: Home, study: str) -> None:
     """
     folder = home.study(study)
     with owned(folder.lock, study):
-        if home.mlflow_db.exists():
+        if home.tracking_server is not None or home.mlflow_db.exists():
             _delete_experiment(home, study)
         shutil.rmtree(home.experiment_artifacts(study), ignore_errors=True)
         optuna.delete_study(study_name=study, storage=open_storage(home))
@@ -28,7 +28,7 @@ def delete(home: Home, study: str) -> None:
 def _delete_experiment(home: Home, study: str) -> None:
     """Deletes the experiment; MLflow only hides it, so its name is freed for a new study of that name."""
     mlflow = import_mlflow()
-    client = mlflow.MlflowClient(tracking_uri=home.mlflow_uri, registry_uri=home.mlflow_uri)
+    client = mlflow.MlflowClient(tracking_uri=home.tracking_uri, registry_uri=home.tracking_uri)
     if any(model.name == study for model in client.search_registered_models()):
         client.delete_registered_model(study)
     experiment = client.get_experiment_by_name(study)

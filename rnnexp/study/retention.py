@@ -1,25 +1,27 @@
 """Which checkpoints stay: the best few of a study."""
 
-from rnnexp.home import WRITING, TrialFolder
+from rnnexp.disk import WRITING
+from rnnexp.home import TrialFolder
 from rnnexp.trial import events
 from rnnexp.trial.events import Evicted
 
 
-def to_evict(values: dict[int, float], maximize: bool, keep: int) -> list[int]:
+def to_evict(values: dict[int, float], maximize: bool, keep: int, newest: int | None) -> list[int]:
     """Returns the trials whose checkpoints go.
 
     Args:
         values: of each trial that has ended with one, by number.
         maximize: whether more is better.
-        keep: how many stay; among equals the older ones.
+        keep: how many of the best stay; among equals the older ones.
+        newest: the trial that has ended last, which stays too.
     """
     ranked = sorted(values, key=lambda number: (-values[number] if maximize else values[number], number))
-    return ranked[keep:]
+    return [number for number in ranked[keep:] if number != newest]
 
 
 def evict(folder: TrialFolder, when: float) -> bool:
-    """Removes a trial's model and what belongs to it; tells whether there was one."""
-    if not folder.best.exists():
+    """Removes a trial's model and what belongs to it, unless it was exported; tells whether it did."""
+    if not folder.best.exists() or folder.exported.exists():
         return False
     folder.best.unlink()
     folder.held_out.unlink(missing_ok=True)
@@ -34,8 +36,10 @@ def clean_up(folder: TrialFolder, *, keep_model: bool) -> None:
         folder: the trial's.
         keep_model: whether its best model may be wanted; a failed trial's is not.
     """
-    for path in (folder.state, folder.state.with_suffix(".tmp"), folder.best.with_name(WRITING)):
-        path.unlink(missing_ok=True)
+    folder.state.unlink(missing_ok=True)
+    for place in (folder.root, folder.best.parent):
+        for path in place.glob(f"{WRITING}*"):
+            path.unlink(missing_ok=True)
     if not keep_model:
         folder.best.unlink(missing_ok=True)
         folder.held_out.unlink(missing_ok=True)

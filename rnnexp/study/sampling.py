@@ -1,7 +1,7 @@
 """Optuna's samplers, pruners and distributions, from ours.
 
-A sampler is built anew for each trial from (seed, trials so far): a study that is resumed draws new points, and one
-that is not interrupted is repeatable.
+A sampler is built anew for each trial from (seed, the trial's number): a study that is resumed draws new points, and a
+trial whose drawing was cut off draws its own again.
 """
 
 import warnings
@@ -22,19 +22,19 @@ from rnnexp.config.sweep import (
     SuccessiveHalvingPruner,
     TpeSampler,
 )
-from rnnexp.space import Choice, IntRange, Space
+from rnnexp.space import Choice, FloatRange, IntRange, Space
 
 
-def sampler(config: Sampler, n_trials: int) -> optuna.samplers.BaseSampler:
+def sampler(config: Sampler, number: int) -> optuna.samplers.BaseSampler:
     """Returns the sampler that draws the next trial.
 
     Args:
         config: which, and its options.
-        n_trials: trials that the study has by now.
+        number: the trial's.
     """
     if isinstance(config, GridSampler):
         return optuna.samplers.RandomSampler(seed=0)  # never drawn from: each point is enqueued
-    seed = (config.seed * 1_000_003 + n_trials) % 2**32
+    seed = (config.seed * 1_000_003 + number) % 2**32
     if isinstance(config, RandomSampler):
         return optuna.samplers.RandomSampler(seed=seed)
     assert isinstance(config, TpeSampler)
@@ -76,6 +76,16 @@ def pruner(config: Pruner, epochs: int) -> optuna.pruners.BasePruner:
     )
 
 
+def distribution(setting: Choice | IntRange | FloatRange) -> optuna.distributions.BaseDistribution:
+    """Returns Optuna's distribution of a setting: the one that `suggest` draws from."""
+    if isinstance(setting, Choice):
+        return optuna.distributions.CategoricalDistribution(setting.choice)
+    if isinstance(setting, IntRange):
+        low, high = setting.bounds[0], int(setting.last)
+        return optuna.distributions.IntDistribution(low, high, log=setting.log, step=setting.step or 1)
+    return optuna.distributions.FloatDistribution(setting.bounds[0], setting.last, log=setting.log, step=setting.step)
+
+
 def suggest(trial: Any, space: Space, fixed: Mapping[str, Any]) -> dict[str, Any]:
     """Draws the settings of a trial; those that are switched off are not drawn and not returned.
 
@@ -87,15 +97,12 @@ def suggest(trial: Any, space: Space, fixed: Mapping[str, Any]) -> dict[str, Any
     drawn: dict[str, Any] = {}
     outside = {name: value for name, value in fixed.items() if name not in space}
     for name in spaces.ordered(space):
-        distribution = space[name]
-        if not spaces.applies(distribution, outside | drawn):
-            continue
-        if isinstance(distribution, Choice):
-            drawn[name] = trial.suggest_categorical(name, distribution.choice)
-        elif isinstance(distribution, IntRange):
-            low, high = distribution.bounds[0], int(distribution.last)
-            drawn[name] = trial.suggest_int(name, low, high, step=distribution.step or 1, log=distribution.log)
-        else:
-            low_f, high_f = distribution.bounds[0], distribution.last
-            drawn[name] = trial.suggest_float(name, low_f, high_f, step=distribution.step, log=distribution.log)
+        if spaces.applies(space[name], outside | drawn):
+            known = distribution(space[name])
+            if isinstance(known, optuna.distributions.CategoricalDistribution):
+                drawn[name] = trial.suggest_categorical(name, known.choices)
+            elif isinstance(known, optuna.distributions.IntDistribution):
+                drawn[name] = trial.suggest_int(name, known.low, known.high, step=known.step, log=known.log)
+            else:
+                drawn[name] = trial.suggest_float(name, known.low, known.high, step=known.step, log=known.log)
     return drawn

@@ -26,6 +26,58 @@ class Sender(Protocol):
         ...
 
 
+class Outbox:
+    """The trials whose events MLflow does not have yet. Waits for nothing: whoever owns it decides when to send."""
+
+    def __init__(self, connect: Callable[[], Callable[[int], object]], log: Callable[[str], None]) -> None:
+        """Args:
+        connect: opens MLflow and returns what replays a trial; called again after a failure.
+        log: is given one line when MLflow is out of reach, and one when it is back.
+        """
+        self._connect, self._log = connect, log
+        self._replay: Callable[[int], object] | None = None
+        self._waiting: dict[int, None] = {}
+        self._refused: set[int] = set()
+        self.failing = False
+
+    def add(self, number: int) -> None:
+        """Says that a trial's events have grown."""
+        self._waiting[number] = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits; what was refused does not wait."""
+        return not self._waiting
+
+    @property
+    def unsent(self) -> list[int]:
+        """The trials with events that MLflow does not have."""
+        return sorted(set(self._waiting) | self._refused)
+
+    def send(self) -> None:
+        """Sends what waits, the oldest first, until MLflow fails; what it refuses holds up nothing else."""
+        try:
+            while self._waiting:
+                self._replay = self._replay or self._connect()
+                number = next(iter(self._waiting))
+                try:
+                    self._replay(number)
+                    self._refused.discard(number)
+                except RefusedError as error:
+                    self._log(f"trial {number}: MLflow refuses its record ({error}); the next start tries again")
+                    self._refused.add(number)
+                del self._waiting[number]
+            if self.failing:
+                self._log("MLflow is back; what it missed has been sent")
+            self.failing = False
+        except Exception as error:
+            self._replay = None
+            if not self.failing:
+                reason = " ".join(str(error).split())[:160]
+                self._log(f"MLflow cannot be written ({reason}); training goes on, the records are sent later")
+            self.failing = True
+
+
 class SenderThread:
     """Replays trials' events as it is told of them; what fails is tried again, in order."""
 
@@ -34,13 +86,9 @@ class SenderThread:
         connect: opens MLflow and returns what replays a trial; called in the thread, again after a failure.
         log: is given one line when MLflow is out of reach, and one when it is back.
         """
-        self._connect = connect
-        self._log = log
+        self._outbox = Outbox(connect, log)
         self._queue: queue.Queue[int] = queue.Queue()
-        self._unsent: dict[int, None] = {}
-        self._refused: set[int] = set()
         self._deadline: float | None = None
-        self._failing = False
         self._thread = threading.Thread(target=self._run, name="mlflow-sender", daemon=True)
         self._thread.start()
 
@@ -51,53 +99,31 @@ class SenderThread:
         self._deadline = time.monotonic() + timeout_s
         self._queue.put(_STOP)
         self._thread.join(timeout_s)
-        left = set(self._unsent) | self._refused
+        left = set(self._outbox.unsent)
         while not self._queue.empty():
             left.add(self._queue.get_nowait())
         return sorted(left - {_STOP})
 
     def _run(self) -> None:
-        replay: Callable[[int], object] | None = None
-        stopping = False
-        while not (stopping and not self._unsent):
-            stopping = self._collect(_RETRY_S if self._failing else None, stopping) or stopping
-            try:
-                replay = replay or self._connect()
-                while self._unsent:
-                    number = next(iter(self._unsent))
-                    try:
-                        replay(number)
-                    except RefusedError as error:
-                        self._log(f"trial {number}: MLflow refuses its record ({error}); the next start tries again")
-                        self._refused.add(number)
-                    del self._unsent[number]
-                if self._failing:
-                    self._log("MLflow is back; what it missed has been sent")
-                self._failing = False
-            except Exception as error:
-                replay = None
-                if not self._failing:
-                    reason = " ".join(str(error).split())[:160]
-                    self._log(f"MLflow cannot be written ({reason}); training goes on, the records are sent later")
-                self._failing = True
-                if stopping and self._deadline is not None and time.monotonic() > self._deadline - _RETRY_S:
+        while True:
+            self._collect()
+            self._outbox.send()
+            if self._deadline is not None and self._queue.empty():
+                late = time.monotonic() > self._deadline - _RETRY_S
+                if self._outbox.is_empty or (self._outbox.failing and late):
                     return
 
-    def _collect(self, patience_s: float | None, stopping: bool) -> bool:
-        """Waits for news, then takes all there is; returns whether the end was asked for."""
-        stop = False
+    def _collect(self) -> None:
+        """Waits for news, or for the time to try again; then takes all there is."""
+        closing = self._deadline is not None
+        patience_s = (1.0 if closing else _RETRY_S) if self._outbox.failing else (0.0 if closing else None)
         try:
-            if stopping:
-                time.sleep(min(patience_s or 0.0, 1.0))
-            else:
-                number = self._queue.get(timeout=patience_s)
-                stop = number == _STOP
-                if not stop:
-                    self._unsent[number] = None
+            self._add(self._queue.get(timeout=patience_s) if patience_s != 0.0 else self._queue.get_nowait())
             while True:
-                number = self._queue.get_nowait()
-                stop = stop or number == _STOP
-                if number != _STOP:
-                    self._unsent[number] = None
+                self._add(self._queue.get_nowait())
         except queue.Empty:
-            return stop
+            return
+
+    def _add(self, number: int) -> None:
+        if number != _STOP:
+            self._outbox.add(number)

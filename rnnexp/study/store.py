@@ -11,6 +11,7 @@ import json
 import sqlite3
 import uuid
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,11 +22,11 @@ import optuna
 from optuna.trial import TrialState
 
 from rnnexp import space as spaces
-from rnnexp.config.sweep import GridSampler, SweepConfig, differences, fingerprint
+from rnnexp.config.sweep import GridSampler, SweepConfig, differences, fingerprint, with_defaults
 from rnnexp.config.trial import TrialConfig
 from rnnexp.errors import StudyError, did_you_mean
 from rnnexp.home import Home
-from rnnexp.study import sampling
+from rnnexp.study import lineage, sampling
 from rnnexp.study.states import FINISHED, State
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -66,6 +67,7 @@ class Ended:
         reason: why it was pruned or failed.
         attempts: starts.
         seconds: spent in epochs.
+        ended: when, in seconds since 1970.
     """
 
     number: int
@@ -74,6 +76,7 @@ class Ended:
     reason: str
     attempts: int
     seconds: float
+    ended: float
 
 
 @contextlib.contextmanager
@@ -91,6 +94,11 @@ def use_wal(path: Path) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
 
 
+def is_locked(error: BaseException) -> bool:
+    """Tells whether an exception says that somebody else holds the database for longer than a writer waits."""
+    return isinstance(error, optuna.exceptions.StorageInternalError) and "database is locked" in str(error.__cause__)
+
+
 @lru_cache(maxsize=4)
 def open_storage(home: Home) -> optuna.storages.RDBStorage:
     """Opens Optuna's database in the home, creating it where needed."""
@@ -101,7 +109,7 @@ def open_storage(home: Home) -> optuna.storages.RDBStorage:
 
 
 class StudyStore:
-    """One study, open for its supervisor."""
+    """One study, open for its supervisor; it knows the number of trials in each state without asking Optuna."""
 
     def __init__(self, study: optuna.Study, config: SweepConfig) -> None:
         self._study = study
@@ -109,10 +117,14 @@ class StudyStore:
         self._config = config
         self._open: dict[int, optuna.Trial] = {}
         self._asked: dict[int, Asked] = {}
+        self._states = {trial.number: State(trial.state.name) for trial in study.get_trials(deepcopy=False)}
+        self.counts: Counter[State] = Counter(self._states.values())
 
     @classmethod
     def open(cls, home: Home, config: SweepConfig, data_digest: str) -> "StudyStore":
         """Opens the study that the config names, creating it where there is none.
+
+        A wider range or a further choice than before is taken in as a new version of the search space.
 
         Args:
             home: where.
@@ -122,36 +134,35 @@ class StudyStore:
         Raises:
             StudyError: if there is a study of that name with another definition.
         """
-        definition = config.definition() | {"data_digest": data_digest}
         storage = open_storage(home)
-        study = optuna.create_study(
-            storage=storage,
-            study_name=config.study,
-            direction=config.objective.direction,
-            load_if_exists=True,
-            sampler=sampling.sampler(config.sampler, 0),
-            pruner=sampling.pruner(config.pruner, _most_epochs(config)),
-        )
+        study = _create_or_load(storage, config)
+        definition = json.loads(json.dumps(config.definition() | {"data_digest": data_digest}))
         stored = study.user_attrs.get(_DEFINITION)
         if stored is None:
             study.set_user_attr(_IDENTITY, uuid.uuid4().hex)
             study.set_user_attr(_DEFINITION, definition)
-        else:
-            plain = json.loads(json.dumps(definition))
-            if fingerprint(stored) != fingerprint(plain):
-                raise StudyError(_changed(config.study, differences(stored, plain)))
+        elif fingerprint(stored) != fingerprint(definition):
+            attributes = _new_version(study, stored, definition, config)
+            lineage.rewrite(storage, study._study_id, config.space, attributes)
+            study = _create_or_load(storage, config)
         study.set_user_attr(_ABOUT, {"n_trials": config.n_trials})
         return cls(study, config)
+
+    def _set(self, number: int, state: State) -> None:
+        if number in self._states:
+            self.counts[self._states[number]] -= 1
+        self._states[number] = state
+        self.counts[state] += 1
 
     @property
     def identity(self) -> str:
         """What tells this study from others of its name, before and after it."""
         return identity(self._study)
 
-    def counts(self) -> dict[State, int]:
-        """Returns the number of trials in each state."""
-        trials = self._study.get_trials(deepcopy=False)
-        return {state: sum(trial.state.name == state for trial in trials) for state in State}
+    @property
+    def n_finished(self) -> int:
+        """The trials that have ended for good."""
+        return sum(self.counts[state] for state in FINISHED)
 
     def finished(self) -> list[Ended]:
         """Returns the trials that have ended for good."""
@@ -159,15 +170,15 @@ class StudyStore:
         for trial in self._study.get_trials(deepcopy=False):
             if trial.state.name in FINISHED:
                 summary = trial.user_attrs.get(SUMMARY, {})
-                attempts = trial.user_attrs.get(ATTEMPTS, 1)
                 rows.append(
                     Ended(
-                        trial.number,
-                        State(trial.state.name),
-                        trial.value,
-                        summary.get("reason") or "",
-                        attempts,
-                        summary.get("duration_s") or 0.0,
+                        number=trial.number,
+                        state=State(trial.state.name),
+                        value=trial.value,
+                        reason=summary.get("reason") or "",
+                        attempts=trial.user_attrs.get(ATTEMPTS, 1),
+                        seconds=summary.get("duration_s") or 0.0,
+                        ended=trial.datetime_complete.timestamp() if trial.datetime_complete else 0.0,
                     )
                 )
         return rows
@@ -177,17 +188,21 @@ class StudyStore:
 
         Whether the budget allows a new one is the caller's to know.
         """
-        trials = self._study.get_trials(deepcopy=False)
-        if not any(trial.state == TrialState.WAITING for trial in trials):
-            enqueued = self._given(trials)
-            if enqueued is None and isinstance(self._config.sampler, GridSampler):
+        number = len(self._states)
+        if self.counts[State.WAITING]:
+            number = min(number for number, state in self._states.items() if state is State.WAITING)
+        else:
+            given = self._given()
+            if given is None and isinstance(self._config.sampler, GridSampler):
                 return None
-            if enqueued is not None:
-                self._study.enqueue_trial(enqueued)
-        self._study.sampler = sampling.sampler(self._config.sampler, len(trials))
+            if given is not None:
+                self._study.enqueue_trial(given)
+                self._set(number, State.WAITING)
+        self._study.sampler = sampling.sampler(self._config.sampler, number)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             trial = self._study.ask()
+            self._set(trial.number, State.RUNNING)
             settings = sampling.suggest(trial, self._config.space, self._config.base.settings())
         attempt = trial.user_attrs.get(ATTEMPTS, 0) + 1
         trial.set_user_attr(ATTEMPTS, attempt)
@@ -197,13 +212,13 @@ class StudyStore:
         self._asked[trial.number] = asked
         return asked
 
-    def _given(self, trials: list[Any]) -> dict[str, Any] | None:
+    def _given(self) -> dict[str, Any] | None:
         """Returns settings that are not drawn: the next of `try`, then of a grid; None where there is none."""
-        if len(trials) < len(self._config.tries):
-            return self._config.tries[len(trials)]
+        if len(self._states) < len(self._config.tries):
+            return self._config.tries[len(self._states)]
         if not isinstance(self._config.sampler, GridSampler):
             return None
-        done = [trial.params for trial in trials]
+        done = [trial.params for trial in self._study.get_trials(deepcopy=False)]
         points = spaces.grid(self._config.space, self._config.base.settings())
         # `try` may have run some points already; the rest follow in the grid's order.
         candidates = itertools.islice(points, len(done) + 1)
@@ -230,6 +245,7 @@ class StudyStore:
         trial.set_user_attr(SUMMARY, summary)
         values = [value] if state is State.COMPLETE and value is not None else None
         self._study.tell(trial, values=values, state=TrialState[state.value])
+        self._set(number, state)
 
     def requeue(self, number: int, *, died: bool) -> None:
         """Sets a running trial back to WAITING; it keeps its number, settings and reports.
@@ -242,12 +258,14 @@ class StudyStore:
         if died:
             trial.set_user_attr(DEATHS, self._asked[number].deaths + 1)
         self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+        self._set(number, State.WAITING)
 
     def take_over(self) -> list[int]:
         """Sets every trial that a dead supervisor left RUNNING back to WAITING; returns their numbers."""
         left = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         for trial in left:
             self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+            self._set(trial.number, State.WAITING)
         return [trial.number for trial in left]
 
 
@@ -257,11 +275,37 @@ def _most_epochs(config: SweepConfig) -> int:
     return max(int(value or 0) for value in searched.extremes()) if searched else config.base.train.epochs
 
 
+def _create_or_load(storage: optuna.storages.RDBStorage, config: SweepConfig) -> optuna.Study:
+    return optuna.create_study(
+        storage=storage,
+        study_name=config.study,
+        direction=config.objective.direction,
+        load_if_exists=True,
+        sampler=sampling.sampler(config.sampler, 0),
+        pruner=sampling.pruner(config.pruner, _most_epochs(config)),
+    )
+
+
+def _new_version(
+    study: optuna.Study, stored: dict[str, Any], wanted: dict[str, Any], config: SweepConfig
+) -> dict[str, Any]:
+    """Returns the attributes of a study that goes on with a changed definition; raises where it cannot."""
+    before = with_defaults(stored, config)
+    other = differences({**before, "space": {}}, {**wanted, "space": {}})
+    wider, faults = lineage.changes(before["space"], config.space)
+    if other or faults:
+        raise StudyError(_changed(config.study, [*other, *faults]))
+    if not wider:
+        return {_DEFINITION: wanted}  # a newer version of the program knows more settings
+    versions = lineage.entry(space_versions(study), len(study.get_trials(deepcopy=False)), wider)
+    return {_DEFINITION: wanted, lineage.LINEAGE: versions}
+
+
 def _changed(name: str, changes: list[str]) -> str:
     shown = "; ".join(changes[:6]) + ("; …" if len(changes) > 6 else "")
     return (
-        f"study {name} was begun with other settings: {shown}; "
-        f"undo the change to go on with it, or begin another study with --study NAME"
+        f"study {name} was begun with other settings: {shown}; undo the change to go on with it (a wider range or a "
+        f"further choice is taken in), or begin another study with --study NAME"
     )
 
 
@@ -294,6 +338,12 @@ def definition(study: optuna.Study) -> dict[str, Any]:
 def identity(study: optuna.Study) -> str:
     """Returns what tells a study from others of its name, before and after it."""
     return str(study.user_attrs.get(_IDENTITY, study.study_name))
+
+
+def space_versions(study: optuna.Study) -> list[dict[str, Any]]:
+    """Returns the later versions of a study's search space; none where it never changed."""
+    found: list[dict[str, Any]] = study.user_attrs.get(lineage.LINEAGE, [])
+    return found
 
 
 def n_trials(study: optuna.Study) -> int | None:

@@ -2,33 +2,41 @@
 
 One thread. It alone writes Optuna; what it writes to a trial's events is replayed into MLflow by the sender. Whoever
 runs it holds the study's lock, so any trial that Optuna calls RUNNING at the start is nobody's, and goes on here.
+
+Every write may be the last: Optuna is told first, then the trial's record is closed, then files are removed; the next
+start finishes whatever was left between. Time, slots, stores, files and the sender are given to it.
 """
 
-import signal
-import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from rnnexp import disk
 from rnnexp.config.sweep import SweepConfig
 from rnnexp.config.trial import TrialConfig
 from rnnexp.engine.executor import Executor, Exited
 from rnnexp.errors import DataError
-from rnnexp.home import StudyFolder
-from rnnexp.study import retention
+from rnnexp.study import faults, retention
+from rnnexp.study.clock import Clock
+from rnnexp.study.faults import TABLE, Fault
+from rnnexp.study.records import Records, is_closed, unsettled
 from rnnexp.study.sender import Sender
 from rnnexp.study.states import FINISHED, State
-from rnnexp.study.store import Asked, StudyStore
+from rnnexp.study.store import Asked, StudyStore, is_locked
 from rnnexp.study.watch import Standing, Watch
 from rnnexp.trial import events
-from rnnexp.trial.events import Closed, EpochEnded, Evicted, Failed, Finished, Started
-from rnnexp.trial.run import TrialJob
+from rnnexp.trial.events import Closed, EpochEnded, Event, Failed, Finished, Started
+from rnnexp.trial.run import Beat, TrialJob
 
 _TICK_S = 0.25
+_LOOK_S = 1.0
+"""How often memory and the disk are looked at."""
+_LEAST_FREE_BYTES = 16 * 2**20
 _SENDING_AT_THE_END_S, _SENDING_AFTER_A_SIGNAL_S = 60.0, 10.0
 _STOP_PATIENCE_S = 30.0
-"""A trial that is stopped by hand ends after its epoch, with its result; one that takes longer is killed."""
+"""A trial that is stopped by hand ends after its epoch, with its result; one that takes longer is killed. A process
+that has said its last word and does not end is killed after the same time."""
 _BY_HAND = "stopped by hand"
 
 
@@ -38,10 +46,11 @@ class _Running:
 
     asked: Asked
     began: float
-    finished: Finished | None = None
-    failed: Failed | None = None
-    killed_for: str = ""
-    stop_by: float | None = None
+    heard: float
+    result: Finished | Failed | None = None
+    killed_for: tuple[Fault, str] | None = None
+    stopped: bool = False
+    end_by: float | None = None
     told: tuple[State, str] | None = None
 
 
@@ -52,11 +61,13 @@ class Outcome:
     Attributes:
         signal: the signal that ended it, or None.
         out_of_time: whether the time budget did.
+        halted: why the study cannot go on as it is, or nothing.
         unsent: trials whose records MLflow does not have yet.
     """
 
     signal: int | None
     out_of_time: bool
+    halted: str
     unsent: list[int]
 
 
@@ -67,47 +78,71 @@ class Supervisor:
         self,
         config: SweepConfig,
         store: StudyStore,
-        folder: StudyFolder,
+        records: Records,
         executor: Executor,
         sender: Sender,
         watch: Watch,
         prepare: Callable[[TrialConfig], Path],
         threads: int,
+        clock: Clock,
     ) -> None:
         """Args:
         config: what is searched.
         store: the study, open.
-        folder: where its trials keep their files.
+        records: its trials' folders.
         executor: the slots.
         sender: is told whose events have grown.
         watch: is told what happens.
         prepare: returns the token store for a trial's settings; raises `DataError`.
         threads: of each trial.
+        clock: the time.
         """
-        self._config, self._store, self._folder = config, store, folder
+        self._config, self._store, self._records = config, store, records
         self._executor, self._sender, self._watch = executor, sender, watch
-        self._prepare, self._threads = prepare, threads
+        self._prepare, self._threads, self._clock = prepare, threads, clock
+        self._limits = config.limits
         self._n_trials = config.n_trials
         self._running: dict[int, _Running] = {}
         self._signal: int | None = None
         self._out_of_time = False
-        self._began = time.monotonic()
+        self._halted = ""
+        self._disk_full = False
+        self._exhausted = False
+        self._began = clock.monotonic()
+        self._looked = self._began
         self._seconds: list[float] = []
         self._values: dict[int, float] = {}
-        self._exhausted = False
+        self._newest: int | None = None
+        self._failures: list[str] = []
 
     def receive_signal(self, number: int) -> None:
         """Asks for a clean end; safe to call from a signal handler."""
         self._signal = number
 
     def run(self) -> Outcome:
-        """Runs until the study is done, the time is up, or a signal has come."""
-        self._recover()
+        """Runs until the study is done, the time is up, a signal has come, or nothing can be written any more."""
+        try:
+            self._recover()
+            self._loop()
+        except Exception as error:
+            # What is not written now is set right at the next start, as after a kill.
+            if disk.is_full(error):
+                self._halt_for_space()
+            elif is_locked(error):
+                self._halted = (
+                    "another program has held Optuna's file for too long; end it, then the same command goes on"
+                )
+            else:
+                raise
+        patience_s = _SENDING_AFTER_A_SIGNAL_S if self._signal or self._disk_full else _SENDING_AT_THE_END_S
+        return Outcome(self._signal, self._out_of_time, self._halted, self._sender.close(patience_s))
+
+    def _loop(self) -> None:
         while True:
             if not self._stopping():
                 self._fill()
             if not self._running:
-                break
+                return
             for number, message in self._executor.poll(_TICK_S):
                 self._hear(number, message)
             if self._stopping():
@@ -115,46 +150,45 @@ class Supervisor:
             self._hold_limits()
             self._heed_stop_requests()
             self._watch.tick(self._standing())
-        patience_s = _SENDING_AT_THE_END_S if self._signal is None else _SENDING_AFTER_A_SIGNAL_S
-        return Outcome(self._signal, self._out_of_time, self._sender.close(patience_s))
 
     def _stopping(self) -> bool:
         limit = self._config.budget.timeout_s
-        if limit is not None and time.monotonic() - self._began > limit and not self._out_of_time:
-            self._out_of_time = self._store_has_more()
-        return self._signal is not None or self._out_of_time
-
-    def _store_has_more(self) -> bool:
-        counts = self._store.counts()
-        return sum(counts[state] for state in FINISHED) < self._n_trials
+        if limit is not None and self._clock.monotonic() - self._began > limit and not self._out_of_time:
+            self._out_of_time = self._store.n_finished < self._n_trials
+        return self._signal is not None or self._out_of_time or bool(self._halted)
 
     def _recover(self) -> None:
         """Takes over what a dead supervisor left, and has MLflow's gaps filled."""
         for number in self._store.take_over():
             self._watch.note(f"trial {number} was cut off; it goes on from its last epoch")
-            self._close_record(number, State.WAITING, "cut off", 0)
-        for row in self._store.finished():
+            self._close_record(number, State.WAITING, Fault.CUT_OFF, 0)
+        finished = self._store.finished()
+        for row in finished:
             self._close_record(row.number, row.state, row.reason, row.attempts)
             if row.value is not None:
                 self._values[row.number] = row.value
             if row.seconds:
                 self._seconds.append(row.seconds)
+        last = max((row for row in finished if row.value is not None), key=lambda row: row.ended, default=None)
+        self._newest = last.number if last else None
         self._apply_retention()
 
     def _close_record(self, number: int, state: State, reason: str, attempts: int) -> None:
         """Adds the closing event that a dead supervisor did not come to write; MLflow gets what it has missed."""
-        path = self._folder.trial(number).events
-        happened = events.read(path)
-        last = next((event for event in reversed(happened) if not isinstance(event, Evicted)), None)
-        if last is not None and not (isinstance(last, Closed) and last.state == state):
+        happened = self._records.read(number)
+        # A result that nobody has settled stays the last word: it is settled when the trial's turn comes.
+        open_result = state is State.WAITING and unsettled(happened)
+        if happened and not open_result and not is_closed(happened, state):
             started = sum(isinstance(event, Started) for event in happened)
-            events.append(path, Closed(time.time(), state, reason, attempts or started))
+            self._records.append(number, Closed(self._clock.time(), state, reason, attempts or started))
+        if state is not State.WAITING:
+            self._records.clean_up(number, keep_model=state is not State.FAIL)
         self._sender.notify(number)
 
     def _fill(self) -> None:
-        while len(self._running) < self._executor.n_slots and not self._exhausted:
-            counts = self._store.counts()
-            if counts[State.WAITING] == 0 and sum(counts.values()) >= self._n_trials:
+        while len(self._running) < self._executor.n_slots and not self._exhausted and not self._stopping():
+            counts = self._store.counts
+            if counts[State.WAITING] == 0 and counts.total() >= self._n_trials:
                 return
             asked = self._store.ask()
             if asked is None:
@@ -163,25 +197,38 @@ class Supervisor:
             self._start(asked)
 
     def _start(self, asked: Asked) -> None:
-        running = _Running(asked, time.monotonic())
-        self._running[asked.number] = running
-        folder = self._folder.trial(asked.number)
-        folder.root.mkdir(parents=True, exist_ok=True)
-        folder.config.write_text(asked.config.to_yaml(), encoding="utf-8")
+        number, now = asked.number, self._clock.monotonic()
+        running = _Running(asked, now, now)
+        self._running[number] = running
+        self._records.begin(asked)
+        left = unsettled(self._records.read(number))
+        if left is not None:  # it had come to its result when its supervisor died
+            self._conclude(running, left)
+            return
         try:
             store = self._prepare(asked.config)
         except DataError as error:
-            running.failed = Failed(time.time(), "data", str(error))
-            events.append(folder.events, running.failed)
-            self._settle(running)
-            self._leave(running)
+            failed = Failed(self._clock.time(), Fault.DATA, str(error))
+            self._records.append(number, failed)
+            self._conclude(running, failed)
             return
-        title = f"{self._config.study} · trial {asked.number}"
-        job = TrialJob(asked.config, folder, store, self._threads, asked.attempt, title)
-        self._executor.submit(asked.number, job)
+        title = f"{self._config.study} · trial {number}"
+        job = TrialJob(asked.config, self._records.folder.trial(number), store, self._threads, asked.attempt, title)
+        try:
+            self._executor.submit(number, job)
+        except OSError as error:
+            self._befall(running, Fault.KILLED, f"its process could not be started ({error})")
+            self._leave(running)
 
-    def _hear(self, number: int, message: Any) -> None:
+    def _conclude(self, running: _Running, result: Finished | Failed) -> None:
+        """Settles a trial that has no process, and frees its slot."""
+        running.result = result
+        self._settle_result(running, result)
+        self._leave(running)
+
+    def _hear(self, number: int, message: Event | Beat | Exited) -> None:
         running = self._running[number]
+        running.heard = self._clock.monotonic()
         if isinstance(message, Started):
             config = running.asked.config
             self._watch.started(
@@ -190,128 +237,174 @@ class Supervisor:
         elif isinstance(message, EpochEnded):
             self._watch.epoch_ended(number, message)
             prune = self._store.report(number, message.epoch, message.best_value)
-            self._executor.answer(number, not prune and running.stop_by is None)
+            self._executor.answer(number, not prune and not running.stopped)
         elif isinstance(message, Finished):
-            running.finished = message
-            self._settle(running)
+            running.result = message
+            self._settle_result(running, message)
         elif isinstance(message, Failed):
-            running.failed = message
+            running.result = message
         elif isinstance(message, Exited):
             if running.told is None:
                 self._settle_exit(running, message)
             self._leave(running)
-        self._sender.notify(number)
+        if not isinstance(message, Beat):
+            self._sender.notify(number)
 
     def _settle_exit(self, running: _Running, exited: Exited) -> None:
-        """Decides about a trial whose process ended without a result."""
-        if running.failed or running.killed_for:
-            self._settle(running)
-            return
-        if exited.code < 0:
-            how = f"its process was killed by {signal.Signals(-exited.code).name}"
+        """Decides about a trial whose process has ended, and was not told before."""
+        # The record knows more than the pipe: the process may have died between writing and sending.
+        result = running.result or unsettled(self._records.read(running.asked.number))
+        if result is not None:
+            self._settle_result(running, result)
+        elif running.killed_for is not None:
+            self._befall(running, *running.killed_for)
         else:
-            how = f"its process ended with exit code {exited.code}"
-        if self._stopping():
-            self._requeue(running, "interrupted")
-        elif running.asked.deaths < self._config.limits.retries:
-            self._requeue(running, f"{how}; it goes on from its last epoch", died=True)
-        else:
-            n_deaths = running.asked.deaths + 1
-            running.killed_for = f"{how}, {n_deaths} times" if n_deaths > 1 else how
-            self._settle(running)
+            self._befall(running, *faults.of_exit(exited))
 
-    def _settle(self, running: _Running) -> None:
+    def _settle_result(self, running: _Running, result: Finished | Failed) -> None:
+        """Settles a trial by its own word."""
+        if isinstance(result, Failed):
+            known = [fault for fault in Fault if fault == result.kind]
+            self._befall(running, known[0] if known else Fault.ERROR, result.reason)
+            return
+        state, reason = State.COMPLETE, ""
+        if result.ended == "pruned":
+            curve = events.epochs(self._records.read(running.asked.number))
+            state, reason = State.PRUNED, _BY_HAND if running.stopped else f"pruned after epoch {curve[-1].epoch}"
+        self._tell(running, state, reason, result.metrics[self._config.objective.metric])
+
+    def _befall(self, running: _Running, fault: Fault, reason: str) -> None:
+        """Settles what becomes of a trial by the table of faults."""
+        number, deaths = running.asked.number, running.asked.deaths
+        if faults.waits(fault, deaths, self._limits.retries):
+            retried = TABLE[fault].then is faults.Then.RETRIED
+            self._store.requeue(number, died=retried)
+            running.told = (State.WAITING, f"{reason}; it goes on from its last epoch" if retried else reason)
+            if fault is Fault.DISK:
+                self._halt_for_space()
+            return
+        if TABLE[fault].then is faults.Then.RETRIED:
+            reason += f", {deaths + 1} times" if deaths else ""
+            reason += f"; {TABLE[fault].advice}" if TABLE[fault].advice else ""
+        self._tell(running, State.FAIL, reason, None)
+
+    def _tell(self, running: _Running, state: State, reason: str, value: float | None) -> None:
         """Tells Optuna what became of a trial, for good."""
-        number, finished = running.asked.number, running.finished
-        curve = events.epochs(events.read(self._folder.trial(number).events))
-        state, reason, value = State.FAIL, "", None
-        if finished is not None:
-            state = State.PRUNED if finished.ended == "pruned" else State.COMPLETE
-            if state is State.PRUNED:
-                reason = f"pruned after epoch {curve[-1].epoch}" if running.stop_by is None else _BY_HAND
-            value = finished.metrics[self._config.objective.metric]
-        elif running.failed is not None:
-            reason = running.failed.reason
-        else:
-            reason = running.killed_for
+        number = running.asked.number
+        curve = events.epochs(self._records.read(number))
         best_epoch = curve[-1].best_epoch if curve and value is not None else None
         summary = {
             "best_epoch": best_epoch,
-            "metrics": curve[best_epoch - 1].metrics if best_epoch else {},
+            "metrics": next((epoch.metrics for epoch in curve if epoch.epoch == best_epoch), {}),
             "duration_s": round(sum(epoch.seconds for epoch in curve), 3),
             "reason": reason,
         }
         self._store.tell(number, state, value, summary)
         running.told = (state, reason)
-        self._seconds.append(time.monotonic() - running.began)
+        self._seconds.append(self._clock.monotonic() - running.began)
         if value is not None:
-            self._values[number] = value
+            self._values[number], self._newest = value, number
+            self._failures.clear()
+        else:
+            self._failures.append(reason)
+            self._heed_failures()
 
-    def _requeue(self, running: _Running, reason: str, *, died: bool = False) -> None:
-        self._store.requeue(running.asked.number, died=died)
-        running.told = (State.WAITING, reason)
+    def _heed_failures(self) -> None:
+        """Ends a sweep that cannot work, with the reason that most of its failures share."""
+        most = self._limits.consecutive_failures
+        if most is not None and len(self._failures) >= most and not self._halted:
+            ((reason, times),) = Counter(self._failures).most_common(1)
+            share = "" if times == len(self._failures) else f" ({times} of them)"
+            self._halted = (
+                f"{len(self._failures)} trials failed one after another{share}: {reason}; mend the cause, then the "
+                "same command goes on (limits.consecutive_failures)"
+            )
 
     def _leave(self, running: _Running) -> None:
         """A trial has left its slot: closes its record."""
         assert running.told is not None
         number, (state, reason) = running.asked.number, running.told
-        folder = self._folder.trial(number)
-        events.append(folder.events, Closed(time.time(), state, reason, running.asked.attempt))
+        self._records.append(number, Closed(self._clock.time(), state, reason, running.asked.attempt))
         del self._running[number]
         if state in FINISHED:
-            retention.clean_up(folder, keep_model=state is not State.FAIL)
+            self._records.clean_up(number, keep_model=state is not State.FAIL)
             self._apply_retention()
         self._sender.notify(number)
         self._watch.ended(number, state, self._values.get(number), reason)
 
     def _apply_retention(self) -> None:
-        maximize = self._config.objective.direction == "maximize"
-        for number in retention.to_evict(self._values, maximize, self._config.keep.checkpoints):
-            if retention.evict(self._folder.trial(number), time.time()):
+        maximize, keep = self._config.objective.direction == "maximize", self._config.keep.checkpoints
+        for number in retention.to_evict(self._values, maximize, keep, self._newest):
+            if number not in self._running and self._records.evict(number, self._clock.time()):
                 self._sender.notify(number)
 
     def _interrupt(self) -> None:
         """Ends every trial at once; each goes on later from its last epoch's checkpoint."""
         for number, running in self._running.items():
-            if running.told is None:
+            if running.told is None and running.killed_for is None:
+                running.killed_for = (Fault.INTERRUPTED, "interrupted")
                 self._executor.kill(number)
 
     def _hold_limits(self) -> None:
-        limits = self._config.limits
+        now = self._clock.monotonic()
+        looking = now - self._looked >= _LOOK_S
+        if looking:
+            self._looked = now
+            if self._records.free_bytes() < _LEAST_FREE_BYTES:
+                self._halt_for_space()
         for number, running in self._running.items():
-            if running.told is not None or running.killed_for:
-                continue
-            if running.stop_by is not None and time.monotonic() > running.stop_by:
-                running.killed_for = _BY_HAND
-            elif limits.trial_s is not None and time.monotonic() - running.began > limits.trial_s:
-                running.killed_for = f"over its limit of {limits.trial_s:g} s (limits.trial_s)"
-            elif limits.memory_gb is not None:
-                used = self._executor.private_bytes(number)
-                if used is not None and used > limits.memory_gb * 2**30:
-                    running.killed_for = (
-                        f"over its limit of {limits.memory_gb:g} GB (limits.memory_gb): {used / 2**30:.2f} GB"
-                    )
-            if running.killed_for:
-                self._executor.kill(number)
+            if running.told is not None:
+                self._end_what_has_ended(number, running, now)
+            elif running.killed_for is None:
+                running.killed_for = self._over_a_limit(number, running, now, looking=looking)
+                if running.killed_for is not None:
+                    self._executor.kill(number)
+
+    def _end_what_has_ended(self, number: int, running: _Running, now: float) -> None:
+        """A process that has said its last word has a while to end by itself."""
+        if running.end_by is None:
+            running.end_by = now + _STOP_PATIENCE_S
+        elif now > running.end_by:
+            self._executor.kill(number)
+
+    def _over_a_limit(self, number: int, running: _Running, now: float, *, looking: bool) -> tuple[Fault, str] | None:
+        limits = self._limits
+        if running.end_by is not None and now > running.end_by:
+            return Fault.STOPPED, _BY_HAND
+        if limits.trial_s is not None and now - running.began > limits.trial_s:
+            return Fault.TIME, f"over its limit of {limits.trial_s:g} s (limits.trial_s)"
+        if limits.silence_s is not None and now - running.heard > limits.silence_s:
+            return Fault.SILENT, f"no epoch and no sign of life for {limits.silence_s:g} s (limits.silence_s)"
+        if limits.memory_gb is not None and looking:
+            used = self._executor.private_bytes(number)
+            if used is not None and used > limits.memory_gb * 2**30:
+                held = f"{used / 2**30:.2f} GB"
+                return Fault.MEMORY, f"over its limit of {limits.memory_gb:g} GB (limits.memory_gb): {held}"
+        return None
 
     def _heed_stop_requests(self) -> None:
-        """Another shell asks for a trial's end by a file that bears its number."""
-        if not self._folder.stop_requests.is_dir():
-            return
-        for request in self._folder.stop_requests.iterdir():
-            running = self._running.get(int(request.name)) if request.name.isdigit() else None
+        """Another shell asks for a trial's end."""
+        for number in self._records.take_stop_requests():
+            running = self._running.get(number)
             if running is not None and running.told is None:
-                running.stop_by = time.monotonic() + _STOP_PATIENCE_S
-            request.unlink(missing_ok=True)
+                running.stopped, running.end_by = True, self._clock.monotonic() + _STOP_PATIENCE_S
+
+    def _halt_for_space(self) -> None:
+        self._disk_full = True
+        home, free = self._records.home, self._records.free_bytes() / 2**20
+        self._halted = (
+            f"the disk is full: {free:.0f} MB are left at {home}; what has finished is safe; free some "
+            f"(`rnnexp doctor --home {home}` shows what takes it), then the same command goes on"
+        )
 
     def _standing(self) -> Standing:
-        counts = self._store.counts()
-        n_finished, n_trials = sum(counts[state] for state in FINISHED), self._n_trials
+        n_finished, n_trials = self._store.n_finished, self._n_trials
         pick = max if self._config.objective.direction == "maximize" else min
         best = pick(self._values, key=lambda number: self._values[number]) if self._values else None
         left = None
         if self._seconds:
             each = sum(self._seconds) / len(self._seconds)
-            spent = sum(min(each, time.monotonic() - running.began) for running in self._running.values())
+            now = self._clock.monotonic()
+            spent = sum(min(each, now - running.began) for running in self._running.values())
             left = max(0.0, (n_trials - n_finished) * each - spent) / self._executor.n_slots
         return Standing(n_finished, n_trials, best, self._values[best] if best is not None else None, left)

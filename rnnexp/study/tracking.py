@@ -8,10 +8,11 @@ and the same code. Explicit run ids only: MLflow's notion of an active run is ne
 import json
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rnnexp import disk
 from rnnexp.config.files import load_mapping
 from rnnexp.home import Home, StudyFolder, TrialFolder
 from rnnexp.study.sender import RefusedError
@@ -27,31 +28,42 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
 }
 
+_OWN = "home"
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE")
 _PARAM_LENGTH = 6000
+_NOTE, _TAIL = "mlflow.note.content", 20
 _NO_STEP = 0
 """A single number of a run; MLflow draws it as a bar, where another step would make it a curve of one point."""
 
 
+class MovedError(Exception):
+    """The home was moved or copied, and MLflow's database still names the old place."""
+
+
 @dataclass(frozen=True)
 class Cursor:
-    """What is known of a run: its id, and how many of the trial's events it has."""
+    """What is known of a run.
+
+    Attributes:
+        run_id: MLflow's, None while there is none.
+        sent: how many of the trial's events it has.
+        store: where it is: the server's address, or `home` for the home's own database.
+    """
 
     run_id: str | None = None
     sent: int = 0
+    store: str = _OWN
 
     @classmethod
     def load(cls, path: Path) -> "Cursor":
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            return cls(values["run_id"], values["sent"])
-        except (OSError, ValueError, KeyError):
+            return cls(values["run_id"], values["sent"], values.get("store", _OWN))
+        except (OSError, ValueError, KeyError, AttributeError):
             return cls()
 
     def save(self, path: Path) -> None:
-        beside = path.with_suffix(".tmp")
-        beside.write_text(json.dumps({"run_id": self.run_id, "sent": self.sent}), encoding="utf-8")
-        beside.replace(path)
+        disk.write_text(path, json.dumps(asdict(self)))
 
 
 def import_mlflow() -> Any:
@@ -66,8 +78,10 @@ def import_mlflow() -> Any:
 
 
 def open_client(home: Home) -> Any:
-    """Returns a client of the home's MLflow database, creating the database where needed."""
+    """Returns a client of the server that is named, else of the home's own database, which is created where needed."""
     mlflow = import_mlflow()
+    if home.tracking_server is not None:
+        return mlflow.MlflowClient(tracking_uri=home.tracking_uri)
     with creating(home):
         if not home.mlflow_db.exists():
             use_wal(home.mlflow_db)
@@ -79,17 +93,30 @@ def open_client(home: Home) -> Any:
 class Projection:
     """One study's runs in MLflow."""
 
-    def __init__(self, home: Home, study: str, identity: str) -> None:
+    def __init__(
+        self, client: Any, experiment: str, store: str, folder: StudyFolder, study: str, identity: str
+    ) -> None:
         """Args:
-        home: where.
+        client: MLflow's.
+        experiment: the study's, by id.
+        store: which MLflow that is, for the cursors.
+        folder: where the study's trials keep their events.
         study: its name.
         identity: tells it from an earlier study of that name, whose runs MLflow may still have.
         """
-        self._identity = identity
-        self._folder: StudyFolder = home.study(study)
-        self._study = study
-        self._client = open_client(home)
-        self._experiment = _experiment(self._client, home, study)
+        self._client, self._experiment, self._store = client, experiment, store
+        self._folder, self._study, self._identity = folder, study, identity
+
+    @classmethod
+    def open(cls, home: Home, study: str, identity: str) -> "Projection":
+        """Opens MLflow for one study, creating its experiment where there is none.
+
+        Raises:
+            MovedError: if the home's own database points to files elsewhere.
+        """
+        client = open_client(home)
+        store = home.tracking_server or _OWN
+        return cls(client, _experiment(client, home, study), store, home.study(study), study, identity)
 
     def replay(self, number: int) -> str | None:
         """Sends what a trial's run does not have yet; returns the run's id, None for a trial without events.
@@ -111,23 +138,33 @@ class Projection:
         folder = self._folder.trial(number)
         happened = events.read(folder.events)
         cursor = Cursor.load(folder.tracking)
+        if cursor.store != self._store or cursor.sent > len(happened):
+            cursor = Cursor(store=self._store)  # another MLflow, or other events: from the beginning
         for index in range(cursor.sent, len(happened)):
             run_id = cursor.run_id or self._find_or_create(number, happened[0])
             self._send(run_id, folder, happened[index])
-            cursor = Cursor(run_id, index + 1)
+            cursor = Cursor(run_id, index + 1, self._store)
             cursor.save(folder.tracking)
         return cursor.run_id
 
     def _find_or_create(self, number: int, first: Event) -> str:
-        tags = {"rnnexp.study": self._study, "rnnexp.trial": str(number)}
-        return self._run(tags, f"trial-{number}", first.time)
+        return self._run(self._trial_tags(number), f"trial-{number}", first.time)
+
+    def _trial_tags(self, number: int) -> dict[str, str]:
+        return {"rnnexp.study": self._study, "rnnexp.trial": str(number)}
+
+    def _runs(self, tags: dict[str, str]) -> list[str]:
+        wanted = " and ".join(
+            f"tags.`{key}` = '{value}'" for key, value in {**tags, "rnnexp.study_id": self._identity}.items()
+        )
+        found = self._client.search_runs([self._experiment], filter_string=wanted)
+        return [str(run.info.run_id) for run in found]
 
     def _run(self, tags: dict[str, str], name: str, began: float) -> str:
-        tags = {**tags, "rnnexp.study_id": self._identity}
-        wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-        found = self._client.search_runs([self._experiment], filter_string=wanted, max_results=1)
+        found = self._runs(tags)
         if found:
-            return str(found[0].info.run_id)
+            return found[-1]  # the oldest
+        tags = tags | {"rnnexp.study_id": self._identity}
         tags = tags | {"mlflow.source.name": "rnnexp", "mlflow.source.type": "LOCAL"}
         run = self._client.create_run(self._experiment, start_time=_ms(began), tags=tags, run_name=name)
         return str(run.info.run_id)
@@ -141,6 +178,8 @@ class Projection:
             self._result(run_id, event)
         elif isinstance(event, Failed):
             self._tag(run_id, {"rnnexp.reason": f"{event.kind}: {event.reason}"})
+            if event.traceback:
+                self._client.log_text(run_id, event.traceback, "traceback.txt")
         elif isinstance(event, Closed):
             self._closed(run_id, folder, event)
         elif isinstance(event, Evicted):
@@ -190,10 +229,16 @@ class Projection:
         tags = {"rnnexp.state": str(state), "rnnexp.attempts": str(event.attempts)}
         if event.reason:
             tags["rnnexp.reason"] = event.reason
+            if state is State.FAIL:
+                tags[_NOTE] = _note(event.reason, happened, folder)
         elif "rnnexp.reason" in self._client.get_run(run_id).data.tags:
             self._client.delete_tag(run_id, "rnnexp.reason")  # an earlier attempt's
         self._tag(run_id, tags)
-        self._client.set_terminated(run_id, RUN_STATUS[state], end_time=_ms(event.time))
+        # A clock that was set back meanwhile gives no run a negative duration.
+        self._client.set_terminated(run_id, RUN_STATUS[state], end_time=_ms(max(one.time for one in happened)))
+        for double in self._runs(self._trial_tags(int(folder.root.name))):
+            if double != run_id:  # a slow server created it after its creation had been given up
+                self._client.delete_run(double)
 
     def _result_so_far(self, run_id: str, happened: list[Event], closed: Closed) -> None:
         """The scalars of a trial that was ended from outside, from its curve."""
@@ -218,7 +263,8 @@ class Projection:
     def _delete_artifacts(self, run_id: str, path: str) -> None:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        repository = get_artifact_repository(self._client.get_run(run_id).info.artifact_uri)
+        uri = self._client.get_run(run_id).info.artifact_uri
+        repository = get_artifact_repository(uri, tracking_uri=self._client.tracking_uri)
         if any(item.path == path for item in repository.list_artifacts()):
             repository.delete_artifacts(path)
 
@@ -238,12 +284,30 @@ def _experiment(client: Any, home: Home, study: str) -> str:
     """Returns the id of the study's experiment; one that was deleted in MLflow's UI is restored."""
     found = client.get_experiment_by_name(study)
     if found is None:
+        if home.tracking_server is not None:
+            return str(client.create_experiment(study))  # the server knows where it keeps files
         location = home.experiment_artifacts(study)
         location.mkdir(parents=True, exist_ok=True)
         return str(client.create_experiment(study, artifact_location=str(location)))
     if found.lifecycle_stage != "active":
         client.restore_experiment(found.experiment_id)
+    if home.tracking_server is None and found.artifact_location != str(home.experiment_artifacts(study)):
+        raise MovedError(
+            f"{home.mlflow_db.name} keeps files at {found.artifact_location}, and this home is {home.root}; "
+            f"`rnnexp doctor --repair --home {home.root}` mends it"
+        )
     return str(found.experiment_id)
+
+
+def _note(reason: str, happened: list[Event], folder: TrialFolder) -> str:
+    """What MLflow shows at the head of a failed run's page: why, where, and the last it said."""
+    said = (
+        folder.log.read_bytes()[-4000:].decode("utf-8", "replace").splitlines()[-_TAIL:] if folder.log.exists() else []
+    )
+    traces = [event.traceback for event in happened if isinstance(event, Failed) and event.traceback]
+    blocks = [("Traceback", traces[-1])] if traces else []
+    blocks += [("The end of its log", "\n".join(said))] if said else []
+    return "\n\n".join([f"**Failed:** {reason}", *(f"{title}:\n\n```\n{text.strip()}\n```" for title, text in blocks)])
 
 
 def _datasets(data: dict[str, Any]) -> list[Any]:

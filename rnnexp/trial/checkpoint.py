@@ -5,12 +5,14 @@ curve as JSON. The order of batches needs nothing: it follows from the seed and 
 """
 
 import json
-import os
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from rnnexp import disk
 
 
 def save(path: Path, model: Any, optimizer: Any, curve: list[dict[str, float]], seconds: float) -> None:
@@ -26,20 +28,16 @@ def save(path: Path, model: Any, optimizer: Any, curve: list[dict[str, float]], 
     arrays = {f"model_{index}": variable.numpy() for index, variable in enumerate(model.variables)}
     arrays |= {f"optimizer_{index}": variable.numpy() for index, variable in enumerate(optimizer.variables)}
     about = json.dumps({"curve": curve, "seconds": seconds})
-    beside = path.with_suffix(".tmp")
-    with beside.open("wb") as file:
+    with disk.replacing(path) as beside, beside.open("wb") as file:
         np.savez(file, allow_pickle=False, about=np.array(about), **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
 
 
 def restore(path: Path, model: Any, optimizer: Any) -> tuple[list[dict[str, float]], float] | None:
     """Puts a checkpoint back into a model and an optimizer that were built from the same settings.
 
     Returns:
-        The curve and the seconds so far; or None where there is no checkpoint, or a damaged one, which is the same
-        as none: the trial begins anew and gives the same result.
+        The curve and the seconds so far; or None where there is no checkpoint, or a damaged one (each array has a
+        checksum), which is the same as none: the trial begins anew and gives the same result.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -54,7 +52,7 @@ def restore(path: Path, model: Any, optimizer: Any) -> tuple[list[dict[str, floa
                 return None
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         print(f"{path.name} is damaged ({error}); beginning with epoch 1")  # noqa: T201 - goes to the trial's log
         return None
     for variable, value in values:

@@ -80,7 +80,7 @@ class Failed:
     """The trial cannot go on.
 
     Attributes:
-        kind: `diverged`, `error` or `data`.
+        kind: `diverged`, `error`, `memory` or `data`.
         reason: one line.
         traceback: where a bug or a library raised.
     """
@@ -114,7 +114,15 @@ class Evicted:
     time: float
 
 
-Event = Started | EpochEnded | Finished | Failed | Closed | Evicted
+@dataclass(frozen=True)
+class Unknown:
+    """Something that a newer version of the program has written; it keeps its place in the order."""
+
+    time: float
+    line: str
+
+
+Event = Started | EpochEnded | Finished | Failed | Closed | Evicted | Unknown
 
 _KINDS: dict[str, type[Any]] = {
     "started": Started,
@@ -129,6 +137,8 @@ _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 def encode(event: Event) -> str:
     """Returns the event as one line of JSON."""
+    if isinstance(event, Unknown):
+        return event.line
     return json.dumps({"event": _NAMES[type(event)], **dataclasses.asdict(event)})
 
 
@@ -139,9 +149,11 @@ def decode(line: str) -> Event:
         ValueError: if the line is none.
     """
     values = json.loads(line)
-    kind = _KINDS.get(str(values.get("event"))) if isinstance(values, dict) else None
-    if kind is None:
+    if not isinstance(values, dict) or not isinstance(values.get("event"), str):
         raise ValueError(f"not an event: {line[:80]}")
+    kind = _KINDS.get(values["event"])
+    if kind is None:
+        return Unknown(float(values.get("time") or 0.0), line)
     known = {field.name for field in dataclasses.fields(kind)}
     try:
         event: Event = kind(**{key: value for key, value in values.items() if key in known})

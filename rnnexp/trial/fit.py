@@ -14,12 +14,13 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from rnnexp import disk
 from rnnexp.config.trial import TrialConfig
 from rnnexp.data.batches import Batch, Batches
 from rnnexp.data.splits import Split
 from rnnexp.data.store import TokenStore
 from rnnexp.data.task import Task
-from rnnexp.home import WRITING, TrialFolder
+from rnnexp.home import TrialFolder
 from rnnexp.model.build import build, logits_of
 from rnnexp.model.clipping import optimizer as build_optimizer
 from rnnexp.trial import checkpoint, events
@@ -35,9 +36,18 @@ _LOSSES = {
 GoOn = Callable[[Event], bool]
 """Is told an event; answers False where the trial is to end now."""
 
+Beat = Callable[[], None]
+"""Is called after every batch: a sign of life."""
+
 
 def fit(
-    config: TrialConfig, store: TokenStore, folder: TrialFolder, plan: ExecutionPlan, attempt: int, tell: GoOn
+    config: TrialConfig,
+    store: TokenStore,
+    folder: TrialFolder,
+    plan: ExecutionPlan,
+    attempt: int,
+    tell: GoOn,
+    beat: Beat,
 ) -> None:
     """Trains one trial, going on from the folder's checkpoint where there is one.
 
@@ -48,6 +58,7 @@ def fit(
         plan: how to compute.
         attempt: from 1.
         tell: is given every event in order; its answer to `EpochEnded` decides whether to go on.
+        beat: is called after every batch, of training and of measuring.
     """
     keras.utils.set_random_seed(config.train.seed)
     split, task = store.split(config.data), store.task
@@ -58,7 +69,7 @@ def fit(
     train, validation = _parts(config, store, split, plan)
 
     progress = Progress(config.train)
-    restored = checkpoint.restore(folder.state, model, optimizer)
+    restored = _restored(folder, model, optimizer)
     if restored is not None:
         progress.curve, progress.seconds = restored
     n_params = int(sum(np.prod(variable.shape) for variable in model.trainable_variables))
@@ -75,12 +86,11 @@ def fit(
     ended: Ended = "epochs"
     if progress.epoch:
         # Said again, for the supervisor may have missed it or its answer may have been lost.
-        known = next((event for event in said if event.epoch == progress.epoch), _epoch_ended(progress, 0.0))
-        ended = "epochs" if tell(known) else "pruned"
+        ended = "epochs" if tell(_epoch_ended(progress, 0.0, said)) else "pruned"
     while ended != "pruned" and progress.epoch < config.train.epochs and not progress.out_of_patience:
         began = time.monotonic()
-        metrics = network.train(train.shuffled(config.train.seed, progress.epoch))
-        validated, probabilities = network.measure(validation)
+        metrics = network.train(train.shuffled(config.train.seed, progress.epoch), beat)
+        validated, probabilities = network.measure(validation, beat)
         metrics |= {f"val_{name}": value for name, value in validated.items()}
         progress.curve.append(metrics | optimizer.read_clipping())
         if progress.diverged:
@@ -91,7 +101,7 @@ def fit(
         seconds = time.monotonic() - began
         progress.seconds += seconds
         checkpoint.save(folder.state, model, optimizer, progress.curve, progress.seconds)
-        if not tell(_epoch_ended(progress, seconds)):
+        if not tell(_epoch_ended(progress, seconds, said)):
             ended = "pruned"
             break
     if ended != "pruned" and progress.out_of_patience and progress.epoch < config.train.epochs:
@@ -111,7 +121,7 @@ class _Network:
         weights = model.trainable_variables
         signature = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)]
 
-        @tf.function(input_signature=signature, jit_compile=plan.jit)  # type: ignore[untyped-decorator]
+        @tf.function(input_signature=signature, autograph=False, jit_compile=plan.jit)  # type: ignore[untyped-decorator]
         def step(tokens: Any, labels: Any) -> None:
             with tf.GradientTape() as tape:
                 logits = self._logits(tokens, training=True)
@@ -120,7 +130,7 @@ class _Network:
             optimizer.apply(tape.gradient(loss, weights), weights)
             self._count(losses, self._correct(labels, logits))
 
-        @tf.function(input_signature=signature, jit_compile=plan.jit)  # type: ignore[untyped-decorator]
+        @tf.function(input_signature=signature, autograph=False, jit_compile=plan.jit)  # type: ignore[untyped-decorator]
         def measure(tokens: Any, labels: Any) -> Any:
             logits = self._logits(tokens, training=False)
             self._count(self._losses(labels, logits), self._correct(labels, logits))
@@ -149,19 +159,21 @@ class _Network:
             total.assign(0.0)
         return {"loss": loss / n_reviews, "accuracy": right / n_reviews}
 
-    def train(self, batches: Any) -> dict[str, float]:
+    def train(self, batches: Any, beat: Beat) -> dict[str, float]:
         """Trains on every batch; returns the mean loss and accuracy while it did."""
         for batch in batches:
             self._step(tf.constant(batch.tokens), tf.constant(batch.labels))
+            beat()
         return self._read_totals()
 
-    def measure(self, part: Batches) -> tuple[dict[str, float], NDArray[np.float32]]:
+    def measure(self, part: Batches, beat: Beat) -> tuple[dict[str, float], NDArray[np.float32]]:
         """Returns loss and accuracy on a part, and its probabilities, (n, C) or (n, 1), in the order of its rows."""
         rows, found = [], []
         batch: Batch
         for batch in part.in_order():
             found.append(self._measure(tf.constant(batch.tokens), tf.constant(batch.labels)).numpy())
             rows.append(batch.rows)
+            beat()
         order = np.argsort(np.concatenate(rows), kind="stable")
         return self._read_totals(), np.concatenate(found)[order]
 
@@ -174,22 +186,33 @@ def _parts(config: TrialConfig, store: TokenStore, split: Split, plan: Execution
     return part(split.train, config.train.batch_size), part(split.validation, plan.eval_batch_size)
 
 
-def _epoch_ended(progress: Progress, seconds: float) -> EpochEnded:
-    return EpochEnded(
-        time.time(), progress.epoch, progress.curve[-1], seconds, progress.best_epoch, progress.best_value
-    )
+def _restored(folder: TrialFolder, model: Any, optimizer: Any) -> tuple[list[dict[str, float]], float] | None:
+    """Goes back to the last epoch's end; without the best epoch's files that is not possible."""
+    if not folder.state.exists():
+        return None
+    for path in (folder.best, folder.held_out):
+        fault = disk.zip_fault(path)
+        if fault:
+            print(f"{path.name} is damaged ({fault}); beginning with epoch 1")  # noqa: T201 - goes to the trial's log
+            return None
+    return checkpoint.restore(folder.state, model, optimizer)
+
+
+def _epoch_ended(progress: Progress, seconds: float, said: list[EpochEnded]) -> EpochEnded:
+    """Returns the event of the last epoch: the one that an earlier attempt said already, where nothing differs."""
+    metrics = progress.curve[-1]
+    for event in said:
+        if event.epoch == progress.epoch and event.metrics == metrics:
+            return event
+    return EpochEnded(time.time(), progress.epoch, metrics, seconds, progress.best_epoch, progress.best_value)
 
 
 def _keep_best(model: Any, folder: TrialFolder, rows: NDArray[np.int64], probabilities: NDArray[np.float32]) -> None:
     """Saves the model, without its optimizer, and what it says of the validation part."""
-    folder.best.parent.mkdir(parents=True, exist_ok=True)
-    beside = folder.best.with_name(WRITING)
-    model.save(beside)
-    beside.replace(folder.best)
-    partial = folder.held_out.with_suffix(".tmp")
-    with partial.open("wb") as file:
+    with disk.replacing(folder.best) as beside:
+        model.save(beside)
+    with disk.replacing(folder.held_out) as beside, beside.open("wb") as file:
         np.savez(file, allow_pickle=False, rows=rows, probabilities=probabilities)
-    partial.replace(folder.held_out)
 
 
 def _about(store: TokenStore, split: Split, config: TrialConfig) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from rnnexp import disk
 from rnnexp.config.trial import TrialConfig
 from rnnexp.data.batches import bucket_lengths
 
@@ -51,5 +52,5 @@ def stored_or_chosen(path: Path, config: TrialConfig, threads: int) -> Execution
         return ExecutionPlan(**{**values, "bucket_lengths": tuple(values["bucket_lengths"])})
     except (OSError, ValueError, TypeError, KeyError):
         plan = choose(config, threads)
-        path.write_text(json.dumps(asdict(plan), indent=1), encoding="utf-8")
+        disk.write_text(path, json.dumps(asdict(plan), indent=1))
         return plan

@@ -5,6 +5,7 @@ ends itself when its supervisor is gone.
 """
 
 import contextlib
+import faulthandler
 import fcntl
 import os
 import signal
@@ -18,15 +19,23 @@ from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import Any
 
+from rnnexp import disk
 from rnnexp.config.trial import TrialConfig
+from rnnexp.errors import DataError
 from rnnexp.home import TrialFolder
 from rnnexp.trial import events
 from rnnexp.trial.events import EpochEnded, Event, Failed, Finished, Started
 from rnnexp.trial.plan import stored_or_chosen
 
 _LOCK_PATIENCE_S = 15
-ORPHANED = 79
-"""The exit code of a process whose supervisor is gone."""
+_BEAT_S = 2.0
+DISK_FULL, ORPHANED = 78, 79
+"""Exit codes: of a process that could not write, and of one whose supervisor is gone."""
+
+
+@dataclass(frozen=True)
+class Beat:
+    """A sign of life between two events; it is sent, never stored."""
 
 
 @dataclass(frozen=True)
@@ -55,42 +64,78 @@ def main(job: TrialJob, pipe: Any, preloaded: bool) -> None:
 
     Args:
         job: what to run.
-        pipe: events go out on it; after an `EpochEnded` it brings True (go on) or False (pruned).
+        pipe: events go out on it, and now and then a `Beat`; after an `EpochEnded` it brings True (go on) or False
+            (pruned).
         preloaded: whether TensorFlow should be here already, by the forkserver.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _end_with_the_supervisor()
-    _log_to(job.folder.log)
-    if preloaded and "tensorflow" not in sys.modules:
-        print("the forkserver could not import TensorFlow; this process imports it", flush=True)  # noqa: T201
-
-    def tell(event: Event) -> bool:
-        events.append(job.folder.events, event)
-        print(_line(event), flush=True)  # noqa: T201 - to the trial's log
-        try:
-            pipe.send(event)
-            answer = bool(pipe.recv()) if isinstance(event, EpochEnded) else True
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            os._exit(ORPHANED)
-        if isinstance(event, Finished):
-            from rnnexp.trial import record
-
-            record.write(job.folder, job.title)
-        return answer
-
+    _be_the_first_to_go()
+    line = _Line(job, pipe)
     try:
+        _log_to(job.folder.log)
+        faulthandler.enable()
+        if preloaded and "tensorflow" not in sys.modules:
+            print("the forkserver could not import TensorFlow; this process imports it", flush=True)  # noqa: T201
         with _sole_owner(job.folder):
-            _run(job, tell)
+            _run(job, line)
+            line.draw()
     except Exception as error:
+        if disk.is_full(error):
+            os._exit(DISK_FULL)  # nothing can be written, not even that
         traceback.print_exc()
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         with contextlib.suppress(OSError):
-            tell(Failed(time.time(), "error", reason, traceback.format_exc()))
+            line.tell(Failed(time.time(), _kind(error), reason, traceback.format_exc()))
         sys.exit(1)
 
 
-def _run(job: TrialJob, tell: Any) -> None:
+class _Line:
+    """The way from the trial to its supervisor: through the folder's events, then the pipe."""
+
+    def __init__(self, job: TrialJob, pipe: Any) -> None:
+        self._job, self._pipe = job, pipe
+        self._beaten = time.monotonic()
+        self._finished = False
+
+    def tell(self, event: Event) -> bool:
+        """Writes and sends an event; returns the answer where one is due. What was written before is sent only."""
+        if event not in events.read(self._job.folder.events):
+            events.append(self._job.folder.events, event)
+        print(_words(event), flush=True)  # noqa: T201 - to the trial's log
+        self._finished = isinstance(event, Finished)
+        return self._exchange(event, answered=isinstance(event, EpochEnded))
+
+    def beat(self) -> None:
+        """Tells that the trial is alive, a few times a minute at most."""
+        if time.monotonic() - self._beaten > _BEAT_S:
+            self._beaten = time.monotonic()
+            self._exchange(Beat(), answered=False)
+
+    def _exchange(self, message: Event | Beat, *, answered: bool) -> bool:
+        try:
+            self._pipe.send(message)
+            return bool(self._pipe.recv()) if answered else True
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            os._exit(ORPHANED)
+
+    def draw(self) -> None:
+        """Draws the curves of a trial that has finished."""
+        if self._finished:
+            from rnnexp.trial import record
+
+            record.write(self._job.folder, self._job.title)
+
+
+def _kind(error: Exception) -> str:
+    """Returns what an exception counts as; TensorFlow has a name of its own for want of memory."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        return "memory"
+    return "data" if isinstance(error, DataError) else "error"
+
+
+def _run(job: TrialJob, line: _Line) -> None:
     plan = stored_or_chosen(job.folder.plan, job.config, job.threads)
     import tensorflow as tf
 
@@ -103,10 +148,10 @@ def _run(job: TrialJob, tell: Any) -> None:
     from rnnexp.data.store import TokenStore
     from rnnexp.trial.fit import fit
 
-    fit(job.config, TokenStore.open(job.store), job.folder, plan, job.attempt, tell)
+    fit(job.config, TokenStore.open(job.store), job.folder, plan, job.attempt, line.tell, line.beat)
 
 
-def _line(event: Event) -> str:
+def _words(event: Event) -> str:
     """An event as a line of the trial's log."""
     when = time.strftime("%H:%M:%S", time.localtime(event.time))
     if isinstance(event, Started):
@@ -119,6 +164,12 @@ def _line(event: Event) -> str:
     if isinstance(event, Finished):
         return f"{when} finished by {event.ended}; best epoch {event.best_epoch}, {event.train_seconds:.1f} s"
     return f"{when} failed: {event.reason}" if isinstance(event, Failed) else when
+
+
+def _be_the_first_to_go() -> None:
+    """Asks the kernel, when memory runs out, to end this process rather than its supervisor or the user's others."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _log_to(path: Path) -> None:

@@ -24,7 +24,7 @@ try: [{model.cell: gru, model.units: 12}]
 space:
   model.cell: {choice: [simple_rnn, gru]}
   model.units: {int: [4, 16]}
-keep: {checkpoints: 2}
+keep: {checkpoints: 1}
 """
 
 

@@ -12,6 +12,16 @@ def open_client(home: Path) -> Any:
     return MlflowClient(tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
 
 
+def check_runs(client: Any, study: str, rows: list[dict[str, Any]], keep: int) -> list[dict[str, Any]]:
+    """Checks every trial's run; returns the rows, best first. The best few keep their models, and the newest."""
+    ranked = sorted(rows, key=lambda row: (-row["value"], row["number"]))
+    others = [row for row in ranked[keep:] if client.list_artifacts(row["run_id"], "checkpoints")]
+    assert len(others) <= 1, "only the newest may be kept beside the best"
+    for row in rows:
+        check_run(client, study, row, kept=row in ranked[:keep] or row in others)
+    return ranked
+
+
 def check_run(client: Any, study: str, row: dict[str, Any], *, kept: bool) -> None:
     """Checks one trial's run against its row in `rnnexp trials --json`."""
     run = client.get_run(row["run_id"])

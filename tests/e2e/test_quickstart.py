@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import rnnexp
-from tests.e2e.contents import check_run, check_study, open_client
+from tests.e2e.contents import check_runs, check_study, open_client
 
 TOP = Path(__file__).resolve().parent.parent.parent
 
@@ -26,9 +26,7 @@ def test_every_trial_has_its_run(tmp_path: Path) -> None:
     assert len(rows) == 6
     assert {row["state"] for row in rows} <= {"COMPLETE", "PRUNED"}
     client = open_client(tmp_path / "home")
-    ranked = sorted(rows, key=lambda row: (-row["value"], row["number"]))
-    for row in rows:
-        check_run(client, "quickstart", row, kept=row in ranked[:5])
+    ranked = check_runs(client, "quickstart", rows, keep=5)
     check_study(client, "quickstart", ranked[0])
     assert client.get_run(rows[0]["run_id"]).data.params["data.name"] == "imdb"
     assert ranked[0]["value"] > 0.83, "an LSTM or GRU reads reviews better than that"

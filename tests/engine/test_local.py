@@ -17,7 +17,7 @@ from rnnexp.engine.executor import Exited, Message
 from rnnexp.home import Home, TrialFolder
 from rnnexp.trial import events
 from rnnexp.trial.events import EpochEnded, Failed, Finished, Started
-from rnnexp.trial.run import TrialJob
+from rnnexp.trial.run import Beat, TrialJob
 
 pytestmark = pytest.mark.tensorflow
 
@@ -56,6 +56,8 @@ def run(executor: local.LocalExecutor, jobs: dict[int, TrialJob], kill_after: in
     left = set(jobs)
     while left:
         for number, message in executor.poll(5.0):
+            if isinstance(message, Beat):
+                continue
             seen.append((number, message))
             if isinstance(message, EpochEnded):
                 if message.epoch == kill_after:
@@ -141,12 +143,12 @@ def test_a_loss_that_is_no_number_fails_the_trial(home: Home) -> None:
     assert "loss is nan" in failed.reason or "loss is inf" in failed.reason
 
 
-def test_a_bug_in_a_trial_is_told_with_its_traceback(home: Home, tmp_path: Path) -> None:
+def test_what_a_trial_raises_is_told_with_its_traceback(home: Home, tmp_path: Path) -> None:
     executor = local.LocalExecutor(1)
     broken = job(home, 23)
     seen = run(executor, {23: TrialJob(broken.config, broken.folder, tmp_path / "nowhere", 1, 1, "broken")})
     failed = next(message for _, message in seen if isinstance(message, Failed))
-    assert failed.kind == "error"
+    assert failed.kind == "data"
     assert "nowhere" in failed.reason
     assert "Traceback" in failed.traceback
     assert isinstance(seen[-1][1], Exited)

@@ -15,13 +15,17 @@ from rnnexp.trial.events import Evicted
     [(True, 2, {0, 3}), (True, 1, {0, 1, 3}), (False, 2, {1, 2}), (False, 3, {2}), (True, 4, set()), (True, 9, set())],
 )
 def test_the_best_few_stay(maximize: bool, keep: int, expected: set[int]) -> None:
-    assert set(to_evict({0: 0.5, 1: 0.8, 2: 0.9, 3: 0.6}, maximize, keep)) == expected
+    assert set(to_evict({0: 0.5, 1: 0.8, 2: 0.9, 3: 0.6}, maximize, keep, newest=None)) == expected
+
+
+def test_the_newest_stays_too() -> None:
+    assert set(to_evict({0: 0.5, 1: 0.8, 2: 0.9, 3: 0.1}, True, 2, newest=3)) == {0}
 
 
 def test_among_equals_the_older_stay() -> None:
     values = {7: 0.5, 2: 0.5, 5: 0.5, 9: 0.5}
-    assert sorted(to_evict(values, True, 2)) == [7, 9]
-    assert sorted(to_evict(values, False, 2)) == [7, 9]
+    assert sorted(to_evict(values, True, 2, newest=None)) == [7, 9]
+    assert sorted(to_evict(values, False, 2, newest=None)) == [7, 9]
 
 
 @settings(max_examples=50, deadline=None)
@@ -31,7 +35,7 @@ def test_among_equals_the_older_stay() -> None:
     keep=st.integers(1, 5),
 )
 def test_nothing_that_goes_is_better_than_what_stays(values: dict[int, float], maximize: bool, keep: int) -> None:
-    gone = set(to_evict(values, maximize, keep))
+    gone = set(to_evict(values, maximize, keep, newest=None))
     stay = set(values) - gone
     assert len(stay) == min(keep, len(values))
     sign = 1 if maximize else -1

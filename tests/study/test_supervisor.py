@@ -1,6 +1,7 @@
 """The supervisor's loop over a real Optuna database and trials that a test directs."""
 
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from rnnexp.config.sweep import SweepConfig
 from rnnexp.errors import DataError, StudyError
 from rnnexp.home import Home
 from rnnexp.study.reading import StudyView, view
+from rnnexp.study.records import Records
 from rnnexp.study.states import State
 from rnnexp.study.store import StudyStore
 from rnnexp.study.supervisor import Outcome, Supervisor
@@ -50,7 +52,15 @@ class Study:
         config = self.config(**settings)
         store = StudyStore.open(self.home, config, "digest")
         supervisor = Supervisor(
-            config, store, self.home.study("s"), executor, self.sender, self.watch, self.prepare, threads=1
+            config,
+            store,
+            Records(self.home.study("s")),
+            executor,
+            self.sender,
+            self.watch,
+            self.prepare,
+            threads=1,
+            clock=time,
         )
         if signals:
             executor.on_epoch = lambda number, epoch: (
@@ -259,11 +269,12 @@ def test_a_trial_over_its_memory_or_time_is_killed_and_fails(study: Study) -> No
     executor = FakeExecutor()
     executor.endless = {0, 1}
     executor.memory = {0: 5 * 2**30}
-    study.run(executor, limits__memory_gb=2.0, limits__trial_s=0.3)
+    study.run(executor, limits__memory_gb=2.0, limits__trial_s=1.5, limits__retries=0)
     reasons = {row.number: row.reason for row in study.view.trials if row.state is State.FAIL}
     assert reasons == {
-        0: "over its limit of 2 GB (limits.memory_gb): 5.00 GB",
-        1: "over its limit of 0.3 s (limits.trial_s)",
+        0: "over its limit of 2 GB (limits.memory_gb): 5.00 GB; "
+        "fewer --workers or a smaller batch_size, units or maxlen would need less",
+        1: "over its limit of 1.5 s (limits.trial_s)",
     }
     assert study.view.n_finished == 4
 

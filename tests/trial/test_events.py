@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnnexp.trial import events
-from rnnexp.trial.events import Closed, EpochEnded, Event, Evicted, Failed, Finished, Started
+from rnnexp.trial.events import Closed, EpochEnded, Event, Evicted, Failed, Finished, Started, Unknown
 
 _FLOATS = st.floats(allow_nan=False)
 _METRICS = st.dictionaries(st.sampled_from(["loss", "accuracy", "val_loss", "val_accuracy"]), _FLOATS)
@@ -99,18 +99,20 @@ def test_a_line_in_the_middle_that_is_no_event_is_passed_over(tmp_path: Path, li
     assert events.read(path) == [_epoch(1), _epoch(2)]
 
 
-def test_fields_and_kinds_of_a_newer_version_are_passed_over(tmp_path: Path) -> None:
+def test_fields_of_a_newer_version_are_passed_over_and_its_kinds_keep_their_place(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     newer = {**json.loads(events.encode(_epoch(1))), "energy_joules": 5}
     path.write_text(json.dumps(newer) + "\n" + '{"event": "paused", "time": 1.0}\n', encoding="utf-8")
-    assert events.read(path) == [_epoch(1)]
+    unknown = Unknown(1.0, '{"event": "paused", "time": 1.0}')
+    assert events.read(path) == [_epoch(1), unknown]
+    assert events.encode(unknown) == unknown.line
 
 
 def test_fields_that_an_older_version_did_not_write_have_their_defaults() -> None:
     assert events.decode('{"event": "closed", "time": 1.0, "state": "COMPLETE"}') == Closed(1.0, "COMPLETE", "", 1)
 
 
-@pytest.mark.parametrize("line", ["{", "{}", '{"event": "nothing"}', '{"event": "evicted"}'])
+@pytest.mark.parametrize("line", ["{", "{}", '{"event": 5}', '{"event": "evicted"}'])
 def test_what_is_no_event_is_refused(line: str) -> None:
     with pytest.raises(ValueError):
         events.decode(line)

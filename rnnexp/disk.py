@@ -1,0 +1,69 @@
+"""What every room needs of the disk: files that are whole or not there, and the knowledge that it is full."""
+
+import errno
+import os
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+WRITING = "writing-"
+"""The beginning of the name of a file that is not whole yet; what a killed process leaves can be told by it."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL_IN_WORDS = ("No space left on device", "database or disk is full", "Disk quota exceeded")
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Tells whether an exception, or one that led to it, says that there is no space left."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        if any(words in str(error) for words in _FULL_IN_WORDS):  # libraries' own exceptions keep only the words
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def free_bytes(path: Path) -> int:
+    """Returns the space that is left where a file or folder lies, or would lie."""
+    there = next(folder for folder in (path, *path.parents) if folder.exists())
+    return shutil.disk_usage(there).free
+
+
+def zip_fault(path: Path) -> str | None:
+    """Returns what is wrong with a file made of checksummed parts (`.npz`, `.keras`), None where it is whole."""
+    try:
+        with zipfile.ZipFile(path) as parts:
+            damaged = parts.testzip()
+    except (OSError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, zlib.error) as error:
+        return str(error) or type(error).__name__
+    return f"{damaged} does not have its checksum" if damaged else None
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a place to write a file anew; on leaving, it is brought to the disk and takes the old one's place.
+
+    Where the block raises, the old file stays and nothing else does.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(WRITING + path.name)
+    try:
+        yield beside
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except Exception:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file that is there whole or as it was."""
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")

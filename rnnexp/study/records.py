@@ -1,0 +1,73 @@
+"""The trials' folders, as the supervisor reads and writes them; the one place where it touches files."""
+
+from pathlib import Path
+
+from rnnexp import disk
+from rnnexp.home import StudyFolder
+from rnnexp.study import retention
+from rnnexp.study.store import Asked
+from rnnexp.trial import events
+from rnnexp.trial.events import Closed, Event, Evicted, Failed, Finished, Started
+
+
+class Records:
+    """The folders of one study's trials."""
+
+    def __init__(self, folder: StudyFolder) -> None:
+        self.folder = folder
+
+    @property
+    def home(self) -> Path:
+        """The folder that holds all state."""
+        return self.folder.root.parent.parent
+
+    def begin(self, asked: Asked) -> None:
+        """Makes a trial's folder, with its settings."""
+        disk.write_text(self.folder.trial(asked.number).config, asked.config.to_yaml())
+
+    def read(self, number: int) -> list[Event]:
+        """Returns a trial's events."""
+        return events.read(self.folder.trial(number).events)
+
+    def append(self, number: int, event: Event) -> None:
+        """Adds an event to a trial's."""
+        events.append(self.folder.trial(number).events, event)
+
+    def clean_up(self, number: int, *, keep_model: bool) -> None:
+        """Removes what a trial that has ended for good needs no more."""
+        retention.clean_up(self.folder.trial(number), keep_model=keep_model)
+
+    def evict(self, number: int, when: float) -> bool:
+        """Removes a trial's model, unless it was exported; tells whether it did."""
+        return retention.evict(self.folder.trial(number), when)
+
+    def take_stop_requests(self) -> list[int]:
+        """Returns the trials that another shell asks to stop; each request is heard once."""
+        if not self.folder.stop_requests.is_dir():
+            return []
+        requests = list(self.folder.stop_requests.iterdir())
+        for request in requests:
+            request.unlink(missing_ok=True)
+        return [int(request.name) for request in requests if request.name.isdigit()]
+
+    def free_bytes(self) -> int:
+        """Returns the space that is left."""
+        return disk.free_bytes(self.folder.root)
+
+
+def unsettled(happened: list[Event]) -> Finished | Failed | None:
+    """Returns the result that a trial came to and that no supervisor lived to settle, or None."""
+    for event in reversed(happened):
+        if isinstance(event, Finished):
+            return event
+        if isinstance(event, Failed):
+            return event
+        if isinstance(event, Started | Closed):
+            return None
+    return None
+
+
+def is_closed(happened: list[Event], state: str) -> bool:
+    """Tells whether the record ends with the closing event of this state."""
+    last = next((event for event in reversed(happened) if not isinstance(event, Evicted)), None)
+    return isinstance(last, Closed) and last.state == state
