@@ -48,6 +48,8 @@ def _print(home: Home, study: StudyView) -> None:
         f"{study.name}: {study.n_finished} of {study.n_trials} trials, {study.metric} at each one's best epoch",
         style="bold",
     )
+    for version in study.space_versions:
+        console.print(str(version), soft_wrap=True)
     if not study.ranked:
         console.print("no trial has finished yet\n")
         return

@@ -6,15 +6,18 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from rnnexp.commands.show import find
 from rnnexp.errors import StudyError, WorkError
 from rnnexp.home import Home
-from rnnexp.study.owner import owner_of
+from rnnexp.study.owner import Owner, owner_of
 from rnnexp.study.reading import view
 from rnnexp.study.states import State
 
 _PATIENCE_S = 60
+_HUNG_AFTER_S = 30
+"""A supervisor that has not ended so long after SIGTERM hangs; it needs 10 s at most to send MLflow what it can."""
 _STEP_S = 0.2
 
 
@@ -29,19 +32,32 @@ def run(args: argparse.Namespace) -> int:
         return _stop_trial(home, study.name, args.trial)
     if owner.host != socket.gethostname():
         raise StudyError(f"study {study.name} is run by {owner}; type `rnnexp stop {study.name}` there")
-    try:
-        os.kill(owner.pid, signal.SIGTERM)
-    except PermissionError:
-        raise StudyError(f"study {study.name} is run by {owner}, another user's; ask them to stop it") from None
-    except ProcessLookupError:
-        pass  # it has just ended
-    _until(lambda: owner_of(home.study(study.name).lock) is None, f"{owner} has not ended")
+    _end(owner, home.study(study.name).lock, study.name)
     done = view(home, study.name)
     print(
         f"study {study.name} stopped: {done.n_finished} of {done.n_trials} trials finished; "
         "the same sweep command goes on"
     )
     return 0
+
+
+def _end(owner: Owner, lock: Path, study: str) -> None:
+    """Ends a supervisor: asks first, and kills one that hangs. Its trials end themselves."""
+
+    def gone() -> bool:
+        return owner_of(lock) != owner
+
+    try:
+        os.kill(owner.pid, signal.SIGTERM)
+        if _wait(gone, _HUNG_AFTER_S):
+            return
+        print(f"{owner} does not answer; it is killed", flush=True)
+        os.kill(owner.pid, signal.SIGKILL)
+    except PermissionError:
+        raise StudyError(f"study {study} is run by {owner}, another user's; ask them to stop it") from None
+    except ProcessLookupError:
+        pass  # it has just ended
+    _until(gone, f"{owner} has not ended")
 
 
 def _stop_trial(home: Home, name: str, number: int) -> int:
@@ -58,8 +74,15 @@ def _stop_trial(home: Home, name: str, number: int) -> int:
 
 
 def _until(true: Callable[[], bool], complaint: str) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
+    if not _wait(true, _PATIENCE_S):
+        raise WorkError(f"{complaint} after {_PATIENCE_S} s")
+
+
+def _wait(true: Callable[[], bool], patience_s: float) -> bool:
+    """Waits until it is true; tells whether it has become so."""
+    deadline = time.monotonic() + patience_s
     while not true():
         if time.monotonic() > deadline:
-            raise WorkError(f"{complaint} after {_PATIENCE_S} s")
+            return False
         time.sleep(_STEP_S)
+    return True

@@ -1,6 +1,7 @@
 """`rnnexp studies`: list the studies."""
 
 import argparse
+import dataclasses
 import json
 
 from rnnexp.home import Home
@@ -31,4 +32,5 @@ def _plain(view: StudyView) -> dict[str, object]:
         "best_trial": view.best.number if view.best else None,
         "best_value": view.best.value if view.best else None,
         "running": view.owner is not None,
+        "space_versions": [dataclasses.asdict(version) for version in view.space_versions],
     }

@@ -83,6 +83,8 @@ def _run_study(config: SweepConfig, home: Home, store: TokenStore, workers: int 
         study = StudyStore.open(home, config, store.digest)
         disk.write_text(folder.sweep, config.to_yaml())
         before = view(home, config.study)
+        for version in before.space_versions:
+            console.print(str(version), soft_wrap=True)
         n_slots, threads = local.share_out(workers, config.n_trials)
         if before.n_finished < config.n_trials:
             local.warm_up()

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import optuna
@@ -14,6 +15,32 @@ from rnnexp.space import Distribution, Space, widening
 from rnnexp.study import sampling
 
 LINEAGE = "rnnexp:lineage"
+
+
+@dataclass(frozen=True)
+class SpaceVersion:
+    """A search space that is wider than the one before.
+
+    Attributes:
+        version: from 2; a study begins with 1.
+        from_trial: the first that was drawn from it.
+        time: when it was taken in, in seconds since 1970.
+        changes: what has become wider, a line each.
+    """
+
+    version: int
+    from_trial: int
+    time: float
+    changes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"version {self.version} of the search space, from trial {self.from_trial}: {'; '.join(self.changes)}"
+
+
+def versions(study: optuna.Study) -> tuple[SpaceVersion, ...]:
+    """Returns the later versions of a study's search space; none where it never changed."""
+    stored = study.user_attrs.get(LINEAGE, [])
+    return tuple(SpaceVersion(**{**values, "changes": tuple(values["changes"])}) for values in stored)
 
 
 def changes(old: Mapping[str, Any], new: Space) -> tuple[list[str], list[str]]:
@@ -29,7 +56,7 @@ def changes(old: Mapping[str, Any], new: Space) -> tuple[list[str], list[str]]:
     wider, faults = [], []
     for name in [*old, *(name for name in new if name not in old)]:
         if name not in new or name not in old:
-            faults.append(f"{name}: was {'searched' if name in old else 'fixed'}, is not any more")
+            faults.append(f"{name}: was {'searched, is fixed' if name in old else 'fixed, is searched'}")
             continue
         before = TypeAdapter(Distribution).validate_python(old[name])
         fault = widening(before, new[name])
@@ -40,16 +67,11 @@ def changes(old: Mapping[str, Any], new: Space) -> tuple[list[str], list[str]]:
     return wider, faults
 
 
-def entry(versions: list[dict[str, Any]], n_trials: int, wider: list[str]) -> list[dict[str, Any]]:
-    """Returns the lineage with one more version.
-
-    Args:
-        versions: so far; none for a study whose space never changed.
-        n_trials: trials that were drawn before.
-        wider: what has changed.
-    """
-    version = len(versions) + 2
-    return [*versions, {"version": version, "from_trial": n_trials, "time": time.time(), "changes": wider}]
+def with_one_more(study: optuna.Study, wider: list[str]) -> list[dict[str, Any]]:
+    """Returns the lineage, as it is stored, with a version for what has become wider."""
+    known = versions(study)
+    n_trials = len(study.get_trials(deepcopy=False))
+    return [asdict(one) for one in (*known, SpaceVersion(len(known) + 2, n_trials, time.time(), tuple(wider)))]
 
 
 def rewrite(storage: optuna.storages.RDBStorage, study_id: int, space: Space, attributes: Mapping[str, Any]) -> None:

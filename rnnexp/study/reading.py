@@ -8,6 +8,7 @@ import optuna
 
 from rnnexp.home import Home, StudyFolder
 from rnnexp.study import store as stores
+from rnnexp.study.lineage import SpaceVersion, versions
 from rnnexp.study.owner import Owner, owner_of
 from rnnexp.study.states import FINISHED, State
 from rnnexp.study.tracking import Cursor
@@ -58,6 +59,7 @@ class StudyView:
         n_trials: its budget.
         owner: who runs it now, or None.
         trials: by number.
+        space_versions: the later versions of its search space, where it became wider.
     """
 
     name: str
@@ -68,6 +70,7 @@ class StudyView:
     n_trials: int | None
     owner: Owner | None
     trials: tuple[TrialRow, ...]
+    space_versions: tuple[SpaceVersion, ...] = ()
 
     @property
     def ranked(self) -> list[TrialRow]:
@@ -115,6 +118,7 @@ def _view(home: Home, study: optuna.Study) -> StudyView:
         n_trials=stores.n_trials(study),
         owner=owner_of(folder.lock),
         trials=tuple(_row(folder, trial) for trial in study.get_trials(deepcopy=False)),
+        space_versions=versions(study),
     )
 
 

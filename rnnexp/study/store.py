@@ -297,8 +297,7 @@ def _new_version(
         raise StudyError(_changed(config.study, [*other, *faults]))
     if not wider:
         return {_DEFINITION: wanted}  # a newer version of the program knows more settings
-    versions = lineage.entry(space_versions(study), len(study.get_trials(deepcopy=False)), wider)
-    return {_DEFINITION: wanted, lineage.LINEAGE: versions}
+    return {_DEFINITION: wanted, lineage.LINEAGE: lineage.with_one_more(study, wider)}
 
 
 def _changed(name: str, changes: list[str]) -> str:
@@ -338,12 +337,6 @@ def definition(study: optuna.Study) -> dict[str, Any]:
 def identity(study: optuna.Study) -> str:
     """Returns what tells a study from others of its name, before and after it."""
     return str(study.user_attrs.get(_IDENTITY, study.study_name))
-
-
-def space_versions(study: optuna.Study) -> list[dict[str, Any]]:
-    """Returns the later versions of a study's search space; none where it never changed."""
-    found: list[dict[str, Any]] = study.user_attrs.get(lineage.LINEAGE, [])
-    return found
 
 
 def n_trials(study: optuna.Study) -> int | None:

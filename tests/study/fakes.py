@@ -19,7 +19,9 @@ class FakeExecutor:
     """Trials that go through their epochs at once, without a process.
 
     `accuracy` gives each epoch's; `deaths` maps a trial's number to the epochs after which its process dies, one an
-    attempt; `bugs` are numbers of trials that raise.
+    attempt; `bugs` are numbers of trials that raise, `endless` of those that say nothing more, `stays` of those whose
+    process does not end; `failures` maps a number to the kind and reason that the trial gives, `exits` to an exit code,
+    `refuses` to the times that no process can be had for it.
     """
 
     def __init__(self, n_slots: int = 2, accuracy: Accuracy | None = None) -> None:
@@ -28,6 +30,11 @@ class FakeExecutor:
         self.deaths: dict[int, list[int]] = {}
         self.bugs: set[int] = set()
         self.endless: set[int] = set()
+        self.failures: dict[int, tuple[str, str]] = {}
+        self.exits: dict[int, int] = {}
+        self.refuses: dict[int, int] = {}
+        self.stays: set[int] = set()
+        self.on_submit: Callable[[int], None] = lambda number: None
         self.memory: dict[int, int] = {}
         self.submitted: list[tuple[int, TrialJob]] = []
         self.most_at_once = 0
@@ -37,6 +44,10 @@ class FakeExecutor:
         self._curves: dict[int, list[float]] = {}
 
     def submit(self, number: int, job: TrialJob) -> None:
+        if self.refuses.get(number):
+            self.refuses[number] -= 1
+            raise OSError(11, "Resource temporarily unavailable")
+        self.on_submit(number)
         self._running[number] = job
         self.submitted.append((number, job))
         self.most_at_once = max(self.most_at_once, len(self._running))
@@ -45,6 +56,11 @@ class FakeExecutor:
         if number in self.bugs:
             self._say(number, Failed(time.time(), "error", "ValueError: broken", "Traceback"))
             self._exit(number, 1)
+        elif number in self.failures:
+            self._say(number, Failed(time.time(), *self.failures[number]))
+            self._exit(number, 0)
+        elif number in self.exits:
+            self._exit(number, self.exits[number])
         elif done == job.config.train.epochs:
             self._finish(number, go_on=True)
         else:
@@ -92,7 +108,8 @@ class FakeExecutor:
         job.folder.best.parent.mkdir(exist_ok=True)
         job.folder.best.write_bytes(b"model")
         self._say(number, Finished(time.time(), ended, best, curve[best - 1].metrics, 10, 0.1 * len(curve)))
-        self._exit(number, 0)
+        if number not in self.stays:
+            self._exit(number, 0)
 
     def poll(self, timeout_s: float) -> list[Message]:
         if not self._queue:
