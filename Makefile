@@ -33,7 +33,7 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m "not tensorflow and not slow"
+	$(BIN)/python -m pytest -q -n auto -m "not tensorflow and not slow"
 
 format: install
 	$(BIN)/ruff check --fix .

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 _RETRY_S = 5.0
+_LAST_TRIES_S = 10.0
+"""At the end MLflow has so long to come back; what it then lacks is sent by the next start."""
 _STOP = -1
 
 
@@ -88,6 +90,7 @@ class SenderThread:
         """
         self._outbox = Outbox(connect, log)
         self._queue: queue.Queue[int] = queue.Queue()
+        self._closing_since = 0.0
         self._deadline: float | None = None
         self._thread = threading.Thread(target=self._run, name="mlflow-sender", daemon=True)
         self._thread.start()
@@ -96,7 +99,8 @@ class SenderThread:
         self._queue.put(number)
 
     def close(self, timeout_s: float) -> list[int]:
-        self._deadline = time.monotonic() + timeout_s
+        self._closing_since = time.monotonic()
+        self._deadline = self._closing_since + timeout_s
         self._queue.put(_STOP)
         self._thread.join(timeout_s)
         left = set(self._outbox.unsent)
@@ -109,7 +113,7 @@ class SenderThread:
             self._collect()
             self._outbox.send()
             if self._deadline is not None and self._queue.empty():
-                late = time.monotonic() > self._deadline - _RETRY_S
+                late = time.monotonic() > min(self._deadline - _RETRY_S, self._closing_since + _LAST_TRIES_S)
                 if self._outbox.is_empty or (self._outbox.failing and late):
                     return
 
