@@ -1,28 +1,35 @@
 """What the curve of a trial is written to for people: `history.csv` and `curves.png`, both from its events."""
 
 import csv
+import io
 from pathlib import Path
 
+from rnnexp import disk
 from rnnexp.home import TrialFolder
 from rnnexp.trial import events
 from rnnexp.trial.events import EpochEnded
 
 
 def write(folder: TrialFolder, title: str) -> None:
-    """Writes both files anew; does nothing for a trial without an epoch."""
+    """Writes both files, unless they show the whole curve already; does nothing for a trial without an epoch."""
     curve = events.epochs(events.read(folder.events))
-    if curve:
-        _history(folder.history, curve)
-        _curves(folder.curves, curve, title)
+    if not curve:
+        return
+    history = _history(curve)
+    if folder.curves.exists() and folder.history.exists() and folder.history.read_text(encoding="utf-8") == history:
+        return
+    _curves(folder.curves, curve, title)
+    disk.write_text(folder.history, history)
 
 
-def _history(path: Path, curve: list[EpochEnded]) -> None:
+def _history(curve: list[EpochEnded]) -> str:
     names = list(curve[0].metrics)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["epoch", *names, "seconds"])
-        for epoch in curve:
-            writer.writerow([epoch.epoch, *(repr(epoch.metrics[name]) for name in names), f"{epoch.seconds:.3f}"])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["epoch", *names, "seconds"])
+    for epoch in curve:
+        writer.writerow([epoch.epoch, *(repr(epoch.metrics[name]) for name in names), f"{epoch.seconds:.3f}"])
+    return text.getvalue()
 
 
 def _curves(path: Path, curve: list[EpochEnded], title: str) -> None:
@@ -44,4 +51,5 @@ def _curves(path: Path, curve: list[EpochEnded], title: str) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
         axes.legend(fontsize=8)
-    figure.savefig(path, dpi=110)
+    with disk.replacing(path) as beside:
+        figure.savefig(beside, dpi=110)
