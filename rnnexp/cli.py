@@ -9,10 +9,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from rnnexp import __version__
+from rnnexp import __version__, disk
 from rnnexp.errors import RnnexpError
 
-INTERRUPTED, BUG = 130, 3
+INTERRUPTED, BUG, FAILED = 130, 3, 1
 
 _HOME = argparse.ArgumentParser(add_help=False)
 _HOME.add_argument(
@@ -150,6 +150,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if disk.is_full(error):
+            print("the disk is full; nothing that has finished is lost: free some space and go on", file=sys.stderr)
+            return FAILED
         from rnnexp import bug
 
         print(bug.report(error, getattr(args, "home", None)), file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import zipfile
 import zlib
@@ -13,7 +14,10 @@ WRITING = "writing-"
 """The beginning of the name of a file that is not whole yet; what a killed process leaves can be told by it."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_FULL_IN_WORDS = ("No space left on device", "database or disk is full", "Disk quota exceeded")
+_FULL_IN_WORDS = re.compile(
+    "No space left on device|database or disk is full|Disk quota exceeded"
+    r"|\d+ requested and \d+ written"  # NumPy's
+)
 
 
 def is_full(error: BaseException | None) -> bool:
@@ -23,7 +27,7 @@ def is_full(error: BaseException | None) -> bool:
         seen.add(id(error))
         if isinstance(error, OSError) and error.errno in _FULL:
             return True
-        if any(words in str(error) for words in _FULL_IN_WORDS):  # libraries' own exceptions keep only the words
+        if _FULL_IN_WORDS.search(str(error)):  # libraries' own exceptions keep only the words
             return True
         error = error.__cause__ or error.__context__
     return False

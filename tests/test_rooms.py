@@ -30,7 +30,7 @@ MAY_IMPORT = {
         *("errors", "home", "config", "space", "data", "model", "trial", "engine"),
         *("study", "analysis", "export", "terminal", "quiet", "disk"),
     },
-    "cli": {"errors", "commands", "bug"},
+    "cli": {"errors", "commands", "bug", "disk"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -15,7 +15,7 @@ from rnnexp.engine import local
 from rnnexp.engine.executor import Exited
 from rnnexp.errors import WorkError
 from rnnexp.home import SINGLE_RUNS, Home, TrialFolder
-from rnnexp.study import retention
+from rnnexp.study import faults, retention
 from rnnexp.study.sender import RefusedError
 from rnnexp.study.states import State
 from rnnexp.study.watch import Watch
@@ -48,10 +48,10 @@ def run(args: argparse.Namespace) -> int:
         with watch(console, config.train.monitor, f"run {number}") as display:
             _follow(executor, number, config, display, seen)
     finally:
-        interrupted = seen.finished is None and seen.failed is None and not seen.exited
+        interrupted = seen.finished is None and seen.failed is None and seen.exited is None
         executor.close()
         state = State.COMPLETE if seen.finished else State.WAITING if interrupted else State.FAIL
-        reason = "" if seen.finished else "interrupted" if interrupted else seen.reason
+        reason = "" if seen.finished else seen.reason
         events.append(folder.events, Closed(time.time(), state, reason))
         retention.clean_up(folder, keep_model=True)
         run_id = _send(home, console)
@@ -71,15 +71,17 @@ class _Seen:
 
     finished: Finished | None = None
     failed: Failed | None = None
-    exited: bool = False
+    exited: Exited | None = None
 
     @property
     def reason(self) -> str:
-        return self.failed.reason if self.failed else "its process ended without a word"
+        if self.failed is not None:
+            return self.failed.reason
+        return faults.of_exit(self.exited)[1] if self.exited is not None else "interrupted"
 
 
 def _follow(executor: local.LocalExecutor, number: int, config: TrialConfig, display: Watch, seen: _Seen) -> None:
-    while not seen.exited:
+    while seen.exited is None:
         for _, message in executor.poll(0.25):
             if isinstance(message, Started):
                 display.started(number, {"model.cell": config.model.cell}, 1, 0, config.train.epochs)
@@ -91,7 +93,7 @@ def _follow(executor: local.LocalExecutor, number: int, config: TrialConfig, dis
             elif isinstance(message, Failed):
                 seen.failed = message
             elif isinstance(message, Exited):
-                seen.exited = True
+                seen.exited = message
 
 
 def _ended(number: int, _: object) -> None:

@@ -305,7 +305,7 @@ class Supervisor:
         if value is not None:
             self._values[number], self._newest = value, number
             self._failures.clear()
-        else:
+        elif reason != _BY_HAND:
             self._failures.append(reason)
             self._heed_failures()
 

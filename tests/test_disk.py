@@ -1,0 +1,75 @@
+"""Files that are whole or not there, and a disk that is full in everybody's words."""
+
+import errno
+import sqlite3
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rnnexp import disk
+
+
+def _chained() -> BaseException:
+    try:
+        try:
+            raise OSError(errno.ENOSPC, "No space left")
+        except OSError as error:
+            raise RuntimeError("could not save") from error
+    except RuntimeError as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (OSError(errno.ENOSPC, "whatever"), True),
+        (OSError(errno.EDQUOT, "whatever"), True),
+        (OSError("1412908 requested and 2016 written"), True),
+        (sqlite3.OperationalError("database or disk is full"), True),
+        (_chained(), True),
+        (OSError(errno.EACCES, "Permission denied"), False),
+        (ValueError("5 requested"), False),
+    ],
+)
+def test_a_full_disk_is_known_in_everybodys_words(error: BaseException, full: bool) -> None:
+    assert disk.is_full(error) == full
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no device that is always full")
+def test_numpy_says_it_so() -> None:
+    with Path("/dev/full").open("wb", buffering=0) as file, pytest.raises(OSError) as raised:
+        np.save(file, np.zeros(100_000))
+    assert disk.is_full(raised.value)
+
+
+def test_what_raises_half_way_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "file.txt"
+    disk.write_text(path, "old")
+    with pytest.raises(ValueError), disk.replacing(path) as beside:
+        beside.write_text("ne")
+        raise ValueError
+    assert path.read_text() == "old"
+    assert [each.name for each in path.parent.iterdir()] == ["file.txt"]
+    disk.write_text(path, "new")
+    assert path.read_text() == "new"
+
+
+def test_a_changed_byte_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "arrays.npz"
+    np.savez(path, a=np.arange(1000.0))
+    assert disk.zip_fault(path) is None
+    whole = path.read_bytes()
+    for damaged in (whole[:-100], whole[: len(whole) // 2], b"", whole[:3000] + b"?" + whole[3001:]):
+        path.write_bytes(damaged)
+        assert disk.zip_fault(path), len(damaged)
+    path.unlink()
+    assert disk.zip_fault(path)
+    with zipfile.ZipFile(path, "w"):
+        pass
+    assert disk.zip_fault(path) is None
+
+
+def test_the_free_space_of_a_place_that_is_not_there_yet(tmp_path: Path) -> None:
+    assert disk.free_bytes(tmp_path / "a" / "b") > 0
