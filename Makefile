@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3.12 python3.13 python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: install sweep test test-slow check format constraints clean
+.PHONY: install sweep test test-slow check simulate format constraints clean
 
 install: $(VENV)/.installed
 
@@ -34,6 +34,11 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -n auto -m "not tensorflow and not slow"
+
+# Ten thousand sweeps in virtual time, with faults at every step; minutes. `python -m tests.simulation --help`: others.
+simulate: install
+	$(BIN)/python -m tests.simulation --sweeps 10000
+	$(BIN)/python -m tests.simulation --planted
 
 format: install
 	$(BIN)/ruff check --fix .

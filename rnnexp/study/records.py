@@ -5,8 +5,10 @@ from pathlib import Path
 from rnnexp import disk
 from rnnexp.home import StudyFolder
 from rnnexp.study import retention
+from rnnexp.study.faults import TABLE, Fault, Then
+from rnnexp.study.states import State
 from rnnexp.study.store import Asked
-from rnnexp.trial import events
+from rnnexp.trial import events, run
 from rnnexp.trial.events import Closed, Event, Evicted, Failed, Finished, Started
 
 
@@ -22,7 +24,8 @@ class Records:
         return self.folder.root.parent.parent
 
     def begin(self, asked: Asked) -> None:
-        """Makes a trial's folder, with its settings."""
+        """Makes a trial's folder, with its settings, once no orphan of an earlier supervisor writes there any more."""
+        run.await_end(self.folder.trial(asked.number))
         disk.write_text(self.folder.trial(asked.number).config, asked.config.to_yaml())
 
     def read(self, number: int) -> list[Event]:
@@ -56,15 +59,33 @@ class Records:
 
 
 def unsettled(happened: list[Event]) -> Finished | Failed | None:
-    """Returns the result that a trial came to and that no supervisor lived to settle, or None."""
+    """Returns the result that a trial came to and that no supervisor lived to settle, or None.
+
+    Whoever takes over closes the record as cut off; that settles no result that ends the trial.
+    """
+    taken_over = False
     for event in reversed(happened):
-        if isinstance(event, Finished):
-            return event
-        if isinstance(event, Failed):
-            return event
-        if isinstance(event, Started | Closed):
+        if isinstance(event, Finished | Failed):
+            return None if taken_over and not ends_for_good(event) else event
+        if isinstance(event, Closed) and event.state == State.WAITING and event.reason == Fault.CUT_OFF:
+            taken_over = True
+        elif isinstance(event, Started | Closed):
             return None
     return None
+
+
+def fault_of(failed: Failed) -> Fault:
+    """Returns the fault that a trial has named itself."""
+    known = [fault for fault in Fault if fault == failed.kind]
+    return known[0] if known else Fault.ERROR
+
+
+def ends_for_good(result: Finished | Failed) -> bool:
+    """Tells whether a result that a dead supervisor has left ends the trial.
+
+    Where it does not, that supervisor may have counted it already: the trial goes on, and spends nothing twice.
+    """
+    return isinstance(result, Finished) or TABLE[fault_of(result)].then is Then.FAILS
 
 
 def is_closed(happened: list[Event], state: str) -> bool:

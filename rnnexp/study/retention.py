@@ -23,14 +23,17 @@ def evict(folder: TrialFolder, when: float) -> bool:
     """Removes a trial's model and what belongs to it, unless it was exported; tells whether it did."""
     if not folder.best.exists() or folder.exported.exists():
         return False
-    folder.best.unlink()
+    if not any(isinstance(event, Evicted) for event in events.read(folder.events)):
+        events.append(folder.events, Evicted(when))  # first: what is gone cannot tell that MLflow was not told
     folder.held_out.unlink(missing_ok=True)
-    events.append(folder.events, Evicted(when))
+    folder.best.unlink()
     return True
 
 
 def clean_up(folder: TrialFolder, *, keep_model: bool) -> None:
     """Removes what a trial that has ended for good needs no more: its mid-trial checkpoint, and what was half written.
+
+    An eviction that was cut off is brought to its end.
 
     Args:
         folder: the trial's.
@@ -40,6 +43,7 @@ def clean_up(folder: TrialFolder, *, keep_model: bool) -> None:
     for place in (folder.root, folder.best.parent):
         for path in place.glob(f"{WRITING}*"):
             path.unlink(missing_ok=True)
-    if not keep_model:
+    evicted = any(isinstance(event, Evicted) for event in events.read(folder.events)) and not folder.exported.exists()
+    if evicted or not keep_model:
         folder.best.unlink(missing_ok=True)
         folder.held_out.unlink(missing_ok=True)

@@ -99,6 +99,7 @@ def suggest(trial: Any, space: Space, fixed: Mapping[str, Any]) -> dict[str, Any
     for name in spaces.ordered(space):
         if spaces.applies(space[name], outside | drawn):
             known = distribution(space[name])
+            _pass_over(trial, name, known)
             if isinstance(known, optuna.distributions.CategoricalDistribution):
                 drawn[name] = trial.suggest_categorical(name, known.choices)
             elif isinstance(known, optuna.distributions.IntDistribution):
@@ -106,3 +107,13 @@ def suggest(trial: Any, space: Space, fixed: Mapping[str, Any]) -> dict[str, Any
             else:
                 drawn[name] = trial.suggest_float(name, known.low, known.high, step=known.step, log=known.log)
     return drawn
+
+
+def _pass_over(trial: Any, name: str, known: optuna.distributions.BaseDistribution) -> None:
+    """Has the sampler draw a setting again that was stored before the drawing was cut off.
+
+    Its generator begins anew; without this, the next setting would get this one's place in it.
+    """
+    if name in trial.distributions and not known.single() and not trial._is_fixed_param(name, known):
+        stored = trial.storage.get_trial(trial._trial_id)
+        trial.study.sampler.sample_independent(trial.study, stored, name, known)

@@ -224,6 +224,11 @@ class StudyStore:
         candidates = itertools.islice(points, len(done) + 1)
         return next((point for point in candidates if point not in done), None)
 
+    def is_behind(self, number: int, epoch: int) -> bool:
+        """Tells whether a later epoch was reported: a trial whose checkpoint was damaged trains its epochs again."""
+        known = self._storage.get_trial(self._open[number]._trial_id).intermediate_values
+        return any(later > epoch for later in known)
+
     def report(self, number: int, epoch: int, value: float) -> bool:
         """Reports the best value so far after an epoch; tells whether the trial should be pruned."""
         trial = self._open[number]
@@ -259,6 +264,11 @@ class StudyStore:
             trial.set_user_attr(DEATHS, self._asked[number].deaths + 1)
         self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
         self._set(number, State.WAITING)
+
+    @property
+    def waiting(self) -> list[int]:
+        """The trials that are to go on, or to begin."""
+        return sorted(number for number, state in self._states.items() if state is State.WAITING)
 
     def take_over(self) -> list[int]:
         """Sets every trial that a dead supervisor left RUNNING back to WAITING; returns their numbers."""

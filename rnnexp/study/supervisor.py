@@ -20,7 +20,7 @@ from rnnexp.errors import DataError
 from rnnexp.study import faults, retention
 from rnnexp.study.clock import Clock
 from rnnexp.study.faults import TABLE, Fault
-from rnnexp.study.records import Records, is_closed, unsettled
+from rnnexp.study.records import Records, ends_for_good, fault_of, is_closed, unsettled
 from rnnexp.study.sender import Sender
 from rnnexp.study.states import FINISHED, State
 from rnnexp.study.store import Asked, StudyStore, is_locked
@@ -161,6 +161,7 @@ class Supervisor:
         """Takes over what a dead supervisor left, and has MLflow's gaps filled."""
         for number in self._store.take_over():
             self._watch.note(f"trial {number} was cut off; it goes on from its last epoch")
+        for number in self._store.waiting:
             self._close_record(number, State.WAITING, Fault.CUT_OFF, 0)
         finished = self._store.finished()
         for row in finished:
@@ -176,12 +177,11 @@ class Supervisor:
     def _close_record(self, number: int, state: State, reason: str, attempts: int) -> None:
         """Adds the closing event that a dead supervisor did not come to write; MLflow gets what it has missed."""
         happened = self._records.read(number)
-        # A result that nobody has settled stays the last word: it is settled when the trial's turn comes.
-        open_result = state is State.WAITING and unsettled(happened)
-        if happened and not open_result and not is_closed(happened, state):
+        ended = state is not State.WAITING  # even one whose process never began has a record
+        if (happened or ended) and not is_closed(happened, state):
             started = sum(isinstance(event, Started) for event in happened)
             self._records.append(number, Closed(self._clock.time(), state, reason, attempts or started))
-        if state is not State.WAITING:
+        if ended:
             self._records.clean_up(number, keep_model=state is not State.FAIL)
         self._sender.notify(number)
 
@@ -202,7 +202,7 @@ class Supervisor:
         self._running[number] = running
         self._records.begin(asked)
         left = unsettled(self._records.read(number))
-        if left is not None:  # it had come to its result when its supervisor died
+        if left is not None and ends_for_good(left):  # it had come to its result when its supervisor died
             self._conclude(running, left)
             return
         try:
@@ -237,7 +237,9 @@ class Supervisor:
         elif isinstance(message, EpochEnded):
             self._watch.epoch_ended(number, message)
             prune = self._store.report(number, message.epoch, message.best_value)
-            self._executor.answer(number, not prune and not running.stopped)
+            # What was reported of later epochs counts already; it can end only where it has come there again.
+            behind = self._store.is_behind(number, message.epoch)
+            self._executor.answer(number, behind or not (prune or running.stopped))
         elif isinstance(message, Finished):
             running.result = message
             self._settle_result(running, message)
@@ -264,8 +266,7 @@ class Supervisor:
     def _settle_result(self, running: _Running, result: Finished | Failed) -> None:
         """Settles a trial by its own word."""
         if isinstance(result, Failed):
-            known = [fault for fault in Fault if fault == result.kind]
-            self._befall(running, known[0] if known else Fault.ERROR, result.reason)
+            self._befall(running, fault_of(result), result.reason)
             return
         state, reason = State.COMPLETE, ""
         if result.ended == "pruned":

@@ -8,6 +8,7 @@ and the same code. Explicit run ids only: MLflow's notion of an active run is ne
 import json
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,14 @@ class Projection:
     """One study's runs in MLflow."""
 
     def __init__(
-        self, client: Any, experiment: str, store: str, folder: StudyFolder, study: str, identity: str
+        self,
+        client: Any,
+        experiment: str,
+        store: str,
+        folder: StudyFolder,
+        study: str,
+        identity: str,
+        draw: Callable[[TrialFolder, str], None] = record.write,
     ) -> None:
         """Args:
         client: MLflow's.
@@ -103,9 +111,11 @@ class Projection:
         folder: where the study's trials keep their events.
         study: its name.
         identity: tells it from an earlier study of that name, whose runs MLflow may still have.
+        draw: writes a trial's history and picture, given its folder and a title.
         """
         self._client, self._experiment, self._store = client, experiment, store
         self._folder, self._study, self._identity = folder, study, identity
+        self._draw = draw
 
     @classmethod
     def open(cls, home: Home, study: str, identity: str) -> "Projection":
@@ -142,7 +152,9 @@ class Projection:
             cursor = Cursor(store=self._store)  # another MLflow, or other events: from the beginning
         for index in range(cursor.sent, len(happened)):
             run_id = cursor.run_id or self._find_or_create(number, happened[0])
-            self._send(run_id, folder, happened[index])
+            # Later than all before, whatever the clock did: of single numbers MLflow shows the one with the last time.
+            when_ms = max(_ms(one.time) for one in happened[: index + 1]) + index
+            self._send(run_id, folder, happened[index], when_ms)
             cursor = Cursor(run_id, index + 1, self._store)
             cursor.save(folder.tracking)
         return cursor.run_id
@@ -169,27 +181,27 @@ class Projection:
         run = self._client.create_run(self._experiment, start_time=_ms(began), tags=tags, run_name=name)
         return str(run.info.run_id)
 
-    def _send(self, run_id: str, folder: TrialFolder, event: Event) -> None:
+    def _send(self, run_id: str, folder: TrialFolder, event: Event, when_ms: int) -> None:
         if isinstance(event, Started):
             self._started(run_id, folder, event)
         elif isinstance(event, EpochEnded):
-            self._metrics(run_id, event.metrics, event.time, event.epoch)
+            self._metrics(run_id, event.metrics, _ms(event.time), event.epoch)
         elif isinstance(event, Finished):
-            self._result(run_id, event)
+            self._result(run_id, event, when_ms)
         elif isinstance(event, Failed):
             self._tag(run_id, {"rnnexp.reason": f"{event.kind}: {event.reason}"})
             if event.traceback:
                 self._client.log_text(run_id, event.traceback, "traceback.txt")
         elif isinstance(event, Closed):
-            self._closed(run_id, folder, event)
+            self._closed(run_id, folder, event, when_ms)
         elif isinstance(event, Evicted):
             self._delete_artifacts(run_id, "checkpoints")
             self._tag(run_id, {"rnnexp.checkpoint": "evicted"})
 
-    def _result(self, run_id: str, event: Finished) -> None:
+    def _result(self, run_id: str, event: Finished, when_ms: int) -> None:
         scalars = {f"best_{name}": value for name, value in event.metrics.items() if name.startswith("val_")}
         scalars |= {"best_epoch": event.best_epoch, "n_params": event.n_params, "train_seconds": event.train_seconds}
-        self._metrics(run_id, scalars, event.time, _NO_STEP)
+        self._metrics(run_id, scalars, when_ms, _NO_STEP)
 
     def _started(self, run_id: str, folder: TrialFolder, event: Started) -> None:
         self._client.update_run(run_id, status="RUNNING")
@@ -214,17 +226,19 @@ class Projection:
         self._client.log_batch(run_id, params=params)
         self._client.log_artifact(run_id, str(folder.config))
 
-    def _closed(self, run_id: str, folder: TrialFolder, event: Closed) -> None:
+    def _closed(self, run_id: str, folder: TrialFolder, event: Closed, when_ms: int) -> None:
         state, happened = State(event.state), events.read(folder.events)
-        record.write(folder, f"{self._study} · trial {int(folder.root.name)}")
+        self._draw(folder, f"{self._study} · trial {int(folder.root.name)}")
         if not any(isinstance(one, Started) for one in happened) and folder.config.exists():
             self._settings(run_id, folder)  # it failed before its process began
         if not any(isinstance(one, Finished) for one in happened):
-            self._result_so_far(run_id, happened, event)
+            self._result_so_far(run_id, happened, event, when_ms)
         for path in (folder.history, folder.curves, folder.log):
             if path.exists():
                 self._client.log_artifact(run_id, str(path))
-        if folder.best.exists():
+        if state is State.FAIL:
+            self._delete_artifacts(run_id, "checkpoints")  # an earlier attempt's; no model of a failed trial is kept
+        elif folder.best.exists():
             self._client.log_artifact(run_id, str(folder.best), folder.best.parent.name)
         tags = {"rnnexp.state": str(state), "rnnexp.attempts": str(event.attempts)}
         if event.reason:
@@ -240,19 +254,20 @@ class Projection:
             if double != run_id:  # a slow server created it after its creation had been given up
                 self._client.delete_run(double)
 
-    def _result_so_far(self, run_id: str, happened: list[Event], closed: Closed) -> None:
+    def _result_so_far(self, run_id: str, happened: list[Event], closed: Closed, when_ms: int) -> None:
         """The scalars of a trial that was ended from outside, from its curve."""
         curve = events.epochs(happened)
         if curve:
             best = curve[curve[-1].best_epoch - 1]
             n_params = next(one.n_params for one in happened if isinstance(one, Started))
             seconds = sum(epoch.seconds for epoch in curve)
-            self._result(run_id, Finished(closed.time, "pruned", best.epoch, best.metrics, n_params, seconds))
+            so_far = Finished(closed.time, "pruned", best.epoch, best.metrics, n_params, seconds)
+            self._result(run_id, so_far, when_ms)
 
-    def _metrics(self, run_id: str, metrics: dict[str, float], when: float, step: int) -> None:
+    def _metrics(self, run_id: str, metrics: dict[str, float], when_ms: int, step: int) -> None:
         from mlflow.entities import Metric
 
-        batch = [Metric(name, float(value), _ms(when), step) for name, value in metrics.items()]
+        batch = [Metric(name, float(value), when_ms, step) for name, value in metrics.items()]
         self._client.log_batch(run_id, metrics=batch)
 
     def _tag(self, run_id: str, tags: dict[str, str]) -> None:
@@ -275,7 +290,7 @@ class Projection:
         for path in files:
             self._client.log_artifact(run_id, str(path))
         if metrics:
-            self._metrics(run_id, metrics, ended, _NO_STEP)
+            self._metrics(run_id, metrics, _ms(ended), _NO_STEP)
         self._client.set_terminated(run_id, "FINISHED", end_time=_ms(ended))
         return run_id
 

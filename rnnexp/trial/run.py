@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing import connection, parent_process
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NoReturn
 
 from rnnexp import disk
 from rnnexp.config.trial import TrialConfig
@@ -79,16 +79,27 @@ def main(job: TrialJob, pipe: Any, preloaded: bool) -> None:
         if preloaded and "tensorflow" not in sys.modules:
             print("the forkserver could not import TensorFlow; this process imports it", flush=True)  # noqa: T201
         with _sole_owner(job.folder):
-            _run(job, line)
-            line.draw()
+            _end_if_orphaned()
+            try:
+                _run(job, line)
+                line.draw()
+            except Exception as error:
+                _fail(line, error)  # while the folder is still this process' own
     except Exception as error:
-        if disk.is_full(error):
-            os._exit(DISK_FULL)  # nothing can be written, not even that
-        traceback.print_exc()
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        with contextlib.suppress(OSError):
-            line.tell(Failed(time.time(), _kind(error), reason, traceback.format_exc()))
-        sys.exit(1)
+        _fail(line, error)
+
+
+def _fail(line: "_Line", error: Exception) -> NoReturn:
+    """Ends the process with what was raised as the trial's last word."""
+    if disk.is_full(error):
+        os._exit(DISK_FULL)  # nothing can be written, not even that
+    traceback.print_exception(error)
+    if line.finished:
+        sys.exit(1)  # its result stands; a picture is missing
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    with contextlib.suppress(OSError):
+        line.tell(Failed(time.time(), _kind(error), reason, "".join(traceback.format_exception(error))))
+    sys.exit(1)
 
 
 class _Line:
@@ -97,14 +108,14 @@ class _Line:
     def __init__(self, job: TrialJob, pipe: Any) -> None:
         self._job, self._pipe = job, pipe
         self._beaten = time.monotonic()
-        self._finished = False
+        self.finished = False
 
     def tell(self, event: Event) -> bool:
         """Writes and sends an event; returns the answer where one is due. What was written before is sent only."""
         if event not in events.read(self._job.folder.events):
             events.append(self._job.folder.events, event)
+        self.finished = isinstance(event, Finished)
         print(_words(event), flush=True)  # noqa: T201 - to the trial's log
-        self._finished = isinstance(event, Finished)
         return self._exchange(event, answered=isinstance(event, EpochEnded))
 
     def beat(self) -> None:
@@ -122,7 +133,7 @@ class _Line:
 
     def draw(self) -> None:
         """Draws the curves of a trial that has finished."""
-        if self._finished:
+        if self.finished:
             from rnnexp.trial import record
 
             record.write(self._job.folder, self._job.title)
@@ -183,6 +194,13 @@ def _log_to(path: Path) -> None:
     os.close(log)
 
 
+def _end_if_orphaned() -> None:
+    """The supervisor may have died before this process had its folder; whoever came after waits for nobody else."""
+    parent = parent_process()
+    if parent is not None and not parent.is_alive():
+        os._exit(ORPHANED)
+
+
 def _end_with_the_supervisor() -> None:
     parent = parent_process()
     if parent is None:
@@ -199,13 +217,26 @@ def _end_with_the_supervisor() -> None:
 def _sole_owner(folder: TrialFolder) -> Iterator[None]:
     """Holds the folder's lock; an orphan of an earlier supervisor may need a moment to end."""
     with folder.lock.open("w") as file:
-        deadline = time.monotonic() + _LOCK_PATIENCE_S
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise RuntimeError(f"{folder.root} is still used by another process") from None
-                time.sleep(0.1)
+        if not _lock(file):
+            raise RuntimeError(f"{folder.root} is still used by another process")
         yield
+
+
+def await_end(folder: TrialFolder) -> None:
+    """Returns when no process has the folder any more, or when one keeps it for too long."""
+    if folder.lock.exists():
+        with folder.lock.open("w") as file:
+            _lock(file)
+
+
+def _lock(file: IO[str]) -> bool:
+    """Takes a lock; tells whether it could be had in time."""
+    deadline = time.monotonic() + _LOCK_PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)

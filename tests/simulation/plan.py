@@ -1,0 +1,162 @@
+"""What one seed draws before a sweep begins: the sweep's file, its slots, and how often which fault strikes."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rnnexp.config.sweep import SweepConfig
+
+RATES: Mapping[str, Mapping[str, float]] = {
+    "idle": {
+        "supervisor killed": 0.0004,
+        "power loss": 0.0001,
+        "signal": 0.0004,
+        "clock jump": 0.001,
+        "second supervisor": 0.0004,
+        "stop request": 0.0006,
+        "supervisor stalls": 0.0003,
+    },
+    "write": {
+        "supervisor killed": 0.012,
+        "power loss": 0.003,
+        "signal": 0.004,
+        "clock jump": 0.004,
+        "second supervisor": 0.002,
+        "stop request": 0.003,
+    },
+    "removal": {"supervisor killed": 0.1, "power loss": 0.02},
+    "mlflow's step": {"supervisor killed": 0.002, "signal": 0.001},
+    "optuna": {"optuna: disk full": 0.004, "optuna: locked": 0.002},
+    "append": {"record: disk full": 0.008, "record: torn": 0.008, "killed in a write": 0.012},
+    "begin": {"record: disk full": 0.01, "killed in a write": 0.015},
+    "look": {"low on space": 0.02},
+    "submit": {"submit fails": 0.03},
+    "prepare": {"data unfit": 0.02},
+    "answer": {"answer lost": 0.008},
+    "message": {"message lost": 0.02, "message late": 0.04},
+    "last word": {"message lost": 0.06, "message late": 0.02},
+    "mlflow's creation": {"mlflow: reply lost": 0.06, "mlflow: call late": 0.08},
+    "mlflow": {
+        "mlflow: outage": 0.012,
+        "mlflow: call fails": 0.012,
+        "mlflow: locked": 0.006,
+        "mlflow: reply lost": 0.012,
+        "mlflow: call late": 0.02,
+    },
+    "trial": {
+        "trial killed": 0.012,
+        "trial exits": 0.006,
+        "trial raises": 0.004,
+        "trial lacks memory": 0.004,
+        "trial hangs": 0.004,
+        "trial slow": 0.004,
+        "trial over its memory": 0.005,
+    },
+    "trial's write": {"trial: disk full": 0.006, "trial: torn": 0.004, "trial killed in a write": 0.008},
+    "epoch": {"trial diverges": 0.012},
+    "restore": {"checkpoint damaged": 0.03},
+}
+"""How probable each fault is, by the place where it can strike."""
+
+KINDS = tuple(dict.fromkeys(kind for rates in RATES.values() for kind in rates))
+
+_WITHOUT_SILENCE = ("message lost", "answer lost", "trial hangs")
+"""Without a limit of silence, these would last for ever."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep to simulate.
+
+    Attributes:
+        seed: draws this, and all that happens.
+        config: the sweep's.
+        n_slots: trials at once.
+        more_trials: by which the budget grows at a restart; 0 where it does not.
+        epoch_s: how long an epoch takes.
+        n_faults: at most so many strike.
+        rates: of each fault, by place.
+    """
+
+    seed: int
+    config: SweepConfig
+    n_slots: int
+    more_trials: int
+    epoch_s: float
+    n_faults: int
+    rates: Mapping[str, Mapping[str, float]]
+
+
+def draw(seed: int, *, faults: bool = True) -> Plan:
+    """Returns the plan of a seed.
+
+    Args:
+        seed: any number.
+        faults: False for the same sweep without any.
+    """
+    rng = random.Random(seed)
+    config = SweepConfig.model_validate(_sweep(rng))
+    grid = config.sampler.name == "grid"
+    return Plan(
+        seed=seed,
+        config=config,
+        n_slots=rng.randint(1, 3),
+        more_trials=0 if grid else rng.choice([0, 0, 0, 1, 3]),
+        epoch_s=rng.choice([0.3, 1.0, 3.0]),
+        n_faults=rng.randint(8, 40) if faults else 0,
+        rates=_rates(rng, config),
+    )
+
+
+def _rates(rng: random.Random, config: SweepConfig) -> dict[str, dict[str, float]]:
+    """Each sweep has faults that it knows not, and some that it knows too well: so rare meetings come about."""
+    density = rng.choice([0.25, 0.5, 1.0])  # thin, so that they last until the sweep's end; or thick
+    times = {kind: density * rng.choice([0, 0.5, 1, 1, 3, 8]) for kind in KINDS}
+    limits = config.limits
+    if limits.silence_s is None:
+        times |= dict.fromkeys(_WITHOUT_SILENCE, 0)
+    if limits.trial_s is None:
+        times["trial slow"] = 0
+    if limits.memory_gb is None:
+        times["trial over its memory"] = 0
+    return {place: {kind: rate * times[kind] for kind, rate in rates.items()} for place, rates in RATES.items()}
+
+
+def _sweep(rng: random.Random) -> dict[str, Any]:
+    sampler = rng.choice(["random"] * 8 + ["tpe", "grid"])
+    metric = rng.choice(["val_accuracy", "val_accuracy", "val_loss"])
+    epochs = rng.randint(1, 5)
+    pruner: dict[str, Any] = {"name": rng.choice(["none", "median", "hyperband"])}
+    if pruner["name"] == "median":
+        pruner |= {"n_startup_trials": rng.randint(1, 2), "n_warmup_steps": rng.randint(0, 1)}
+    space: dict[str, Any] = {
+        "train.learning_rate": {"float": [1e-4, 1e-1], "log": True},
+        "model.units": {"int": [4, 64]},
+        "model.dropout": {"float": [0.0, 0.5]},
+    }
+    tries: list[dict[str, Any]] = [{"model.units": 11}, {"train.learning_rate": 0.01, "model.units": 12}]
+    if sampler == "grid":
+        space = {"model.units": {"choice": [8, 16, 32]}, "model.layers": {"choice": [1, 2]}}
+        tries = [{"model.units": 16, "model.layers": 1}]
+    return {
+        "study": "s",
+        "objective": {"metric": metric, "direction": "minimize" if metric == "val_loss" else "maximize"},
+        "sampler": {"name": sampler} | ({} if sampler == "grid" else {"seed": rng.randint(0, 99)}),
+        "pruner": pruner,
+        "budget": {"trials": rng.randint(3, 8), "timeout_s": rng.choice([None] * 5 + [20.0])},
+        "base": {
+            "data": {"name": "reviews"},
+            "train": {"epochs": epochs, "monitor": metric, "patience": rng.choice([None, None, 2])},
+        },
+        "try": rng.choice([[], [], tries[:1], tries]),
+        "space": space,
+        "limits": {
+            "retries": rng.randint(0, 2),
+            "trial_s": rng.choice([None, 40.0, 90.0]),
+            "silence_s": rng.choice([None, 4.0, 10.0, 30.0]),
+            "memory_gb": rng.choice([None, 2.0]),
+            "consecutive_failures": rng.choice([None, 1, 2, 5]),
+        },
+        "keep": {"checkpoints": rng.randint(1, 4)},
+    }

@@ -1,0 +1,126 @@
+"""Bugs put into copies of the code, to see whether the simulation finds them. Each is one small textual change."""
+
+from dataclasses import dataclass
+
+from tests.simulation.modules import Change, changed
+from tests.simulation.sweep import simulate
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A bug.
+
+    Attributes:
+        bug: what is wrong, in words.
+        change: what makes it so.
+    """
+
+    bug: str
+    change: Change
+
+
+@dataclass(frozen=True)
+class Found:
+    """How a planted bug was found.
+
+    Attributes:
+        n_seeds: how many sweeps it took; None where they did not find it.
+        violation: what the last one said.
+    """
+
+    n_seeds: int | None
+    violation: str
+
+
+_TELL = "        self._store.tell(number, state, value, summary)\n"
+_CLOSE = "        self._records.append(number, Closed(self._clock.time(), state, reason, running.asked.attempt))\n"
+_SEND = "            self._send(run_id, folder, happened[index], when_ms)\n"
+_SAVE = """            cursor = Cursor(run_id, index + 1, self._store)
+            cursor.save(folder.tracking)
+"""
+_EVICTED = """    if not any(isinstance(event, Evicted) for event in events.read(folder.events)):
+        events.append(folder.events, Evicted(when))  # first: what is gone cannot tell that MLflow was not told
+    folder.held_out.unlink(missing_ok=True)
+    folder.best.unlink()
+"""
+_EVICTED_LAST = """    folder.held_out.unlink(missing_ok=True)
+    folder.best.unlink()
+    events.append(folder.events, Evicted(when))
+"""
+
+BUGS = (
+    Planted("Optuna is told after the record is closed", Change("supervisor", _TELL, _CLOSE + _TELL)),
+    Planted("one trial too many is begun", Change("supervisor", "len(self._running) <", "len(self._running) <=")),
+    Planted("a death spends no retry", Change("supervisor", "died=retried", "died=False")),
+    Planted("an interruption spends a retry", Change("supervisor", "died=retried", "died=True")),
+    Planted(
+        "a trial that is pruned is not told so",
+        Change("supervisor", "            self._executor.answer(", "            prune or self._executor.answer("),
+    ),
+    Planted(
+        "the budget counts complete trials only",
+        Change("supervisor", "counts.total() >= self._n_trials", "counts[State.COMPLETE] >= self._n_trials"),
+    ),
+    Planted(
+        "a trial is told twice",
+        Change("supervisor", "            if running.told is None:\n", "            if True:\n"),
+    ),
+    Planted(
+        "a result whose message was lost is ignored",
+        Change("supervisor", "result = running.result or unsettled(", "result = running.result and unsettled("),
+    ),
+    Planted(
+        "the worst checkpoints are kept",
+        Change("supervisor", 'direction == "maximize", self', 'direction == "minimize", self'),
+    ),
+    Planted(
+        "the record of a dead supervisor's trial is not closed",
+        Change("supervisor", "if (happened or ended) and not is_closed(happened, state):", "if False:"),
+    ),
+    Planted(
+        "taking over leaves a trial RUNNING",
+        Change("store", "        for trial in left:\n", "        for trial in left[1:]:\n"),
+    ),
+    Planted(
+        "a trial whose drawing was cut off is drawn as another",
+        Change(
+            "store",
+            "sampling.sampler(self._config.sampler, number)",
+            "sampling.sampler(self._config.sampler, len(self._states))",
+        ),
+    ),
+    Planted("the cursor is saved before the event is sent", Change("tracking", _SEND + _SAVE, _SAVE + _SEND)),
+    Planted(
+        "a run that was created late is left",
+        Change("tracking", "            if double != run_id:", "            if double == '':"),
+    ),
+    Planted(
+        "what fails is forgotten",
+        Change(
+            "sender",
+            "            self._replay = None\n            if",
+            "            self._waiting.clear()\n            if",
+        ),
+    ),
+    Planted("a failed trial keeps its model", Change("records", "keep_model=keep_model)", "keep_model=True)")),
+    Planted("a checkpoint is removed before its record says so", Change("retention", _EVICTED, _EVICTED_LAST)),
+    Planted(
+        "the mid-trial checkpoint of a finished trial stays",
+        Change("retention", "    folder.state.unlink(missing_ok=True)\n", ""),
+    ),
+)
+
+
+def find(planted: Planted, most: int) -> Found:
+    """Simulates sweeps with the bug, one seed after another, until one violates an invariant.
+
+    Args:
+        planted: the bug.
+        most: how many seeds to try.
+    """
+    modules = changed(planted.change)
+    for seed in range(most):
+        violation = simulate(seed, modules).violation
+        if violation:
+            return Found(seed + 1, violation)
+    return Found(None, "")

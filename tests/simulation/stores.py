@@ -1,0 +1,206 @@
+"""Optuna's storage and the trials' folders, which fail and end where the world says so."""
+
+import errno
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from optuna.exceptions import StorageInternalError
+from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState
+
+from rnnexp import disk
+from rnnexp.home import StudyFolder
+from rnnexp.study.states import FINISHED, State
+from rnnexp.trial import events
+from rnnexp.trial.events import Closed, Event
+from tests.simulation.world import Generation, Violation, World
+
+Append = Callable[[Path, Event], None]
+
+
+def full() -> OSError:
+    """Returns what a write to a full disk raises."""
+    return OSError(errno.ENOSPC, "No space left on device")
+
+
+class SimStorage(InMemoryStorage):  # type: ignore[misc]
+    """Optuna's truth. Outlives the supervisors; each write may fail, or be the last that its supervisor did."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+        self.generation: Generation | None = None
+        self.ended: list[int] = []
+
+    @contextmanager
+    def _writing(self, what: str) -> Iterator[None]:
+        generation = self.generation
+        if generation is None:
+            yield
+            return
+        generation.step(f"before optuna: {what}", "write")
+        late = self._world.rng.random() < 0.2
+        kind = self._world.strike("optuna")
+        if kind is not None and not late:
+            self._fail(generation, kind)
+        self._world.say("optuna", what)
+        yield
+        if kind is not None:
+            self._fail(generation, kind)
+        generation.step(f"after optuna: {what}", "write")
+
+    def _fail(self, generation: Generation, kind: str) -> None:
+        generation.disturbed = True
+        words = "database or disk is full" if kind.endswith("full") else "database is locked"
+        raise StorageInternalError("An exception is raised during the commit.") from sqlite3.OperationalError(words)
+
+    def create_new_study(self, *args: Any, **keywords: Any) -> int:
+        with self._writing("create study"):
+            return int(super().create_new_study(*args, **keywords))
+
+    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
+        with self._writing(f"study's {key}"):
+            super().set_study_user_attr(study_id, key, value)
+
+    def create_new_trial(self, *args: Any, **keywords: Any) -> int:
+        with self._writing("create trial"):
+            return int(super().create_new_trial(*args, **keywords))
+
+    def set_trial_param(self, trial_id: int, param_name: str, *args: Any) -> None:
+        with self._writing(f"trial {trial_id}'s {param_name}"):
+            super().set_trial_param(trial_id, param_name, *args)
+
+    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        with self._writing(f"trial {trial_id} reports epoch {step}: {intermediate_value:.4f}"):
+            super().set_trial_intermediate_value(trial_id, step, intermediate_value)
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        with self._writing(f"trial {trial_id}'s {key}"):
+            super().set_trial_user_attr(trial_id, key, value)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        with self._writing(f"trial {trial_id}'s {key}"):
+            super().set_trial_system_attr(trial_id, key, value)
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Any = None) -> bool:
+        with self._writing(f"trial {trial_id} is {state.name} {values or ''}"):
+            done = bool(super().set_trial_state_values(trial_id, state, values))
+            trial = self._get_trial(trial_id)
+            if state == TrialState.WAITING:
+                # In memory, Optuna looks for waiting trials only behind the last it found; in a database everywhere.
+                self._prev_waiting_trial_number[0] = 0
+            elif state.is_finished():
+                trial.datetime_complete = datetime(2026, 1, 1) + timedelta(seconds=self._world.wall() - 1_700_000_000)
+                self.ended.append(trial.number)
+            return done
+
+
+class SimRecords:
+    """The real `Records`, each of whose calls may fail half-way or be the last."""
+
+    def __init__(self, generation: Generation, inner: Any, state_of: Callable[[int], str]) -> None:
+        """Args:
+        generation: whose calls they are.
+        inner: the real ones.
+        state_of: Optuna's state of a trial.
+        """
+        self._generation, self._inner, self._world = generation, inner, generation.world
+        self._state_of = state_of
+
+    @property
+    def folder(self) -> StudyFolder:
+        folder: StudyFolder = self._inner.folder
+        return folder
+
+    @property
+    def home(self) -> Path:
+        return Path(self._inner.home)
+
+    def begin(self, asked: Any) -> None:
+        self._world.begun[asked.number] = self._world.now
+        self._generation.step(f"begin {asked.number}", "write")
+        while asked.number in self._world.folder_locks:
+            self._world.advance(self._world.now + 0.1)  # as the real one waits for an orphan
+        kind = self._world.strike("begin")
+        config = self.folder.trial(asked.number).config
+        if kind == "record: disk full":
+            self._generation.disturbed = True
+            raise full()
+        if kind is not None:
+            config.parent.mkdir(parents=True, exist_ok=True)
+            config.with_name(disk.WRITING + config.name).write_text("half")
+            self._generation.die(f"the middle of begin {asked.number}")
+        self._inner.begin(asked)
+        self._generation.step(f"after begin {asked.number}", "write")
+
+    def read(self, number: int) -> list[Event]:
+        self._generation.step(f"read {number}")
+        read: list[Event] = self._inner.read(number)
+        return read
+
+    def append(self, number: int, event: Event) -> None:
+        self._generation.step(f"append to {number}", "write")
+        if isinstance(event, Closed) and event.state in FINISHED and self._state_of(number) != event.state:
+            raise Violation(f"trial {number} is closed as {event.state}; Optuna says {self._state_of(number)}")
+        self._inner.append(number, event)
+        self._world.say("record", f"trial {number}: {_words(event)}")
+        self._generation.step(f"after append to {number}", "write")
+
+    def clean_up(self, number: int, *, keep_model: bool) -> None:
+        with self._generation.removes(f"clean up {number}"):
+            self._inner.clean_up(number, keep_model=keep_model)
+
+    def evict(self, number: int, when: float) -> bool:
+        if not self.folder.trial(number).best.exists():
+            return bool(self._inner.evict(number, when))
+        with self._generation.removes(f"evict {number}"):
+            done = bool(self._inner.evict(number, when))
+            self._world.say("record", f"trial {number} is evicted")
+        return done
+
+    def take_stop_requests(self) -> list[int]:
+        self._generation.step("take stop requests")
+        taken: list[int] = self._inner.take_stop_requests()
+        return taken
+
+    def free_bytes(self) -> int:
+        self._generation.step("look at the disk")
+        world = self._world
+        if world.strike("look"):
+            world.low_until = world.now + world.rng.uniform(0.1, 30)
+        return 2**20 if world.now < world.low_until else 2**34
+
+
+def torn_append(generation: Generation, real: Append) -> Append:
+    """Returns what the supervisor's side appends an event with: the real way, unless a fault strikes in it."""
+
+    def append(path: Path, event: Event) -> None:
+        kind = generation.world.strike("append") if generation.alive else None
+        if kind is not None:
+            generation.disturbed = True
+        if kind in ("record: torn", "killed in a write"):
+            tear(path, event, generation.world)
+        if kind == "killed in a write":
+            generation.die(f"the middle of {_words(event)}")
+        if kind is not None:
+            raise full()
+        real(path, event)
+
+    return append
+
+
+def tear(path: Path, event: Event, world: World) -> None:
+    """Writes a part of an event's line, as a full disk or a death leaves it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = events.encode(event).encode()
+    with path.open("ab+") as file:
+        file.write(line[: world.rng.randint(1, len(line))])
+
+
+def _words(event: Event) -> str:
+    state = f" {State(event.state)}: {event.reason}" if isinstance(event, Closed) else ""
+    return type(event).__name__ + state
