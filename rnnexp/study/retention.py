@@ -1,5 +1,7 @@
 """Which checkpoints stay: the best few of a study."""
 
+from pathlib import Path
+
 from rnnexp.disk import WRITING
 from rnnexp.home import TrialFolder
 from rnnexp.trial import events
@@ -23,8 +25,9 @@ def evict(folder: TrialFolder, when: float) -> bool:
     """Removes a trial's model and what belongs to it, unless it was exported; tells whether it did."""
     if not folder.best.exists() or folder.exported.exists():
         return False
-    folder.best.unlink()
-    folder.held_out.unlink(missing_ok=True)
+    if not _removed(folder.best):
+        return False
+    _removed(folder.held_out)
     events.append(folder.events, Evicted(when))
     return True
 
@@ -36,10 +39,19 @@ def clean_up(folder: TrialFolder, *, keep_model: bool) -> None:
         folder: the trial's.
         keep_model: whether its best model may be wanted; a failed trial's is not.
     """
-    folder.state.unlink(missing_ok=True)
+    _removed(folder.state)
     for place in (folder.root, folder.best.parent):
         for path in place.glob(f"{WRITING}*"):
-            path.unlink(missing_ok=True)
+            _removed(path)
     if not keep_model:
-        folder.best.unlink(missing_ok=True)
-        folder.held_out.unlink(missing_ok=True)
+        _removed(folder.best)
+        _removed(folder.held_out)
+
+
+def _removed(path: Path) -> bool:
+    """Removes a file, if it can be; one that cannot is no reason to end a sweep, and every start tries again."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
