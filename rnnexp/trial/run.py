@@ -13,11 +13,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import connection, parent_process
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from rnnexp import disk
 from rnnexp.config.trial import TrialConfig
@@ -28,6 +28,7 @@ from rnnexp.trial.events import EpochEnded, Event, Failed, Finished, Started
 from rnnexp.trial.plan import stored_or_chosen
 
 _LOCK_PATIENCE_S = 15
+"""A process whose supervisor is gone ends at once; one that holds its folder for longer hangs."""
 _BEAT_S = 2.0
 DISK_FULL, ORPHANED = 78, 79
 """Exit codes: of a process that could not write, and of one whose supervisor is gone."""
@@ -78,7 +79,7 @@ def main(job: TrialJob, pipe: Any, preloaded: bool) -> None:
         faulthandler.enable()
         if preloaded and "tensorflow" not in sys.modules:
             print("the forkserver could not import TensorFlow; this process imports it", flush=True)  # noqa: T201
-        with _sole_owner(job.folder):
+        with _sole_owner(job.folder, line.beat):
             _run(job, line)
             line.draw()
     except Exception as error:
@@ -196,16 +197,41 @@ def _end_with_the_supervisor() -> None:
 
 
 @contextlib.contextmanager
-def _sole_owner(folder: TrialFolder) -> Iterator[None]:
-    """Holds the folder's lock; an orphan of an earlier supervisor may need a moment to end."""
+def _sole_owner(folder: TrialFolder, beat: Callable[[], None]) -> Iterator[None]:
+    """Holds the folder's lock; an orphan of an earlier supervisor needs a moment to end; one that hangs is killed.
+
+    Whoever sent us holds the study's lock, so nobody waits for what the orphan does.
+    """
     with folder.lock.open("w") as file:
-        deadline = time.monotonic() + _LOCK_PATIENCE_S
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise RuntimeError(f"{folder.root} is still used by another process") from None
-                time.sleep(0.1)
+        began, killed = time.monotonic(), False
+        while not _locked(file):
+            waited = time.monotonic() - began
+            if waited > _LOCK_PATIENCE_S and not killed:
+                killed = True
+                _kill_holder(file)
+            elif waited > 2 * _LOCK_PATIENCE_S:
+                raise RuntimeError(f"{folder.root} is still used by another process") from None
+            beat()
+            time.sleep(0.1)
         yield
+
+
+def _locked(file: IO[str]) -> bool:
+    """Takes the lock if it is free; tells whether it was."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _kill_holder(file: IO[str]) -> None:
+    """Kills the process that holds the lock, where the system says which (Linux)."""
+    status = os.fstat(file.fileno())
+    place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/locks").read_text().splitlines():
+            fields = line.split()
+            if fields[1] == "FLOCK" and fields[5] == place and int(fields[4]) > 0:
+                print(f"process {fields[4]} of an earlier attempt hangs; it is killed", flush=True)  # noqa: T201
+                os.kill(int(fields[4]), signal.SIGKILL)
