@@ -47,7 +47,7 @@ def run(world: World) -> Result:
             result.complaints.append(f"exit code {code}, expected 1, no trial finished: {sweep.tail}")
         left = processes.wait_gone(sweep.sessions, 20)
         result.complaints += [f"lives on: {one.pid} {one.command[:80]}" for one in left]
-        for row, reason in zip(sweep.view().trials, _REASONS, strict=True):
+        for row, reason in zip(sweep.view().trials, _REASONS, strict=False):  # that all are there is checked below
             if row.state is not State.FAIL or reason not in (row.reason or ""):
                 result.complaints.append(f"trial {row.number} is {row.state}: {row.reason}; expected {reason!r}")
         result.complaints += check.whole(sweep, len(_REASONS), None)
