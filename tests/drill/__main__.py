@@ -66,7 +66,9 @@ class Drill:
                 where, kinds, reference, partial(_faults, kinds=kinds, reference=reference, most=most_trials)
             )
             if left and len(left) < len(kinds):
-                rounds.append((where, left))
+                rounds.append((next((kind.where for kind in left if kind.where is not Where.ANY), Where.ANY), left))
+            else:
+                self.skipped |= {kind.name: "the study was over too soon" for kind in left}
 
     def _round(
         self, where: Where, kinds: Sequence[Kind], reference: Sweep, act: Callable[[World, "Drill"], Result]
@@ -144,7 +146,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         failed = n_same != args.resume_check
     if args.faults:
-        drill.run(plan(args.faults, random.Random(args.seed)), reference)
+        try:
+            drill.run(plan(args.faults, random.Random(args.seed)), reference)
+        except KeyboardInterrupt:
+            drill.note("interrupted; so far:")
+            failed = True
         print(drill.table())
     if failed or drill.failed_rounds:
         print(f"seed {args.seed}: rounds {drill.failed_rounds} did not survive; kept: {root}")

@@ -31,10 +31,10 @@ _SHORT = (
 
 def test_ten_faults_lose_nothing(tmp_path: Path) -> None:
     drill = Drill(tmp_path, seed=1)
-    reference = drill.reference(n_trials=6)
-    drill.run([kind for kind in KINDS if kind.name in _SHORT], reference, most_trials=6)
+    reference = drill.reference(n_trials=5)
+    drill.run([kind for kind in KINDS if kind.name in _SHORT], reference, most_trials=5)
     print(drill.table())
-    assert drill.times.total() >= len(_SHORT) - 2, "the study was over before the faults"
+    assert set(drill.times) == set(_SHORT)
     assert drill.survived == drill.times
 
 
