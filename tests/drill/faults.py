@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from rnnexp.trial import events
 from tests.drill import damage, processes
 from tests.drill.processes import Process
 from tests.drill.sweeps import SILENCE_S, NotSurvivedError, Sweep
@@ -57,6 +58,15 @@ class Scene:
                 raise EndedError
             time.sleep(0.05)
         raise NotSurvivedError(f"no trial runs for 60 s; the sweep said last: {self.sweep.tail}")
+
+    def epoch(self) -> None:
+        """Waits until a trial that runs has an epoch behind it, and so has files."""
+        deadline = time.monotonic() + 60
+        while self.sweep.running and time.monotonic() < deadline:
+            folders = [self.sweep.home.study(self.sweep.study).trial(one.trial or 0) for one in self.sweep.trials]
+            if any(events.epochs(events.read(folder.events)) for folder in folders):
+                return
+            time.sleep(0.1)
 
 
 class EndedError(Exception):

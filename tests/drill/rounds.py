@@ -133,6 +133,7 @@ class Round:
             self._note(kind.name)
         else:
             self._start()
+            self._scene.epoch()
         return done
 
     def _settle(self) -> int:

@@ -18,7 +18,7 @@ from rnnexp.study.reading import StudyView, view
 from tests.drill import processes
 from tests.drill.processes import Process
 
-SILENCE_S = 8
+SILENCE_S = 10
 STUDY = "drill"
 SWEEP = f"""
 study: {STUDY}
