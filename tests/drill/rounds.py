@@ -140,10 +140,18 @@ class Round:
         """Looks on after the supervisor's end: nothing else lives, nothing that had finished has changed."""
         code = self.sweep.wait(10)
         self._up = False
-        left = processes.wait_gone(self.sweep.sessions, 20, apart=self._scene.hung)
+        left = processes.wait_gone(self.sweep.sessions, 20, apart=self._spared())
         self._complain(*(f"lives on without its supervisor: {one.pid} {one.command[:80]}" for one in left))
         self._complain(*self._seen.look(self.sweep))
         return code
+
+    def _spared(self) -> list[int]:
+        """Trials stopped on purpose live on until the next start; with them, what tracks their resources."""
+        hung = [pid for pid in self._scene.hung if processes.alive(pid)]
+        if not hung:
+            return []
+        trackers = (one for one in processes.of_sessions(self.sweep.sessions) if "resource_tracker" in one.command)
+        return [*hung, *(one.pid for one in trackers)]
 
     def _finish(self, reference: Sweep) -> None:
         self.sweep.until_complete()
