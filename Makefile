@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3.12 python3.13 python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: install sweep test test-slow check simulate format constraints clean
+.PHONY: install sweep test test-slow simulate drill drill-resume check format constraints clean
 
 install: $(VENV)/.installed
 
@@ -27,6 +27,14 @@ test: install
 # The tests that take minutes each.
 test-slow: install
 	$(BIN)/python -m pytest -m slow
+
+# Breaks real sweeps more than a hundred times, and says what survived: about twenty minutes on two cores, Linux.
+drill: install
+	$(BIN)/python -m tests.drill --faults 110 --seed 0
+
+# Kills twenty trials, resumes them, and compares their weights with those of an undisturbed run.
+drill-resume: install
+	$(BIN)/python -m tests.drill --resume-check 20 --seed 0
 
 # A developer's inner loop: no TensorFlow.
 check: install

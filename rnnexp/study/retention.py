@@ -1,5 +1,8 @@
 """Which checkpoints stay: the best few of a study."""
 
+import contextlib
+from pathlib import Path
+
 from rnnexp.disk import WRITING
 from rnnexp.home import TrialFolder
 from rnnexp.trial import events
@@ -25,8 +28,8 @@ def evict(folder: TrialFolder, when: float) -> bool:
         return False
     if not any(isinstance(event, Evicted) for event in events.read(folder.events)):
         events.append(folder.events, Evicted(when))  # first: what is gone cannot tell that MLflow was not told
-    folder.held_out.unlink(missing_ok=True)
-    folder.best.unlink()
+    _removed(folder.held_out)
+    _removed(folder.best)
     return True
 
 
@@ -39,11 +42,17 @@ def clean_up(folder: TrialFolder, *, keep_model: bool) -> None:
         folder: the trial's.
         keep_model: whether its best model may be wanted; a failed trial's is not.
     """
-    folder.state.unlink(missing_ok=True)
+    _removed(folder.state)
     for place in (folder.root, folder.best.parent):
         for path in place.glob(f"{WRITING}*"):
-            path.unlink(missing_ok=True)
+            _removed(path)
     evicted = any(isinstance(event, Evicted) for event in events.read(folder.events)) and not folder.exported.exists()
     if evicted or not keep_model:
-        folder.best.unlink(missing_ok=True)
-        folder.held_out.unlink(missing_ok=True)
+        _removed(folder.best)
+        _removed(folder.held_out)
+
+
+def _removed(path: Path) -> None:
+    """Removes a file, if it can be; one that cannot is no reason to end a sweep, and every start tries again."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)

@@ -219,6 +219,9 @@ class Supervisor:
         except OSError as error:
             self._befall(running, Fault.KILLED, f"its process could not be started ({error})")
             self._leave(running)
+            return
+        # The first start waits for the forkserver's import of TensorFlow; that counts for no limit.
+        running.began = running.heard = self._clock.monotonic()
 
     def _conclude(self, running: _Running, result: Finished | Failed) -> None:
         """Settles a trial that has no process, and frees its slot."""

@@ -28,6 +28,7 @@ from rnnexp.trial.events import EpochEnded, Event, Failed, Finished, Started
 from rnnexp.trial.plan import stored_or_chosen
 
 _LOCK_PATIENCE_S = 15
+"""A process whose supervisor is gone ends at once; one that holds its folder for longer hangs."""
 _BEAT_S = 2.0
 DISK_FULL, ORPHANED = 78, 79
 """Exit codes: of a process that could not write, and of one whose supervisor is gone."""
@@ -223,10 +224,15 @@ def _sole_owner(folder: TrialFolder) -> Iterator[None]:
 
 
 def await_end(folder: TrialFolder) -> None:
-    """Returns when no process has the folder any more, or when one keeps it for too long."""
+    """Returns when no process has the folder any more; one that hangs is killed.
+
+    For whoever holds the study's lock: what still writes there is an orphan, and nobody waits for what it does.
+    """
     if folder.lock.exists():
         with folder.lock.open("w") as file:
-            _lock(file)
+            if not _lock(file):
+                _kill_holder(file)
+                _lock(file)
 
 
 def _lock(file: IO[str]) -> bool:
@@ -240,3 +246,14 @@ def _lock(file: IO[str]) -> bool:
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.1)
+
+
+def _kill_holder(file: IO[str]) -> None:
+    """Kills the process that holds the lock, where the system says which (Linux)."""
+    status = os.fstat(file.fileno())
+    place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/locks").read_text().splitlines():
+            fields = line.split()
+            if fields[1] == "FLOCK" and fields[5] == place and int(fields[4]) not in (0, -1, os.getpid()):
+                os.kill(int(fields[4]), signal.SIGKILL)

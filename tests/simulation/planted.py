@@ -40,11 +40,11 @@ _SAVE = """            cursor = Cursor(run_id, index + 1, self._store)
 """
 _EVICTED = """    if not any(isinstance(event, Evicted) for event in events.read(folder.events)):
         events.append(folder.events, Evicted(when))  # first: what is gone cannot tell that MLflow was not told
-    folder.held_out.unlink(missing_ok=True)
-    folder.best.unlink()
+    _removed(folder.held_out)
+    _removed(folder.best)
 """
-_EVICTED_LAST = """    folder.held_out.unlink(missing_ok=True)
-    folder.best.unlink()
+_EVICTED_LAST = """    _removed(folder.best)
+    _removed(folder.held_out)
     events.append(folder.events, Evicted(when))
 """
 
@@ -106,7 +106,7 @@ BUGS = (
     Planted("a checkpoint is removed before its record says so", Change("retention", _EVICTED, _EVICTED_LAST)),
     Planted(
         "the mid-trial checkpoint of a finished trial stays",
-        Change("retention", "    folder.state.unlink(missing_ok=True)\n", ""),
+        Change("retention", "    _removed(folder.state)\n", ""),
     ),
 )
 

@@ -71,3 +71,12 @@ def test_states_of_ended_trials_are_dropped(folder: TrialFolder, tmp_path: Path)
         clean_up(each, keep_model=True)
     assert not folder.state.exists()
     assert folder.best.exists()
+
+
+def test_what_cannot_be_removed_is_no_reason_to_end_a_sweep(tmp_path: Path) -> None:
+    folder = TrialFolder(tmp_path / "00004")
+    folder.root.mkdir()
+    folder.best.parent.write_text("a file where the folder would be", encoding="utf-8")
+    folder.state.mkdir()
+    clean_up(folder, keep_model=False)
+    assert folder.state.is_dir()

@@ -1,7 +1,11 @@
 """What a trial's process does around the training, without TensorFlow."""
 
 import fcntl
-import time
+import os
+import signal
+import subprocess
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +47,35 @@ def test_what_fails_before_is_the_last_word(line: run._Line, tmp_path: Path) -> 
     assert "ValueError: broken" in failed.traceback
 
 
-def test_whoever_takes_over_waits_for_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "_LOCK_PATIENCE_S", 0.3)
+def test_whoever_takes_over_waits_for_the_folder(tmp_path: Path) -> None:
     folder = TrialFolder(tmp_path)
-    began = time.monotonic()
     run.await_end(folder)
-    folder.lock.touch()
+    assert not folder.lock.exists()
+    orphan = folder.lock.open("w")
+    fcntl.flock(orphan, fcntl.LOCK_EX)
+    ending = threading.Timer(0.5, orphan.close)
+    ending.start()
     run.await_end(folder)
-    assert time.monotonic() - began < 0.2
-    with folder.lock.open("w") as orphan:
-        fcntl.flock(orphan, fcntl.LOCK_EX)
-        began = time.monotonic()
+    assert orphan.closed
+    ending.join()
+
+
+HOLDER = """
+import fcntl, sys, time
+file = open(sys.argv[1], "w")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says who holds a lock")
+def test_an_orphan_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = TrialFolder(tmp_path)
+    monkeypatch.setattr(run, "_LOCK_PATIENCE_S", 0.5)
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(folder.lock)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        os.kill(holder.pid, signal.SIGSTOP)
         run.await_end(folder)
-        assert time.monotonic() - began >= 0.3
+        assert holder.wait(5) == -signal.SIGKILL
