@@ -19,8 +19,8 @@ from rnnexp.engine.executor import Executor, Exited
 from rnnexp.errors import DataError
 from rnnexp.study import faults, retention
 from rnnexp.study.clock import Clock
-from rnnexp.study.faults import TABLE, Fault
-from rnnexp.study.records import Records, is_closed, unsettled
+from rnnexp.study.faults import GOES_ON, TABLE, Fault
+from rnnexp.study.records import Records, summary, unsettled
 from rnnexp.study.sender import Sender
 from rnnexp.study.states import FINISHED, State
 from rnnexp.study.store import Asked, StudyStore, is_locked
@@ -175,14 +175,7 @@ class Supervisor:
 
     def _close_record(self, number: int, state: State, reason: str, attempts: int) -> None:
         """Adds the closing event that a dead supervisor did not come to write; MLflow gets what it has missed."""
-        happened = self._records.read(number)
-        # A result that nobody has settled stays the last word: it is settled when the trial's turn comes.
-        open_result = state is State.WAITING and unsettled(happened)
-        if happened and not open_result and not is_closed(happened, state):
-            started = sum(isinstance(event, Started) for event in happened)
-            self._records.append(number, Closed(self._clock.time(), state, reason, attempts or started))
-        if state is not State.WAITING:
-            self._records.clean_up(number, keep_model=state is not State.FAIL)
+        self._records.close(number, state, reason, attempts, self._clock.time())
         self._sender.notify(number)
 
     def _fill(self) -> None:
@@ -279,7 +272,7 @@ class Supervisor:
         if faults.waits(fault, deaths, self._limits.retries):
             retried = TABLE[fault].then is faults.Then.RETRIED
             self._store.requeue(number, died=retried)
-            running.told = (State.WAITING, f"{reason}; it goes on from its last epoch" if retried else reason)
+            running.told = (State.WAITING, f"{reason}{GOES_ON}" if retried else reason)
             if fault is Fault.DISK:
                 self._halt_for_space()
             return
@@ -292,14 +285,7 @@ class Supervisor:
         """Tells Optuna what became of a trial, for good."""
         number = running.asked.number
         curve = events.epochs(self._records.read(number))
-        best_epoch = curve[-1].best_epoch if curve and value is not None else None
-        summary = {
-            "best_epoch": best_epoch,
-            "metrics": next((epoch.metrics for epoch in curve if epoch.epoch == best_epoch), {}),
-            "duration_s": round(sum(epoch.seconds for epoch in curve), 3),
-            "reason": reason,
-        }
-        self._store.tell(number, state, value, summary)
+        self._store.tell(number, state, value, summary(curve, value, reason))
         running.told = (state, reason)
         self._seconds.append(self._clock.monotonic() - running.began)
         if value is not None:

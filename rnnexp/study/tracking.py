@@ -244,7 +244,7 @@ class Projection:
         """The scalars of a trial that was ended from outside, from its curve."""
         curve = events.epochs(happened)
         if curve:
-            best = curve[curve[-1].best_epoch - 1]
+            best = next((epoch for epoch in curve if epoch.epoch == curve[-1].best_epoch), curve[-1])
             n_params = next(one.n_params for one in happened if isinstance(one, Started))
             seconds = sum(epoch.seconds for epoch in curve)
             self._result(run_id, Finished(closed.time, "pruned", best.epoch, best.metrics, n_params, seconds))
