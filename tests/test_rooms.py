@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "data": {"config", "home", "errors"},
     "model": {"config", "errors"},
     "trial": {"data", "model", "config", "home", "errors", "quiet", "disk"},
-    "engine": {"trial", "errors"},
+    "engine": {"trial", "errors", "disk"},
     "study": {"engine", "config", "space", "home", "errors", "trial", "data", "disk"},
     "analysis": {"study", "home", "errors", "trial"},
     "export": {"data", "model", "config", "errors", "quiet"},

@@ -85,6 +85,7 @@ class Supervisor:
         prepare: Callable[[TrialConfig], Path],
         threads: int,
         clock: Clock,
+        device: str = "auto",
     ) -> None:
         """Args:
         config: what is searched.
@@ -96,10 +97,11 @@ class Supervisor:
         prepare: returns the token store for a trial's settings; raises `DataError`.
         threads: of each trial.
         clock: the time.
+        device: of each trial: `CPU`, `GPU`, or `auto`.
         """
         self._config, self._store, self._records = config, store, records
         self._executor, self._sender, self._watch = executor, sender, watch
-        self._prepare, self._threads, self._clock = prepare, threads, clock
+        self._prepare, self._threads, self._clock, self._device = prepare, threads, clock, device
         self._limits = config.limits
         self._n_trials = config.n_trials
         self._running: dict[int, _Running] = {}
@@ -206,7 +208,8 @@ class Supervisor:
             self._conclude(running, failed)
             return
         title = f"{self._config.study} · trial {number}"
-        job = TrialJob(asked.config, self._records.folder.trial(number), store, self._threads, asked.attempt, title)
+        folder = self._records.folder.trial(number)
+        job = TrialJob(asked.config, folder, store, self._threads, asked.attempt, title, self._device)
         try:
             self._executor.submit(number, job)
         except OSError as error:
