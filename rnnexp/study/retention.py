@@ -23,10 +23,15 @@ def evict(folder: TrialFolder, when: float) -> bool:
     """Removes a trial's model and what belongs to it, unless it was exported; tells whether it did."""
     if not folder.best.exists() or folder.exported.exists():
         return False
-    folder.best.unlink()
+    give_up(folder, when)
+    return True
+
+
+def give_up(folder: TrialFolder, when: float) -> None:
+    """Removes what there is of a trial's model, and records that it is not kept."""
+    folder.best.unlink(missing_ok=True)
     folder.held_out.unlink(missing_ok=True)
     events.append(folder.events, Evicted(when))
-    return True
 
 
 def clean_up(folder: TrialFolder, *, keep_model: bool) -> None:
