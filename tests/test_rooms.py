@@ -25,10 +25,11 @@ MAY_IMPORT = {
     "study": {"engine", "config", "space", "home", "errors", "trial", "data", "disk"},
     "analysis": {"study", "home", "errors", "trial"},
     "export": {"data", "model", "config", "errors", "quiet"},
+    "health": {"study", "engine", "trial", "data", "config", "home", "disk", "errors"},
     "terminal": {"study", "trial"},
     "commands": {
         *("errors", "home", "config", "space", "data", "model", "trial", "engine"),
-        *("study", "analysis", "export", "terminal", "quiet", "disk"),
+        *("study", "analysis", "export", "terminal", "quiet", "disk", "health"),
     },
     "cli": {"errors", "commands", "bug"},
     "__main__": {"cli"},
