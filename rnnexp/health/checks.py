@@ -7,6 +7,9 @@ from rnnexp.health import databases, files, leftovers, machine, moved, orphans, 
 from rnnexp.health.finding import Finding
 from rnnexp.home import Home
 
+_ROUNDS = 3
+"""A repair may lay open what another hid: a trial that is set back to WAITING has a checkpoint that is looked at."""
+
 _OPTUNA, _MLFLOW = "optuna.db", "mlflow.db"
 
 
@@ -70,6 +73,23 @@ def repair(home: Home) -> Iterator[Repair]:
         What was mended as it is mended; at the end what is still wrong, without `done`.
     """
     failures: dict[tuple[str, str, str], str] = {}
+    for _ in range(_ROUNDS):
+        mended = False
+        for outcome in _round(home):
+            mended = mended or outcome.done is not None
+            if outcome.done is not None:
+                yield outcome
+            else:
+                finding = outcome.finding
+                failures[finding.check, finding.where, finding.what] = outcome.failure or ""
+        if not mended:
+            break
+    for finding in examine(home):
+        yield Repair(finding, failure=failures.get((finding.check, finding.where, finding.what)))
+
+
+def _round(home: Home) -> Iterator[Repair]:
+    """Mends what each check finds, once."""
     readable: set[str] | None = None
     for check in CHECKS:
         if check.needs and readable is None:
@@ -82,6 +102,4 @@ def repair(home: Home) -> Iterator[Repair]:
             try:
                 yield Repair(finding, done=finding.mend())
             except Exception as error:  # one repair that fails keeps no other from being made
-                failures[finding.check, finding.where, finding.what] = " ".join(str(error).split())[:240]
-    for finding in examine(home):
-        yield Repair(finding, failure=failures.get((finding.check, finding.where, finding.what)))
+                yield Repair(finding, failure=" ".join(str(error).split())[:240])

@@ -1,6 +1,7 @@
 """The two databases: whole, there, of this library's schema, written ahead."""
 
 import contextlib
+import functools
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -182,11 +183,16 @@ def _set_aside(path: Path) -> str:
 
 
 def _optuna_schema(home: Home) -> Schema:
+    return Schema(_version(home.optuna_db), *_optuna_versions())
+
+
+@functools.cache
+def _optuna_versions() -> tuple[str, frozenset[str]]:
+    """Returns the version that the library wants, and those that it knows."""
     import optuna
 
-    found = _version(home.optuna_db)
-    storage = optuna.storages.RDBStorage(home.optuna_url, skip_compatibility_check=True)
-    return Schema(found, storage.get_head_version(), frozenset(storage.get_all_versions()))
+    storage = optuna.storages.RDBStorage("sqlite://")
+    return storage.get_head_version(), frozenset(storage.get_all_versions())
 
 
 def _upgrade_optuna(home: Home) -> None:
@@ -197,13 +203,19 @@ def _upgrade_optuna(home: Home) -> None:
 
 
 def _mlflow_schema(home: Home) -> Schema:
+    return Schema(_version(home.mlflow_db), *_mlflow_versions())
+
+
+@functools.cache
+def _mlflow_versions() -> tuple[str, frozenset[str]]:
+    """Returns the version that the library wants, and those that it knows."""
     import_mlflow()
     from alembic.script import ScriptDirectory
     from mlflow.store.db import utils
 
-    script = ScriptDirectory.from_config(utils._get_alembic_config(home.mlflow_uri))
+    script = ScriptDirectory.from_config(utils._get_alembic_config(""))
     known = frozenset(revision.revision for revision in script.walk_revisions())
-    return Schema(_version(home.mlflow_db), utils._get_latest_schema_revision(), known)
+    return utils._get_latest_schema_revision(), known
 
 
 def _upgrade_mlflow(home: Home) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import sqlite3
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,10 +85,11 @@ def _hidden(home: Home) -> Iterator[Finding]:
 
 def _gc(home: Home) -> str:
     import_mlflow()
-    from mlflow.cli import gc
-
     said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its import warns of code of its own
+        from mlflow.cli import gc
+
         where = ["--backend-store-uri", home.mlflow_uri, "--tracking-uri", home.mlflow_uri]
         gc.main(args=where, standalone_mode=False)
     return "removed for good"

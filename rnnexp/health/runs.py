@@ -58,9 +58,13 @@ def _study(
         if what:
             mend = studies.held(home, name, lambda seen=seen: _send(home, seen))  # type: ignore[misc]
             yield Finding(CHECK, seen.where, what, "its events are sent again", mend)
+    own = {Cursor.load(seen.folder.tracking).run_id for seen in group}
     for number in sorted(set(runs) - known):
+        # A trial's own run, whose tag somebody has changed, is not a stranger.
+        ids = [run.info.run_id for run in runs[number] if run.info.run_id not in own]
+        if not ids:
+            continue
         what = f"MLflow has a run of a trial {number} that there is not"
-        ids = [run.info.run_id for run in runs[number]]
         mend = studies.held(home, name, lambda ids=ids: _delete(client, ids))  # type: ignore[misc]
         yield Finding(CHECK, f"study {name}", what, "the run is deleted", mend)
 
@@ -153,8 +157,12 @@ def _points(home: Home) -> Points | None:
 
 
 def _send(home: Home, seen: Seen) -> str:
-    run_id = Projection.open(home, seen.study, studies.identity(home, seen.study)).resend(seen.number)
-    return f"sent again, into run {run_id}"
+    projection = Projection.open(home, seen.study, studies.identity(home, seen.study))
+    cursor = Cursor.load(seen.folder.tracking)
+    if cursor.run_id is not None and cursor.sent < len(seen.happened):
+        projection.replay(seen.number)
+        return f"sent what it lacked, into run {cursor.run_id}"
+    return f"sent again, into run {projection.resend(seen.number)}"
 
 
 def _send_all(home: Home, name: str, group: list[Seen]) -> str:
