@@ -108,6 +108,10 @@ def test_listing_loads_no_tensorflow(tmp_path: Path) -> None:
         assert not loaded(*arguments, "--home", str(tmp_path)) & {"tensorflow", "keras", "mlflow"}
 
 
+def test_the_doctor_loads_no_tensorflow(tmp_path: Path) -> None:
+    assert not loaded("doctor", "--no-devices", "--home", str(tmp_path)) & {"tensorflow", "keras"}
+
+
 def test_every_verb_has_a_file_and_every_file_a_verb() -> None:
     from rnnexp.cli import parser
 
