@@ -13,7 +13,7 @@ from rnnexp.health.studies import Seen
 from rnnexp.home import Home
 from rnnexp.study import store as stores
 from rnnexp.study.states import FINISHED, State
-from rnnexp.study.tracking import Cursor, open_client
+from rnnexp.study.tracking import open_client
 from rnnexp.trial import events
 from rnnexp.trial.events import Closed, EpochEnded, Event, Finished, Started
 
@@ -34,11 +34,9 @@ def missing(seen: Seen) -> str:
     return " and ".join(words)
 
 
-def write(home: Home, seen: Seen, happened: list[Event]) -> str:
-    """Writes the events anew; MLflow gets them again, which changes nothing that it has."""
+def write(seen: Seen, happened: list[Event]) -> str:
+    """Writes the events anew."""
     disk.write_text(seen.folder.events, "".join(f"{events.encode(event)}\n" for event in happened))
-    cursor = Cursor.load(seen.folder.tracking)
-    Cursor(cursor.run_id, len(happened), cursor.store).save(seen.folder.tracking)
     return "they are put back from Optuna and MLflow"
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import shutil
 import sqlite3
 import warnings
 from collections.abc import Iterator
@@ -97,18 +98,22 @@ def _gc(home: Home) -> str:
 
 def _strays(home: Home) -> Iterator[Finding]:
     """Folders of runs that MLflow does not know, as where its database was written anew."""
+    # Listed before MLflow is asked: what is made in between is in neither.
+    found = {name: _run_folders(home.experiment_artifacts(name)) for name in (*studies.idle(home), SINGLE_RUNS)}
     with contextlib.closing(sqlite3.connect(home.mlflow_db, timeout=30)) as connection:
         known = {row[0] for row in connection.execute("SELECT run_uuid FROM runs")}
         known |= {row[0] for row in connection.execute("SELECT model_id FROM logged_models")}
-    for name in (*studies.idle(home), SINGLE_RUNS):
-        root = home.experiment_artifacts(name)
-        places = [*root.iterdir(), *_below(root / "models")] if root.is_dir() else []
-        strays = [path for path in places if _is_a_run(path) and path.name not in known]
+    for name, places in found.items():
+        strays = [path for path in places if path.name not in known]
         if strays:
             what = f"{len(strays)} folders of runs and models that MLflow does not know"
             frees = sum(size(path) for path in strays)
-            where = str(root.relative_to(home.root))
+            where = str(home.experiment_artifacts(name).relative_to(home.root))
             yield Finding(CHECK, where, what, "removed", lambda strays=strays: _remove(strays), frees)  # type: ignore[misc]
+
+
+def _run_folders(root: Path) -> list[Path]:
+    return [path for path in (*_below(root), *_below(root / "models")) if _is_a_run(path)]
 
 
 def _below(folder: Path) -> list[Path]:
@@ -122,8 +127,6 @@ def _is_a_run(path: Path) -> bool:
 
 
 def _remove(strays: list[Path]) -> str:
-    import shutil
-
     for path in strays:
         shutil.rmtree(path, ignore_errors=True)
     return "removed"

@@ -29,15 +29,17 @@ def check(home: Home) -> Iterator[Finding]:
 
 
 def _old_places(home: Home) -> list[str]:
-    """Returns the other homes that the database names; single-server and foreign experiments are not ours."""
+    """Returns the other homes that the database names."""
     with contextlib.closing(sqlite3.connect(home.mlflow_db, timeout=30)) as connection:
         try:
             rows = connection.execute("SELECT artifact_location FROM experiments WHERE experiment_id != 0").fetchall()
         except sqlite3.OperationalError:
             return []
     marker = f"/{home.artifacts.name}/"
-    places = {str(place).rpartition(marker)[0] for (place,) in rows if place and str(place).startswith("/")}
-    return sorted(places - {"", str(home.root)})
+    parted = [str(place).rpartition(marker) for (place,) in rows if place and str(place).startswith("/")]
+    # An experiment whose files are not here was never ours: somebody else made it, with files of his own.
+    places = {root for root, _, name in parted if root and (home.artifacts / name).is_dir()}
+    return sorted(places - {str(home.root)})
 
 
 def _rewrite(home: Home, old: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rnnexp import disk
-from rnnexp.health import studies
+from rnnexp.health import history, studies
 from rnnexp.health.files import copy_of_best
 from rnnexp.health.finding import Finding
 from rnnexp.health.studies import Seen
@@ -54,6 +54,8 @@ def _study(
     identity = studies.identity(home, name)
     runs = _runs(client, experiment.experiment_id, identity)
     for seen in group:
+        if seen.trial is not None and seen.state in FINISHED and history.missing(seen):
+            continue  # MLflow may have more of it than its events
         what = _difference(home, seen, runs.get(seen.number, []), points)
         if what:
             mend = studies.held(home, name, lambda seen=seen: _send(home, seen))  # type: ignore[misc]

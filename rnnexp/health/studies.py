@@ -1,6 +1,7 @@
 """The studies that nobody runs, with their trials; only these are looked at and mended."""
 
 import contextlib
+import fcntl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -114,8 +115,6 @@ def _is_closed(folder: TrialFolder) -> bool:
 
 def is_held(lock: Path) -> bool:
     """Tells whether a process holds this lock."""
-    import fcntl
-
     try:
         with lock.open("r") as file:
             try:

@@ -12,6 +12,8 @@ from rnnexp.study import store as stores
 from rnnexp.study.faults import Fault
 from rnnexp.study.records import is_closed, unsettled
 from rnnexp.study.states import FINISHED, State
+from rnnexp.study.tracking import Cursor
+from rnnexp.trial import events
 from rnnexp.trial.events import Closed
 
 CHECK = "trials"
@@ -43,16 +45,33 @@ def _finished(home: Home, seen: Seen) -> Iterator[Finding]:
     if missing:
         found = history.restored(home, seen)
         if found is None:
-            what = f"its events lack {missing}, and MLflow does not have them whole: that part of its curve is lost"
-            yield Finding(CHECK, seen.where, what)
+            yield _lost(home, seen, missing)
             return
         what = f"its events lack {missing}"
-        mend = studies.held(home, seen.study, lambda: history.write(home, seen, found))
+        mend = studies.held(home, seen.study, lambda: history.write(seen, found))
         yield Finding(CHECK, seen.where, what, "they are put back from Optuna and MLflow", mend)
     elif not is_closed(seen.happened, seen.state):
         what = f"it is {seen.state} in Optuna, and its events do not say so"
         mend = studies.held(home, seen.study, lambda: _close(home, seen))
         yield Finding(CHECK, seen.where, what, "the closing event is added", mend)
+
+
+def _lost(home: Home, seen: Seen, missing: str) -> Finding:
+    """What stays wrong: nobody has it. MLflow may have more than is left, and is not to be told less."""
+    what = f"its events lack {missing}, and MLflow does not have them whole: that part of its curve is lost"
+    cursor = Cursor.load(seen.folder.tracking)
+    if is_closed(seen.happened, seen.state) and cursor.sent == len(seen.happened):
+        return Finding(CHECK, seen.where, what)
+
+    def mend() -> str:
+        if not is_closed(seen.happened, seen.state):
+            _close(home, seen)
+        n_events = len(events.read(seen.folder.events))
+        Cursor(cursor.run_id, n_events, cursor.store).save(seen.folder.tracking)
+        return "closed as it is"
+
+    repair = "what is left is closed as it is, and MLflow keeps what it has"
+    return Finding(CHECK, seen.where, what, repair, studies.held(home, seen.study, mend))
 
 
 def _close(home: Home, seen: Seen) -> str:

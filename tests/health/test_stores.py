@@ -188,6 +188,11 @@ def test_a_moved_home_is_whole_again(moved: Patient, tmp_path: Path, healthy: Pa
     contents.check_runs(moved.mlflow(), STUDY, moved.rows(), keep=2)
 
 
+def test_an_experiment_with_files_of_its_own_was_not_moved(patient: Patient, tmp_path: Path) -> None:
+    patient.mlflow().create_experiment("theirs", artifact_location=str(tmp_path / "artifacts" / "theirs"))
+    assert patient.findings() == []
+
+
 @pytest.mark.parametrize("step", ["_delete_experiment", "delete_study"])
 def test_a_deletion_that_was_cut_off_is_finished(
     patient: Patient, step: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -106,7 +106,8 @@ def test_events_that_were_cut_short_are_put_back(patient: Patient, kept: int) ->
     after = events.read(path)
     assert [type(event) for event in after] == [Started, EpochEnded, EpochEnded, Finished, Closed]
     for old, new in zip(before, after, strict=True):
-        assert new.time == pytest.approx(old.time, abs=1)
+        # An epoch's time is MLflow's; that of the result and the closing is Optuna's, a moment earlier or later.
+        assert new.time == pytest.approx(old.time, abs=0.01 if isinstance(old, EpochEnded) else 60)
         if isinstance(old, EpochEnded) and isinstance(new, EpochEnded):
             assert (new.epoch, new.metrics, new.best_epoch, new.best_value) == (
                 *(old.epoch, old.metrics, old.best_epoch, old.best_value),
@@ -128,6 +129,10 @@ def test_what_nobody_has_is_said_to_be_lost(patient: Patient, capsys: pytest.Cap
     patient.sql("mlflow.db", "DELETE FROM metrics WHERE run_uuid = ? AND step = 2", patient.run_id(1))
     assert patient.doctor("--repair") == 1
     assert "that part of its curve is lost" in capsys.readouterr().out
+    run = patient.mlflow().get_run(patient.run_id(1))
+    assert (run.info.status, run.data.metrics["best_epoch"]) == ("FINISHED", 2.0), "MLflow was told less than it had"
+    assert patient.doctor("--repair") == 1
+    assert "repaired" not in capsys.readouterr().out
     assert patient.rows()[1]["state"] == "COMPLETE"
 
 
