@@ -100,6 +100,16 @@ class StudyFolder:
         return self.root / "stop"
 
     @property
+    def about(self) -> Path:
+        """What no trial's folder says of the study: its identity and the digest of its data."""
+        return self.root / "study.json"
+
+    @property
+    def deleted(self) -> Path:
+        """Is there from the beginning of the study's deletion to its end."""
+        return self.root / "deleted"
+
+    @property
     def bundle(self) -> Path:
         """The best model of a study that has ended, as it is logged to MLflow."""
         return self.root / "best"
@@ -192,8 +202,18 @@ class Home:
         """Reports of bugs."""
         return self.root / "logs"
 
+    @property
+    def devices(self) -> Path:
+        """How fast this machine's devices were when they were last measured."""
+        return self.root / "devices.json"
+
+    @property
+    def work(self) -> Path:
+        """A folder a study."""
+        return self.root / "work"
+
     def study(self, name: str) -> StudyFolder:
-        return StudyFolder(self.root / "work" / name)
+        return StudyFolder(self.work / name)
 
     def single_runs(self) -> StudyFolder:
         return self.study(SINGLE_RUNS)

@@ -21,14 +21,15 @@ MAY_IMPORT = {
     "data": {"config", "home", "errors"},
     "model": {"config", "errors"},
     "trial": {"data", "model", "config", "home", "errors", "quiet", "disk"},
-    "engine": {"trial", "errors"},
+    "engine": {"trial", "errors", "disk"},
     "study": {"engine", "config", "space", "home", "errors", "trial", "data", "disk"},
     "analysis": {"study", "home", "errors", "trial"},
     "export": {"data", "model", "config", "errors", "quiet"},
+    "health": {"study", "engine", "trial", "data", "config", "home", "disk", "errors"},
     "terminal": {"study", "trial"},
     "commands": {
         *("errors", "home", "config", "space", "data", "model", "trial", "engine"),
-        *("study", "analysis", "export", "terminal", "quiet", "disk"),
+        *("study", "analysis", "export", "terminal", "quiet", "disk", "health"),
     },
     "cli": {"errors", "commands", "bug", "disk"},
     "__main__": {"cli"},
@@ -105,6 +106,10 @@ def test_checking_a_file_loads_nothing_heavy() -> None:
 def test_listing_loads_no_tensorflow(tmp_path: Path) -> None:
     for arguments in (["studies"], ["trials", "nothing"], ["data", "list"]):
         assert not loaded(*arguments, "--home", str(tmp_path)) & {"tensorflow", "keras", "mlflow"}
+
+
+def test_the_doctor_loads_no_tensorflow(tmp_path: Path) -> None:
+    assert not loaded("doctor", "--no-devices", "--home", str(tmp_path)) & {"tensorflow", "keras"}
 
 
 def test_every_verb_has_a_file_and_every_file_a_verb() -> None:

@@ -17,7 +17,7 @@ from rnnexp.config.load import load_sweep
 from rnnexp.config.sweep import SweepConfig
 from rnnexp.config.trial import TrialConfig
 from rnnexp.data.store import TokenStore, prepare, resolve
-from rnnexp.engine import local
+from rnnexp.engine import devices, local
 from rnnexp.errors import UserError, WorkError
 from rnnexp.home import SINGLE_RUNS, Home
 from rnnexp.terminal import tables
@@ -95,13 +95,14 @@ def _run_study(config: SweepConfig, home: Home, store: TokenStore, workers: int 
                 f"{n_slots} at once, {threads} thread{'s' * (threads > 1)} each; home {home.root}",
                 soft_wrap=True,
             )
+        device = devices.chosen(home.devices) if before.n_finished < config.n_trials else "auto"
         stores = _Stores(home, store, config.base)
         reader, writer = os.pipe()
         executor = local.LocalExecutor(n_slots, signals=reader)
         with watch(console, config.objective.metric, config.study) as display:
             sender = SenderThread(lambda: Projection.open(home, config.study, study.identity).replay, display.note)
             supervisor = Supervisor(
-                config, study, Records(folder), executor, sender, display, stores.path, threads, time
+                config, study, Records(folder), executor, sender, display, stores.path, threads, time, device
             )
             with _listening(supervisor, writer):
                 try:

@@ -11,7 +11,7 @@ from rnnexp import disk
 from rnnexp.config.files import parse_assignment
 from rnnexp.config.trial import TrialConfig, load_trial
 from rnnexp.data.store import prepare, resolve
-from rnnexp.engine import local
+from rnnexp.engine import devices, local
 from rnnexp.engine.executor import Exited
 from rnnexp.errors import WorkError
 from rnnexp.home import SINGLE_RUNS, Home, TrialFolder
@@ -42,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
     _, threads = local.share_out(1, 1)
     executor = local.LocalExecutor(1)
     seen = _Seen()
-    executor.submit(number, TrialJob(config, folder, store.root, threads, 1, f"{SINGLE_RUNS} {number}"))
+    job = TrialJob(config, folder, store.root, threads, 1, f"{SINGLE_RUNS} {number}", devices.chosen(home.devices))
+    executor.submit(number, job)
     signal.signal(signal.SIGTERM, _ended)
     try:
         with watch(console, config.train.monitor, f"run {number}") as display:

@@ -31,6 +31,9 @@ class TextFile:
     def about(self) -> str:
         return f"your own file {self.path}"
 
+    def at_hand(self) -> str | None:
+        return str(self.path) if self.path.is_file() else None
+
     def identity(self, config: DataConfig) -> str:
         try:
             with self.path.open("rb") as file:

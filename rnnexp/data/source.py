@@ -43,6 +43,10 @@ class DataSet(Protocol):
         """Returns one line that says what the data are."""
         ...
 
+    def at_hand(self) -> str | None:
+        """Returns where the data are on this machine, None where they would have to be fetched."""
+        ...
+
     def identity(self, config: DataConfig) -> str:
         """Returns a text that changes whenever what `read` returns would.
 

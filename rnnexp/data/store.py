@@ -144,12 +144,12 @@ def prepare(config: DataConfig, home: Home) -> TokenStore:
     source = data_set(config)
     digest = hashlib.sha256(f"{_FORMAT} {source.identity(config)}".encode()).hexdigest()[:16]
     root = home.cache / f"{config.name}-{digest}"
-    if not _sound(root):
+    if not is_sound(root):
         # Read and checked before anything is written: wrong input leaves nothing behind.
         data = source.read(config)
         split(data.pool_labels, config, config.path or config.name)
         with _locked(home.cache / f"{root.name}.lock"):
-            if not _sound(root):
+            if not is_sound(root):
                 shutil.rmtree(root, ignore_errors=True)
                 _build(data, root, config.name, digest)
     store = TokenStore.open(root)
@@ -165,7 +165,7 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _sound(root: Path) -> bool:
+def is_sound(root: Path) -> bool:
     """Tells whether the store is there and every file is the one that was written."""
     try:
         meta: dict[str, Any] = json.loads((root / "meta.json").read_text(encoding="utf-8"))

@@ -7,6 +7,9 @@ from enum import StrEnum
 from rnnexp.engine.executor import Exited
 from rnnexp.trial.run import DISK_FULL
 
+GOES_ON = "; it goes on from its last epoch"
+"""The end of the reason of a trial whose process died and that is retried."""
+
 
 class Fault(StrEnum):
     """What befell a trial."""

@@ -135,7 +135,7 @@ def _row(folder: StudyFolder, trial: Any) -> TrialRow:
         reason = closed[-1].reason if closed and state is State.WAITING else None
         if curve:
             value, best_epoch = curve[-1].best_value, curve[-1].best_epoch
-            metrics = curve[best_epoch - 1].metrics
+            metrics = next((epoch.metrics for epoch in curve if epoch.epoch == best_epoch), {})
     return TrialRow(
         number=trial.number,
         state=state,

@@ -1,6 +1,7 @@
 """The trials' folders, as the supervisor reads and writes them; the one place where it touches files."""
 
 from pathlib import Path
+from typing import Any
 
 from rnnexp import disk
 from rnnexp.home import StudyFolder
@@ -9,7 +10,7 @@ from rnnexp.study.faults import TABLE, Fault, Then
 from rnnexp.study.states import State
 from rnnexp.study.store import Asked
 from rnnexp.trial import events, run
-from rnnexp.trial.events import Closed, Event, Evicted, Failed, Finished, Started
+from rnnexp.trial.events import Closed, EpochEnded, Event, Evicted, Failed, Finished, Started
 
 
 class Records:
@@ -36,6 +37,24 @@ class Records:
         """Adds an event to a trial's."""
         events.append(self.folder.trial(number).events, event)
 
+    def close(self, number: int, state: State, reason: str, attempts: int, when: float) -> None:
+        """Adds the closing event that a dead supervisor did not come to write, and removes what it left.
+
+        Args:
+            number: the trial's.
+            state: Optuna's.
+            reason: one line.
+            attempts: starts; 0 where they are to be counted.
+            when: seconds since 1970.
+        """
+        happened = self.read(number)
+        ended = state is not State.WAITING  # even one whose process never began has a record
+        if (happened or ended) and not is_closed(happened, state):
+            started = sum(isinstance(event, Started) for event in happened)
+            self.append(number, Closed(when, state, reason, attempts or started))
+        if ended:
+            self.clean_up(number, keep_model=state is not State.FAIL)
+
     def clean_up(self, number: int, *, keep_model: bool) -> None:
         """Removes what a trial that has ended for good needs no more."""
         retention.clean_up(self.folder.trial(number), keep_model=keep_model)
@@ -56,6 +75,23 @@ class Records:
     def free_bytes(self) -> int:
         """Returns the space that is left."""
         return disk.free_bytes(self.folder.root)
+
+
+def summary(curve: list[EpochEnded], value: float | None, reason: str) -> dict[str, Any]:
+    """Returns what a list of trials shows of one that has ended: best epoch, metrics, duration, reason.
+
+    Args:
+        curve: its epochs.
+        value: the objective, None for a trial without one.
+        reason: why it was pruned or failed.
+    """
+    best_epoch = curve[-1].best_epoch if curve and value is not None else None
+    return {
+        "best_epoch": best_epoch,
+        "metrics": next((epoch.metrics for epoch in curve if epoch.epoch == best_epoch), {}),
+        "duration_s": round(sum(epoch.seconds for epoch in curve), 3),
+        "reason": reason,
+    }
 
 
 def unsettled(happened: list[Event]) -> Finished | Failed | None:

@@ -6,22 +6,29 @@ import optuna
 
 from rnnexp.home import Home
 from rnnexp.study.owner import owned
-from rnnexp.study.store import open_storage
+from rnnexp.study.store import open_storage, study_names
 from rnnexp.study.tracking import import_mlflow
 
 
 def delete(home: Home, study: str) -> None:
-    """Deletes MLflow's record first and Optuna's last, so that what fails in between can be begun again.
+    """Deletes MLflow's record first and Optuna's last; what fails or is killed in between can be begun again.
+
+    A marker in the study's folder says that its deletion has begun; it is the last thing that goes.
 
     Raises:
         StudyError: if the study is being run.
     """
     folder = home.study(study)
     with owned(folder.lock, study):
+        folder.deleted.touch()
         if home.tracking_server is not None or home.mlflow_db.exists():
             _delete_experiment(home, study)
         shutil.rmtree(home.experiment_artifacts(study), ignore_errors=True)
-        optuna.delete_study(study_name=study, storage=open_storage(home))
+        if study in study_names(home):
+            optuna.delete_study(study_name=study, storage=open_storage(home))
+        for path in folder.root.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
         shutil.rmtree(folder.root, ignore_errors=True)
 
 

@@ -26,11 +26,16 @@ def evict(folder: TrialFolder, when: float) -> bool:
     """Removes a trial's model and what belongs to it, unless it was exported; tells whether it did."""
     if not folder.best.exists() or folder.exported.exists():
         return False
+    give_up(folder, when)
+    return True
+
+
+def give_up(folder: TrialFolder, when: float) -> None:
+    """Removes what there is of a trial's model, and records that it is not kept."""
     if not any(isinstance(event, Evicted) for event in events.read(folder.events)):
         events.append(folder.events, Evicted(when))  # first: what is gone cannot tell that MLflow was not told
     _removed(folder.held_out)
     _removed(folder.best)
-    return True
 
 
 def clean_up(folder: TrialFolder, *, keep_model: bool) -> None:

@@ -13,7 +13,7 @@ import uuid
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,14 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
+from rnnexp import disk
 from rnnexp import space as spaces
 from rnnexp.config.sweep import GridSampler, SweepConfig, differences, fingerprint, with_defaults
 from rnnexp.config.trial import TrialConfig
 from rnnexp.errors import StudyError, did_you_mean
 from rnnexp.home import Home
 from rnnexp.study import lineage, sampling
+from rnnexp.study.about import About
 from rnnexp.study.states import FINISHED, State
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -134,8 +136,12 @@ class StudyStore:
         Raises:
             StudyError: if there is a study of that name with another definition.
         """
+        if home.study(config.study).deleted.exists():
+            raise StudyError(
+                f"study {config.study}: its deletion was cut off; `rnnexp doctor --repair` finishes it, then begin anew"
+            )
         storage = open_storage(home)
-        study = _create_or_load(storage, config)
+        study = create_or_load(storage, config)
         definition = json.loads(json.dumps(config.definition() | {"data_digest": data_digest}))
         stored = study.user_attrs.get(_DEFINITION)
         if stored is None:
@@ -144,8 +150,9 @@ class StudyStore:
         elif fingerprint(stored) != fingerprint(definition):
             attributes = _new_version(study, stored, definition, config)
             lineage.rewrite(storage, study._study_id, config.space, attributes)
-            study = _create_or_load(storage, config)
+            study = create_or_load(storage, config)
         study.set_user_attr(_ABOUT, {"n_trials": config.n_trials})
+        keep_about(home, study)
         return cls(study, config)
 
     def _set(self, number: int, state: State) -> None:
@@ -272,11 +279,41 @@ class StudyStore:
 
     def take_over(self) -> list[int]:
         """Sets every trial that a dead supervisor left RUNNING back to WAITING; returns their numbers."""
-        left = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        for trial in left:
-            self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-            self._set(trial.number, State.WAITING)
-        return [trial.number for trial in left]
+        left = set_back(self._study)
+        for number in left:
+            self._set(number, State.WAITING)
+        return left
+
+
+def set_back(study: optuna.Study) -> list[int]:
+    """Sets every RUNNING trial back to WAITING, for whoever holds the study's lock; returns their numbers."""
+    left = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    for trial in left:
+        study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+    return [trial.number for trial in left]
+
+
+def about(study: optuna.Study) -> About:
+    """Returns what Optuna's database alone says of a study."""
+    return About(
+        identity(study), str(definition(study).get("data_digest", "")), study.user_attrs.get(lineage.LINEAGE, [])
+    )
+
+
+def keep_about(home: Home, study: optuna.Study) -> None:
+    """Writes it beside the trials' folders too, so that the study can be built anew without the database."""
+    path, found = home.study(study.study_name).about, about(study)
+    if About.load(path) != found:
+        disk.write_text(path, json.dumps(asdict(found)))
+
+
+def describe(study: optuna.Study, config: SweepConfig, found: About) -> None:
+    """Writes into a new study what tells which one it is and what it was begun with."""
+    study.set_user_attr(_IDENTITY, found.identity)
+    study.set_user_attr(_DEFINITION, json.loads(json.dumps(config.definition() | {"data_digest": found.data_digest})))
+    if found.lineage:
+        study.set_user_attr(lineage.LINEAGE, found.lineage)
+    study.set_user_attr(_ABOUT, {"n_trials": config.n_trials})
 
 
 def _most_epochs(config: SweepConfig) -> int:
@@ -285,7 +322,8 @@ def _most_epochs(config: SweepConfig) -> int:
     return max(int(value or 0) for value in searched.extremes()) if searched else config.base.train.epochs
 
 
-def _create_or_load(storage: optuna.storages.RDBStorage, config: SweepConfig) -> optuna.Study:
+def create_or_load(storage: optuna.storages.RDBStorage, config: SweepConfig) -> optuna.Study:
+    """Opens the study in Optuna, creating it where there is none."""
     return optuna.create_study(
         storage=storage,
         study_name=config.study,

@@ -19,8 +19,8 @@ from rnnexp.engine.executor import Executor, Exited
 from rnnexp.errors import DataError
 from rnnexp.study import faults, retention
 from rnnexp.study.clock import Clock
-from rnnexp.study.faults import TABLE, Fault
-from rnnexp.study.records import Records, ends_for_good, fault_of, is_closed, unsettled
+from rnnexp.study.faults import GOES_ON, TABLE, Fault
+from rnnexp.study.records import Records, ends_for_good, fault_of, summary, unsettled
 from rnnexp.study.sender import Sender
 from rnnexp.study.states import FINISHED, State
 from rnnexp.study.store import Asked, StudyStore, is_locked
@@ -85,6 +85,7 @@ class Supervisor:
         prepare: Callable[[TrialConfig], Path],
         threads: int,
         clock: Clock,
+        device: str = "auto",
     ) -> None:
         """Args:
         config: what is searched.
@@ -96,10 +97,11 @@ class Supervisor:
         prepare: returns the token store for a trial's settings; raises `DataError`.
         threads: of each trial.
         clock: the time.
+        device: of each trial: `CPU`, `GPU`, or `auto`.
         """
         self._config, self._store, self._records = config, store, records
         self._executor, self._sender, self._watch = executor, sender, watch
-        self._prepare, self._threads, self._clock = prepare, threads, clock
+        self._prepare, self._threads, self._clock, self._device = prepare, threads, clock, device
         self._limits = config.limits
         self._n_trials = config.n_trials
         self._running: dict[int, _Running] = {}
@@ -176,13 +178,7 @@ class Supervisor:
 
     def _close_record(self, number: int, state: State, reason: str, attempts: int) -> None:
         """Adds the closing event that a dead supervisor did not come to write; MLflow gets what it has missed."""
-        happened = self._records.read(number)
-        ended = state is not State.WAITING  # even one whose process never began has a record
-        if (happened or ended) and not is_closed(happened, state):
-            started = sum(isinstance(event, Started) for event in happened)
-            self._records.append(number, Closed(self._clock.time(), state, reason, attempts or started))
-        if ended:
-            self._records.clean_up(number, keep_model=state is not State.FAIL)
+        self._records.close(number, state, reason, attempts, self._clock.time())
         self._sender.notify(number)
 
     def _fill(self) -> None:
@@ -213,7 +209,8 @@ class Supervisor:
             self._conclude(running, failed)
             return
         title = f"{self._config.study} · trial {number}"
-        job = TrialJob(asked.config, self._records.folder.trial(number), store, self._threads, asked.attempt, title)
+        folder = self._records.folder.trial(number)
+        job = TrialJob(asked.config, folder, store, self._threads, asked.attempt, title, self._device)
         try:
             self._executor.submit(number, job)
         except OSError as error:
@@ -283,7 +280,7 @@ class Supervisor:
         if faults.waits(fault, deaths, self._limits.retries):
             retried = TABLE[fault].then is faults.Then.RETRIED
             self._store.requeue(number, died=retried)
-            running.told = (State.WAITING, f"{reason}; it goes on from its last epoch" if retried else reason)
+            running.told = (State.WAITING, f"{reason}{GOES_ON}" if retried else reason)
             if fault is Fault.DISK:
                 self._halt_for_space()
             return
@@ -296,14 +293,7 @@ class Supervisor:
         """Tells Optuna what became of a trial, for good."""
         number = running.asked.number
         curve = events.epochs(self._records.read(number))
-        best_epoch = curve[-1].best_epoch if curve and value is not None else None
-        summary = {
-            "best_epoch": best_epoch,
-            "metrics": next((epoch.metrics for epoch in curve if epoch.epoch == best_epoch), {}),
-            "duration_s": round(sum(epoch.seconds for epoch in curve), 3),
-            "reason": reason,
-        }
-        self._store.tell(number, state, value, summary)
+        self._store.tell(number, state, value, summary(curve, value, reason))
         running.told = (state, reason)
         self._seconds.append(self._clock.monotonic() - running.began)
         if value is not None:

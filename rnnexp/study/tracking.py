@@ -145,6 +145,42 @@ class Projection:
                 raise RefusedError(" ".join(str(error).split())[:160]) from None
             raise
 
+    def resend(self, number: int) -> str | None:
+        """Sends a trial's record anew, from its first event, into the run that it has.
+
+        A run that was deleted in MLflow's pages is restored, its tags say again whose it is, and its doubles go.
+
+        Raises:
+            RefusedError: if MLflow will not have the record.
+            Exception: whatever else MLflow raises.
+        """
+        folder = self._folder.trial(number)
+        cursor = Cursor.load(folder.tracking)
+        if cursor.run_id is not None and cursor.store == self._store:
+            self._bring_back(cursor.run_id, number)
+        Cursor(store=self._store).save(folder.tracking)
+        run_id = self.replay(number)
+        if run_id is not None:
+            self._delete_doubles(run_id, number)
+        return run_id
+
+    def _bring_back(self, run_id: str, number: int) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            run = self._client.get_run(run_id)
+        except MlflowException:
+            return  # it is gone for good; another is made
+        if run.info.experiment_id == self._experiment:
+            if run.info.lifecycle_stage != "active":
+                self._client.restore_run(run_id)
+            self._tag(run_id, self._trial_tags(number) | {"rnnexp.study_id": self._identity})
+
+    def _delete_doubles(self, run_id: str, number: int) -> None:
+        for double in self._runs(self._trial_tags(number)):
+            if double != run_id:
+                self._client.delete_run(double)
+
     def _replay(self, number: int) -> str | None:
         folder = self._folder.trial(number)
         happened = events.read(folder.events)
@@ -251,15 +287,14 @@ class Projection:
         self._tag(run_id, tags)
         # A clock that was set back meanwhile gives no run a negative duration.
         self._client.set_terminated(run_id, RUN_STATUS[state], end_time=_ms(max(one.time for one in happened)))
-        for double in self._runs(self._trial_tags(int(folder.root.name))):
-            if double != run_id:  # a slow server created it after its creation had been given up
-                self._client.delete_run(double)
+        # A slow server may have created one after its creation had been given up.
+        self._delete_doubles(run_id, int(folder.root.name))
 
     def _result_so_far(self, run_id: str, happened: list[Event], closed: Closed, when_ms: int) -> None:
         """The scalars of a trial that was ended from outside, from its curve."""
         curve = events.epochs(happened)
         if curve:
-            best = curve[curve[-1].best_epoch - 1]
+            best = next((epoch for epoch in curve if epoch.epoch == curve[-1].best_epoch), curve[-1])
             n_params = next(one.n_params for one in happened if isinstance(one, Started))
             seconds = sum(epoch.seconds for epoch in curve)
             so_far = Finished(closed.time, "pruned", best.epoch, best.metrics, n_params, seconds)

@@ -109,6 +109,16 @@ def fit(
     tell(Finished(time.time(), ended, progress.best_epoch, progress.best_metrics, n_params, progress.seconds))
 
 
+def measure(
+    model: keras.Model, config: TrialConfig, store: TokenStore, plan: ExecutionPlan
+) -> tuple[dict[str, float], NDArray[np.int64], NDArray[np.float32]]:
+    """Returns loss and accuracy of a trained model on its validation part, the part's rows, and the probabilities."""
+    split = store.split(config.data)
+    _, validation = _parts(config, store, split, plan)
+    metrics, probabilities = _Network(model, None, store.task, plan).measure(validation, lambda: None)
+    return metrics, split.validation, probabilities
+
+
 class _Network:
     """The compiled steps of one model."""
 
@@ -211,6 +221,11 @@ def _keep_best(model: Any, folder: TrialFolder, rows: NDArray[np.int64], probabi
     """Saves the model, without its optimizer, and what it says of the validation part."""
     with disk.replacing(folder.best) as beside:
         model.save(beside)
+    keep_held_out(folder, rows, probabilities)
+
+
+def keep_held_out(folder: TrialFolder, rows: NDArray[np.int64], probabilities: NDArray[np.float32]) -> None:
+    """Saves what the best model says of the validation part."""
     with disk.replacing(folder.held_out) as beside, beside.open("wb") as file:
         np.savez(file, allow_pickle=False, rows=rows, probabilities=probabilities)
 

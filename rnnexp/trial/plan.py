@@ -22,6 +22,7 @@ class ExecutionPlan:
         kernel: what runs the recurrent layers; `stock` is Keras' own loop.
         bucket_lengths: the lengths T that batches have, ascending.
         eval_batch_size: reviews a batch where nothing is learned.
+        device: `CPU` hides GPUs that are slower; `auto` leaves the choice to TensorFlow.
     """
 
     threads: int
@@ -29,10 +30,11 @@ class ExecutionPlan:
     kernel: str
     bucket_lengths: tuple[int, ...]
     eval_batch_size: int
+    device: str = "auto"
 
 
-def choose(config: TrialConfig, threads: int) -> ExecutionPlan:
-    """Returns the plan for a trial that has the given threads.
+def choose(config: TrialConfig, threads: int, device: str = "auto") -> ExecutionPlan:
+    """Returns the plan for a trial that has the given threads and device.
 
     Without XLA: compiled whole, a step on a CPU took 1.0 to 2.3 times as long (CONTRIBUTING.md, decisions).
     """
@@ -42,15 +44,16 @@ def choose(config: TrialConfig, threads: int) -> ExecutionPlan:
         kernel="stock",
         bucket_lengths=bucket_lengths(config.data.maxlen),
         eval_batch_size=max(config.train.batch_size, 256),
+        device=device,
     )
 
 
-def stored_or_chosen(path: Path, config: TrialConfig, threads: int) -> ExecutionPlan:
+def stored_or_chosen(path: Path, config: TrialConfig, threads: int, device: str = "auto") -> ExecutionPlan:
     """Returns the plan that an earlier attempt stored; else chooses one and stores it."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         return ExecutionPlan(**{**values, "bucket_lengths": tuple(values["bucket_lengths"])})
     except (OSError, ValueError, TypeError, KeyError):
-        plan = choose(config, threads)
+        plan = choose(config, threads, device)
         disk.write_text(path, json.dumps(asdict(plan), indent=1))
         return plan

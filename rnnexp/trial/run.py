@@ -50,6 +50,7 @@ class TrialJob:
         threads: for TensorFlow, unless an earlier attempt's plan says otherwise.
         attempt: from 1.
         title: of its picture.
+        device: for TensorFlow, unless an earlier attempt's plan says otherwise.
     """
 
     config: TrialConfig
@@ -58,6 +59,7 @@ class TrialJob:
     threads: int
     attempt: int
     title: str
+    device: str = "auto"
 
 
 def main(job: TrialJob, pipe: Any, preloaded: bool) -> None:
@@ -148,12 +150,14 @@ def _kind(error: Exception) -> str:
 
 
 def _run(job: TrialJob, line: _Line) -> None:
-    plan = stored_or_chosen(job.folder.plan, job.config, job.threads)
+    plan = stored_or_chosen(job.folder.plan, job.config, job.threads, job.device)
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(plan.threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    for device in tf.config.list_physical_devices("GPU"):
+    if plan.device == "CPU":
+        tf.config.set_visible_devices([], "GPU")
+    for device in tf.config.get_visible_devices("GPU"):
         tf.config.experimental.set_memory_growth(device, True)
     if not plan.jit:
         tf.config.experimental.enable_op_determinism()

@@ -32,7 +32,7 @@ class Found:
     violation: str
 
 
-_TELL = "        self._store.tell(number, state, value, summary)\n"
+_TELL = "        self._store.tell(number, state, value, summary(curve, value, reason))\n"
 _CLOSE = "        self._records.append(number, Closed(self._clock.time(), state, reason, running.asked.attempt))\n"
 _SEND = "            self._send(run_id, folder, happened[index], when_ms)\n"
 _SAVE = """            cursor = Cursor(run_id, index + 1, self._store)
@@ -75,11 +75,11 @@ BUGS = (
     ),
     Planted(
         "the record of a dead supervisor's trial is not closed",
-        Change("supervisor", "if (happened or ended) and not is_closed(happened, state):", "if False:"),
+        Change("records", "if (happened or ended) and not is_closed(happened, state):", "if False:"),
     ),
     Planted(
         "taking over leaves a trial RUNNING",
-        Change("store", "        for trial in left:\n", "        for trial in left[1:]:\n"),
+        Change("store", "    for trial in left:\n", "    for trial in left[1:]:\n"),
     ),
     Planted(
         "a trial whose drawing was cut off is drawn as another",

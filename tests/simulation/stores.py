@@ -27,6 +27,10 @@ def full() -> OSError:
     return OSError(errno.ENOSPC, "No space left on device")
 
 
+_FAR_TOO_MANY = 40
+"""No drawn sweep asks for half as many."""
+
+
 class SimStorage(InMemoryStorage):  # type: ignore[misc]
     """Optuna's truth. Outlives the supervisors; each write may fail, or be the last that its supervisor did."""
 
@@ -67,6 +71,8 @@ class SimStorage(InMemoryStorage):  # type: ignore[misc]
             super().set_study_user_attr(study_id, key, value)
 
     def create_new_trial(self, *args: Any, **keywords: Any) -> int:
+        if self.get_n_trials(args[0]) >= _FAR_TOO_MANY:
+            raise Violation("trials are begun without end")
         with self._writing("create trial"):
             return int(super().create_new_trial(*args, **keywords))
 
@@ -149,6 +155,9 @@ class SimRecords:
         self._inner.append(number, event)
         self._world.say("record", f"trial {number}: {_words(event)}")
         self._generation.step(f"after append to {number}", "write")
+
+    def close(self, number: int, state: State, reason: str, attempts: int, when: float) -> None:
+        type(self._inner).close(self, number, state, reason, attempts, when)  # the real steps, each of which may fail
 
     def clean_up(self, number: int, *, keep_model: bool) -> None:
         with self._generation.removes(f"clean up {number}"):

@@ -11,7 +11,7 @@ from tests.simulation.planted import BUGS, Planted, find
 from tests.simulation.sweep import simulate
 
 _SEEDS = 100
-_SEEDS_FOR_A_BUG = 60
+_SEEDS_FOR_A_BUG = 200
 
 
 def test_no_fault_of_a_hundred_sweeps_violates_an_invariant() -> None:

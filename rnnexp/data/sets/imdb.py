@@ -43,6 +43,12 @@ def about() -> str:
     return "50,000 film reviews, negative or positive (Maas et al. 2011), as Keras gives them"
 
 
+def at_hand() -> str | None:
+    """Returns the folder that the files are in, None where they would have to be downloaded."""
+    found, _ = _look()
+    return str(found[0].parent) if found else None
+
+
 def identity(config: DataConfig) -> str:
     """Returns the hashes of the two files; finds or downloads them."""
     return " ".join(_digest(path, path.stat().st_mtime_ns, "sha256") for path in _find())
@@ -85,27 +91,40 @@ def _vocabulary(path: Path) -> Vocabulary:
 
 
 def _find() -> tuple[Path, Path]:
-    """Returns the two files' paths."""
-    own = os.environ.get("RNNEXP_DATA")
-    tried = []
-    if own:
-        found = [Path(own) / name for name in _FILES]
-        if all(path.is_file() for path in found):
-            return found[0], found[1]
-        tried.append(f"RNNEXP_DATA={own} lacks {' and '.join(path.name for path in found if not path.is_file())}")
-    cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets"
-    found = [cache / name for name in _FILES]
-    if all(path.is_file() and _as_published(path) for path in found):
-        return found[0], found[1]
-    tried.append("Keras' cache has no sound copy")
+    """Returns the two files' paths, downloading them where they are not here."""
+    found, tried = _look()
+    if found is not None:
+        return found
     failure = _download()
     if failure is None:
-        return found[0], found[1]
+        return _cached()
     tried.append(f"the download failed ({failure})")
     raise DataUnavailableError(
         f"imdb: the data cannot be had: {'; '.join(tried)}; "
         f"put {' and '.join(_FILES)} into a folder and name it in RNNEXP_DATA"
     )
+
+
+def _look() -> tuple[tuple[Path, Path] | None, list[str]]:
+    """Looks for the two files on this machine; returns them, or where they are not."""
+    own = os.environ.get("RNNEXP_DATA")
+    tried: list[str] = []
+    if own:
+        found = [Path(own) / name for name in _FILES]
+        if all(path.is_file() for path in found):
+            return (found[0], found[1]), tried
+        tried.append(f"RNNEXP_DATA={own} lacks {' and '.join(path.name for path in found if not path.is_file())}")
+    if all(path.is_file() and _as_published(path) for path in _cached()):
+        return _cached(), tried
+    tried.append("Keras' cache has no sound copy")
+    return None, tried
+
+
+def _cached() -> tuple[Path, Path]:
+    """Returns where Keras keeps the two files."""
+    cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets"
+    reviews, index = (cache / name for name in _FILES)
+    return reviews, index
 
 
 def _as_published(path: Path) -> bool:

@@ -55,6 +55,11 @@ def about() -> str:
     return "generated film reviews, negative or positive, with negation, contrast and distance; no network"
 
 
+def at_hand() -> str | None:
+    """Returns where the data are."""
+    return "generated"
+
+
 def identity(config: DataConfig) -> str:
     """Returns what the generated rows follow from."""
     split = (config.split, config.validation_split, config.train_samples)

@@ -1,0 +1,149 @@
+"""`rnnexp doctor`: what is wrong with this machine and this home, and mending it."""
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from rnnexp.engine import devices
+from rnnexp.engine.devices import Devices
+from rnnexp.health import checks, studies
+from rnnexp.health.checks import Repair
+from rnnexp.health.machine import Machine, check_devices, machine, slower_gpus
+from rnnexp.health.usage import Usage, usage
+from rnnexp.home import Home
+from rnnexp.terminal import tables
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints what is wrong, and with `--repair` mends what can be; 1 where something stays wrong."""
+    home = Home.at(args.home)
+    measured = None if args.no_devices else _measured(home, quiet=args.json)
+    found: list[Repair] = []
+    for outcome in _outcomes(home, measured, repair=args.repair):
+        found.append(outcome)
+        if not args.json:
+            _say(outcome)
+    about, space = machine(measured), usage(home)
+    left = [outcome for outcome in found if outcome.done is None]
+    if args.json:
+        print(json.dumps(_plain(about, space, studies.running(home), found), indent=1))
+    else:
+        _show(home, about, space, found, repairing=args.repair)
+    return 1 if left else 0
+
+
+def _measured(home: Home, *, quiet: bool) -> Devices:
+    """Times the devices; what may decide where trials run is kept."""
+    console = tables.console()
+    if quiet or not console.is_terminal:
+        found = devices.measure()
+    else:
+        with console.status("timing a training step on each device"):
+            found = devices.measure()
+    if devices.gpu_is_possible() and found.step_ms and home.root.is_dir():
+        devices.save(home.devices, found)
+    return found
+
+
+def _outcomes(home: Home, measured: Devices | None, *, repair: bool) -> Iterator[Repair]:
+    if measured is not None:
+        yield from (Repair(finding) for finding in check_devices(measured))
+    yield from checks.repair(home) if repair else (Repair(finding) for finding in checks.examine(home))
+
+
+def _say(outcome: Repair) -> None:
+    """A line a finding."""
+    console, finding = tables.console(), outcome.finding
+    line = f"{finding.where}: {finding.what}"
+    if outcome.done is not None:
+        console.print(f"repaired  {line} → {outcome.done}", style="green", soft_wrap=True)
+    elif outcome.failure is not None:
+        console.print(f"wrong     {line}; the repair failed: {outcome.failure}", style="red", soft_wrap=True)
+    else:
+        hint = f" (--repair: {finding.repair})" if finding.repair else ""
+        console.print(f"wrong     {line}{hint}", style="red", soft_wrap=True)
+
+
+def _show(home: Home, about: Machine, space: Usage, found: list[Repair], *, repairing: bool) -> None:
+    console, busy = tables.console(), studies.running(home)
+    if found:
+        console.print()
+    console.print(tables.pairs([*_machine_rows(about), *_disk_rows(home, space)]))
+    for line in slower_gpus(about.devices) if about.devices else []:
+        console.print(line, style="yellow", soft_wrap=True)
+    if busy:
+        console.print(f"not looked at, for they are being run: {', '.join(busy)}", soft_wrap=True)
+    console.print()
+    left = [outcome.finding for outcome in found if outcome.done is None]
+    mended = len(found) - len(left)
+    if not found:
+        console.print("nothing is wrong", style="green")
+    elif not left:
+        console.print(f"{_count(mended, 'thing')} repaired, nothing is wrong any more", style="green")
+    else:
+        can = [finding for finding in left if finding.mend is not None]
+        frees = sum(finding.frees_bytes for finding in can)
+        mending = f"; --repair mends {len(can)}{f' and frees {_bytes(frees)}' if frees else ''}" if can else ""
+        before = f"{mended} repaired, " if mended else ""
+        console.print(f"{before}{_count(len(left), 'thing')} wrong{'' if repairing else mending}", style="red")
+
+
+def _count(n: int, word: str) -> str:
+    return f"{n} {word}{'s' * (n != 1)}"
+
+
+def _machine_rows(about: Machine) -> list[tuple[str, str]]:
+    rows = [
+        ("system", about.system),
+        ("python", about.python),
+        ("packages", ", ".join(f"{name} {version}" for name, version in about.packages.items())),
+        ("cores", f"{about.cores}{f', {about.memory_gb} GB of memory free' if about.memory_gb is not None else ''}"),
+    ]
+    if about.devices is not None:
+        timed = [f"{name} {ms:.1f} ms a small training step" for name, ms in about.devices.step_ms.items()]
+        rows.append(("devices", ", ".join(timed) or "none works"))
+    where = {name: place or "would be downloaded" for name, place in about.data.items()}
+    rows.append(("data", ", ".join(f"{name}: {place}" for name, place in where.items())))
+    return rows
+
+
+def _disk_rows(home: Home, space: Usage) -> list[tuple[str, str]]:
+    rows = [("home", f"{home.root}, {_bytes(space.total)}; {_bytes(space.free)} are free")]
+    for name in sorted({*space.work, *space.artifacts}):
+        parts = (("work", space.work.get(name, 0)), ("artifacts", space.artifacts.get(name, 0)))
+        rows.append((f"  {name}", ", ".join(f"{kind} {_bytes(size)}" for kind, size in parts)))
+    kinds = {"cache": space.cache, "databases": space.databases, "copies of databases": space.copies}
+    rows += [(f"  {kind}", _bytes(size)) for kind, size in kinds.items() if size]
+    return rows
+
+
+def _bytes(n: int) -> str:
+    """Returns bytes as 12 kB, 3.4 MB or 1.2 GB."""
+    if n < 10**6:
+        return f"{n / 1000:.0f} kB"
+    return f"{n / 10**6:.1f} MB" if n < 10**9 else f"{n / 10**9:.1f} GB"
+
+
+def _plain(about: Machine, space: Usage, busy: list[str], found: list[Repair]) -> dict[str, Any]:
+    slower = slower_gpus(about.devices) if about.devices else []
+    frees = sum(outcome.finding.frees_bytes for outcome in found if outcome.finding.mend and outcome.done is None)
+    return {
+        "machine": {**asdict(about), "slower_gpus": slower},
+        "disk": {**asdict(space), "total": space.total, "repair_frees": frees},
+        "running": busy,
+        "findings": [
+            {
+                "check": outcome.finding.check,
+                "where": outcome.finding.where,
+                "what": outcome.finding.what,
+                "repair": outcome.finding.repair,
+                "frees_bytes": outcome.finding.frees_bytes,
+                "repaired": outcome.done is not None,
+                "done": outcome.done,
+                "failure": outcome.failure,
+            }
+            for outcome in found
+        ],
+    }

@@ -1,0 +1,159 @@
+"""The studies that nobody runs, with their trials; only these are looked at and mended."""
+
+import contextlib
+import fcntl
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+
+from rnnexp.home import SINGLE_RUNS, Home, StudyFolder, TrialFolder
+from rnnexp.study import store as stores
+from rnnexp.study.owner import owned, owner_of
+from rnnexp.study.rebuild import numbers
+from rnnexp.study.records import Records, unsettled
+from rnnexp.study.states import State
+from rnnexp.trial import events
+from rnnexp.trial.events import Closed, Event, Failed, Finished, Started
+
+_SETTLED_S = 120
+"""A single run has no supervisor's lock; one whose files have not changed for so long is nobody's."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A trial, from its folder and, where it belongs to a study, from Optuna.
+
+    Attributes:
+        study: the name of its study.
+        number: from 0.
+        folder: its own.
+        state: Optuna's; a single run's own.
+        happened: its events.
+        trial: Optuna's, None for a single run.
+    """
+
+    study: str
+    number: int
+    folder: TrialFolder
+    state: State
+    happened: list[Event]
+    trial: optuna.trial.FrozenTrial | None
+
+    @property
+    def where(self) -> str:
+        return f"{self.study} trial {self.number}"
+
+
+def folders(home: Home) -> list[str]:
+    """Returns the names of the studies that have a folder, single runs aside."""
+    if not home.work.is_dir():
+        return []
+    return sorted(path.name for path in home.work.iterdir() if path.is_dir() and path.name != SINGLE_RUNS)
+
+
+def running(home: Home) -> list[str]:
+    """Returns the studies that somebody runs now."""
+    return [name for name in folders(home) if owner_of(home.study(name).lock) is not None]
+
+
+def idle(home: Home) -> list[str]:
+    """Returns the studies that Optuna knows, that nobody runs and whose deletion has not begun."""
+    busy = set(running(home))
+    return [name for name in stores.study_names(home) if name not in busy and not home.study(name).deleted.exists()]
+
+
+def trials(home: Home, name: str) -> list[Seen]:
+    """Returns the trials of a study that Optuna knows."""
+    folder = home.study(name)
+    found = stores.load_study(home, name).get_trials(deepcopy=False)
+    return [_seen(folder, name, trial.number, State(trial.state.name), trial) for trial in found]
+
+
+def single_runs(home: Home) -> list[Seen]:
+    """Returns the runs that belong to no study and that nobody works at."""
+    folder = home.single_runs()
+    return [
+        _seen(folder, SINGLE_RUNS, number, _own_state(events.read(folder.trial(number).events)), None)
+        for number in numbers(folder)
+        if not _in_use(folder.trial(number))
+    ]
+
+
+def everything(home: Home) -> Iterator[Seen]:
+    """Yields the trials of all idle studies, then the single runs."""
+    for name in idle(home):
+        yield from trials(home, name)
+    yield from single_runs(home)
+
+
+def _seen(folder: StudyFolder, study: str, number: int, state: State, trial: optuna.trial.FrozenTrial | None) -> Seen:
+    place = folder.trial(number)
+    return Seen(study, number, place, state, events.read(place.events), trial)
+
+
+def _own_state(happened: list[Event]) -> State:
+    """What a single run came to, by its own word."""
+    result = unsettled(happened)
+    if result is not None:
+        return State.COMPLETE if isinstance(result, Finished) else State.FAIL
+    last = next((event for event in reversed(happened) if isinstance(event, Started | Closed | Failed)), None)
+    return State(last.state) if isinstance(last, Closed) else State.WAITING
+
+
+def _in_use(folder: TrialFolder) -> bool:
+    files = [path for path in (folder.config, folder.events, folder.log, folder.root) if path.exists()]
+    changed = max((path.stat().st_mtime for path in files), default=0.0)
+    return is_held(folder.lock) or (time.time() - changed < _SETTLED_S and not _is_closed(folder))
+
+
+def _is_closed(folder: TrialFolder) -> bool:
+    return any(isinstance(event, Closed) for event in events.read(folder.events)[-2:])
+
+
+def is_held(lock: Path) -> bool:
+    """Tells whether a process holds this lock."""
+    try:
+        with lock.open("r") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+    except OSError:
+        return False
+    return False
+
+
+def records(home: Home, name: str) -> Records:
+    """Returns the trials' folders of a study."""
+    return Records(home.study(name))
+
+
+def identity(home: Home, name: str) -> str:
+    """Returns what tells a study's runs in MLflow from those of others of its name."""
+    return SINGLE_RUNS if name == SINGLE_RUNS else stores.identity(stores.load_study(home, name))
+
+
+def held(home: Home, name: str, mend: Callable[[], str]) -> Callable[[], str]:
+    """Returns the repair, done while the study's lock is held."""
+
+    def mending() -> str:
+        with owned(home.study(name).lock, name):
+            return mend()
+
+    return mending
+
+
+@contextlib.contextmanager
+def all_held(home: Home) -> Iterator[None]:
+    """Holds the locks of all studies: for what is done to a database.
+
+    Raises:
+        StudyError: if one is being run.
+    """
+    with contextlib.ExitStack() as held_ones:
+        for name in folders(home):
+            held_ones.enter_context(owned(home.study(name).lock, name))
+        yield

@@ -1,0 +1,117 @@
+"""Optuna against the trials' events: trials that nobody runs, records that end too early."""
+
+import time
+from collections.abc import Iterator
+
+from rnnexp.health import history, studies
+from rnnexp.health.finding import Finding
+from rnnexp.health.studies import Seen
+from rnnexp.home import SINGLE_RUNS, Home
+from rnnexp.study import retention
+from rnnexp.study import store as stores
+from rnnexp.study.faults import Fault
+from rnnexp.study.records import is_closed, unsettled
+from rnnexp.study.states import FINISHED, State
+from rnnexp.study.tracking import Cursor
+from rnnexp.trial import events
+from rnnexp.trial.events import Closed
+
+CHECK = "trials"
+
+
+def check(home: Home) -> Iterator[Finding]:
+    """Looks at every trial of the studies that nobody runs, and at single runs."""
+    for seen in studies.everything(home):
+        if seen.state is State.RUNNING:
+            what = "it is RUNNING in Optuna, and nobody runs it"
+            mend = studies.held(home, seen.study, lambda seen=seen: _take_over(home, seen))  # type: ignore[misc]
+            yield Finding(CHECK, seen.where, what, "it is set back to WAITING; the next start goes on with it", mend)
+        elif seen.state in FINISHED and seen.trial is not None:
+            yield from _finished(home, seen)
+        elif seen.trial is None:
+            yield from _single(home, seen)
+        else:
+            yield from _waiting(home, seen)
+
+
+def _take_over(home: Home, seen: Seen) -> str:
+    stores.set_back(stores.load_study(home, seen.study))
+    studies.records(home, seen.study).close(seen.number, State.WAITING, Fault.CUT_OFF, 0, time.time())
+    return "set back to WAITING"
+
+
+def _finished(home: Home, seen: Seen) -> Iterator[Finding]:
+    missing = history.missing(seen)
+    if missing:
+        found = history.restored(home, seen)
+        if found is None:
+            yield _lost(home, seen, missing)
+            return
+        what = f"its events lack {missing}"
+        mend = studies.held(home, seen.study, lambda: history.write(seen, found))
+        yield Finding(CHECK, seen.where, what, "they are put back from Optuna and MLflow", mend)
+    elif not is_closed(seen.happened, seen.state):
+        what = f"it is {seen.state} in Optuna, and its events do not say so"
+        mend = studies.held(home, seen.study, lambda: _close(home, seen))
+        yield Finding(CHECK, seen.where, what, "the closing event is added", mend)
+
+
+def _lost(home: Home, seen: Seen, missing: str) -> Finding:
+    """What stays wrong: nobody has it. MLflow may have more than is left, and is not to be told less."""
+    what = f"its events lack {missing}, and MLflow does not have them whole: that part of its curve is lost"
+    cursor = Cursor.load(seen.folder.tracking)
+    if is_closed(seen.happened, seen.state) and cursor.sent == len(seen.happened):
+        return Finding(CHECK, seen.where, what)
+
+    def mend() -> str:
+        if not is_closed(seen.happened, seen.state):
+            _close(home, seen)
+        n_events = len(events.read(seen.folder.events))
+        Cursor(cursor.run_id, n_events, cursor.store).save(seen.folder.tracking)
+        return "closed as it is"
+
+    repair = "what is left is closed as it is, and MLflow keeps what it has"
+    return Finding(CHECK, seen.where, what, repair, studies.held(home, seen.study, mend))
+
+
+def _close(home: Home, seen: Seen) -> str:
+    assert seen.trial is not None
+    reason = seen.trial.user_attrs.get(stores.SUMMARY, {}).get("reason") or ""
+    attempts, records = seen.trial.user_attrs.get(stores.ATTEMPTS, 1), studies.records(home, seen.study)
+    if seen.happened:
+        records.close(seen.number, seen.state, reason, attempts, time.time())
+    else:
+        records.append(seen.number, Closed(time.time(), seen.state, reason, attempts))
+    return "the closing event is added"
+
+
+def _single(home: Home, seen: Seen) -> Iterator[Finding]:
+    """A single run whose program was killed: nothing goes on with it."""
+    if seen.happened and not is_closed(seen.happened, seen.state):
+        what = "it was cut off, and its events do not say so"
+
+        def mend() -> str:
+            reason = "" if seen.state is State.COMPLETE else getattr(unsettled(seen.happened), "reason", Fault.CUT_OFF)
+            # Closed by hand: for `close` an unsettled result is for the next start to settle, and here is none.
+            studies.records(home, SINGLE_RUNS).append(seen.number, Closed(time.time(), seen.state, reason))
+            retention.clean_up(seen.folder, keep_model=True)
+            return "the closing event is added"
+
+        yield Finding(CHECK, seen.where, what, "the closing event is added", mend)
+
+
+def _waiting(home: Home, seen: Seen) -> Iterator[Finding]:
+    """A trial that goes on from a checkpoint needs the epochs before it in its events."""
+    missing = history.missing(seen)
+    if missing and seen.folder.state.exists():
+        what = f"its events lack {missing}, which its checkpoint goes on from"
+        mend = studies.held(home, seen.study, lambda: begin_anew(seen))
+        yield Finding(CHECK, seen.where, what, "the checkpoint is removed: it begins anew, to the same result", mend)
+
+
+def begin_anew(seen: Seen) -> str:
+    """Removes what a waiting trial would go on from; it comes to the same result from the beginning."""
+    seen.folder.state.unlink(missing_ok=True)
+    seen.folder.best.unlink(missing_ok=True)
+    seen.folder.held_out.unlink(missing_ok=True)
+    return "it begins anew when its turn comes"
