@@ -157,6 +157,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if disk.is_full(error):
             print("the disk is full; nothing that has finished is lost: free some space and go on", file=sys.stderr)
             return FAILED
+        if disk.is_locked(error):
+            print("another program has held the home's database for too long: end it and go on", file=sys.stderr)
+            return FAILED
         from rnnexp import bug
 
         print(bug.report(error, getattr(args, "home", None)), file=sys.stderr)

@@ -20,17 +20,26 @@ _FULL_IN_WORDS = re.compile(
 )
 
 
-def is_full(error: BaseException | None) -> bool:
+def is_full(error: BaseException) -> bool:
     """Tells whether an exception, or one that led to it, says that there is no space left."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if isinstance(error, OSError) and error.errno in _FULL:
-            return True
-        if _FULL_IN_WORDS.search(str(error)):  # libraries' own exceptions keep only the words
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    # Libraries' own exceptions keep only the words.
+    return any(
+        (isinstance(one, OSError) and one.errno in _FULL) or _FULL_IN_WORDS.search(str(one)) for one in _chain(error)
+    )
+
+
+def is_locked(error: BaseException) -> bool:
+    """Tells whether an exception, or one that led to it, says that somebody else holds a database for too long."""
+    return any("database is locked" in str(one) for one in _chain(error))
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and following not in seen:
+        seen.append(following)
+        yield following
+        following = following.__cause__ or following.__context__
 
 
 def free_bytes(path: Path) -> int:

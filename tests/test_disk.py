@@ -11,6 +11,11 @@ import pytest
 from rnnexp import disk
 
 
+def test_a_database_that_is_held_is_known() -> None:
+    assert disk.is_locked(sqlite3.OperationalError("database is locked"))
+    assert not disk.is_locked(sqlite3.OperationalError("no such table"))
+
+
 def _chained() -> BaseException:
     try:
         try:

@@ -96,11 +96,6 @@ def use_wal(path: Path) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
 
 
-def is_locked(error: BaseException) -> bool:
-    """Tells whether an exception says that somebody else holds the database for longer than a writer waits."""
-    return isinstance(error, optuna.exceptions.StorageInternalError) and "database is locked" in str(error.__cause__)
-
-
 @lru_cache(maxsize=4)
 def open_storage(home: Home) -> optuna.storages.RDBStorage:
     """Opens Optuna's database in the home, creating it where needed."""

@@ -21,9 +21,10 @@ from rnnexp.study import faults, retention
 from rnnexp.study.clock import Clock
 from rnnexp.study.faults import GOES_ON, TABLE, Fault
 from rnnexp.study.records import Records, ends_for_good, fault_of, summary, unsettled
+from rnnexp.study.running import BY_HAND, Running
 from rnnexp.study.sender import Sender
 from rnnexp.study.states import FINISHED, State
-from rnnexp.study.store import Asked, StudyStore, is_locked
+from rnnexp.study.store import Asked, StudyStore
 from rnnexp.study.watch import Standing, Watch
 from rnnexp.trial import events
 from rnnexp.trial.events import Closed, EpochEnded, Event, Failed, Finished, Started
@@ -37,21 +38,6 @@ _SENDING_AT_THE_END_S, _SENDING_AFTER_A_SIGNAL_S = 60.0, 10.0
 _STOP_PATIENCE_S = 30.0
 """A trial that is stopped by hand ends after its epoch, with its result; one that takes longer is killed. A process
 that has said its last word and does not end is killed after the same time."""
-_BY_HAND = "stopped by hand"
-
-
-@dataclass
-class _Running:
-    """A trial in a slot, and what is known of it."""
-
-    asked: Asked
-    began: float
-    heard: float
-    result: Finished | Failed | None = None
-    killed_for: tuple[Fault, str] | None = None
-    stopped: bool = False
-    end_by: float | None = None
-    told: tuple[State, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +90,7 @@ class Supervisor:
         self._prepare, self._threads, self._clock, self._device = prepare, threads, clock, device
         self._limits = config.limits
         self._n_trials = config.n_trials
-        self._running: dict[int, _Running] = {}
+        self._running: dict[int, Running] = {}
         self._signal: int | None = None
         self._out_of_time = False
         self._halted = ""
@@ -130,7 +116,7 @@ class Supervisor:
             # What is not written now is set right at the next start, as after a kill.
             if disk.is_full(error):
                 self._halt_for_space()
-            elif is_locked(error):
+            elif disk.is_locked(error):
                 self._halted = (
                     "another program has held Optuna's file for too long; end it, then the same command goes on"
                 )
@@ -194,7 +180,7 @@ class Supervisor:
 
     def _start(self, asked: Asked) -> None:
         number, now = asked.number, self._clock.monotonic()
-        running = _Running(asked, now, now)
+        running = Running(asked, now, now)
         self._running[number] = running
         self._records.begin(asked)
         left = unsettled(self._records.read(number))
@@ -220,7 +206,7 @@ class Supervisor:
         # The first start waits for the forkserver's import of TensorFlow; that counts for no limit.
         running.began = running.heard = self._clock.monotonic()
 
-    def _conclude(self, running: _Running, result: Finished | Failed) -> None:
+    def _conclude(self, running: Running, result: Finished | Failed) -> None:
         """Settles a trial that has no process, and frees its slot."""
         running.result = result
         self._settle_result(running, result)
@@ -252,7 +238,7 @@ class Supervisor:
         if not isinstance(message, Beat):
             self._sender.notify(number)
 
-    def _settle_exit(self, running: _Running, exited: Exited) -> None:
+    def _settle_exit(self, running: Running, exited: Exited) -> None:
         """Decides about a trial whose process has ended, and was not told before."""
         # The record knows more than the pipe: the process may have died between writing and sending.
         result = running.result or unsettled(self._records.read(running.asked.number))
@@ -263,7 +249,7 @@ class Supervisor:
         else:
             self._befall(running, *faults.of_exit(exited))
 
-    def _settle_result(self, running: _Running, result: Finished | Failed) -> None:
+    def _settle_result(self, running: Running, result: Finished | Failed) -> None:
         """Settles a trial by its own word."""
         if isinstance(result, Failed):
             self._befall(running, fault_of(result), result.reason)
@@ -271,10 +257,10 @@ class Supervisor:
         state, reason = State.COMPLETE, ""
         if result.ended == "pruned":
             curve = events.epochs(self._records.read(running.asked.number))
-            state, reason = State.PRUNED, _BY_HAND if running.stopped else f"pruned after epoch {curve[-1].epoch}"
+            state, reason = State.PRUNED, BY_HAND if running.stopped else f"pruned after epoch {curve[-1].epoch}"
         self._tell(running, state, reason, result.metrics[self._config.objective.metric])
 
-    def _befall(self, running: _Running, fault: Fault, reason: str) -> None:
+    def _befall(self, running: Running, fault: Fault, reason: str) -> None:
         """Settles what becomes of a trial by the table of faults."""
         number, deaths = running.asked.number, running.asked.deaths
         if faults.waits(fault, deaths, self._limits.retries):
@@ -289,7 +275,7 @@ class Supervisor:
             reason += f"; {TABLE[fault].advice}" if TABLE[fault].advice else ""
         self._tell(running, State.FAIL, reason, None)
 
-    def _tell(self, running: _Running, state: State, reason: str, value: float | None) -> None:
+    def _tell(self, running: Running, state: State, reason: str, value: float | None) -> None:
         """Tells Optuna what became of a trial, for good."""
         number = running.asked.number
         curve = events.epochs(self._records.read(number))
@@ -299,7 +285,7 @@ class Supervisor:
         if value is not None:
             self._values[number], self._newest = value, number
             self._failures.clear()
-        elif reason != _BY_HAND:
+        elif reason != BY_HAND:
             self._failures.append(reason)
             self._heed_failures()
 
@@ -314,7 +300,7 @@ class Supervisor:
                 "same command goes on (limits.consecutive_failures)"
             )
 
-    def _leave(self, running: _Running) -> None:
+    def _leave(self, running: Running) -> None:
         """A trial has left its slot: closes its record."""
         assert running.told is not None
         number, (state, reason) = running.asked.number, running.told
@@ -350,31 +336,18 @@ class Supervisor:
             if running.told is not None:
                 self._end_what_has_ended(number, running, now)
             elif running.killed_for is None:
-                running.killed_for = self._over_a_limit(number, running, now, looking=looking)
+                weighed = looking and self._limits.memory_gb is not None
+                held_bytes = self._executor.private_bytes(number) if weighed else None
+                running.killed_for = running.over_a_limit(self._limits, now, held_bytes)
                 if running.killed_for is not None:
                     self._executor.kill(number)
 
-    def _end_what_has_ended(self, number: int, running: _Running, now: float) -> None:
+    def _end_what_has_ended(self, number: int, running: Running, now: float) -> None:
         """A process that has said its last word has a while to end by itself."""
         if running.end_by is None:
             running.end_by = now + _STOP_PATIENCE_S
         elif now > running.end_by:
             self._executor.kill(number)
-
-    def _over_a_limit(self, number: int, running: _Running, now: float, *, looking: bool) -> tuple[Fault, str] | None:
-        limits = self._limits
-        if running.end_by is not None and now > running.end_by:
-            return Fault.STOPPED, _BY_HAND
-        if limits.trial_s is not None and now - running.began > limits.trial_s:
-            return Fault.TIME, f"over its limit of {limits.trial_s:g} s (limits.trial_s)"
-        if limits.silence_s is not None and now - running.heard > limits.silence_s:
-            return Fault.SILENT, f"no epoch and no sign of life for {limits.silence_s:g} s (limits.silence_s)"
-        if limits.memory_gb is not None and looking:
-            used = self._executor.private_bytes(number)
-            if used is not None and used > limits.memory_gb * 2**30:
-                held = f"{used / 2**30:.2f} GB"
-                return Fault.MEMORY, f"over its limit of {limits.memory_gb:g} GB (limits.memory_gb): {held}"
-        return None
 
     def _heed_stop_requests(self) -> None:
         """Another shell asks for a trial's end."""

@@ -5,6 +5,7 @@ and a cursor beside the events says how many were sent. So live logging, catchin
 and the same code. Explicit run ids only: MLflow's notion of an active run is never used.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -265,7 +266,8 @@ class Projection:
 
     def _closed(self, run_id: str, folder: TrialFolder, event: Closed, when_ms: int) -> None:
         state, happened = State(event.state), events.read(folder.events)
-        self._draw(folder, f"{self._study} · trial {int(folder.root.name)}")
+        with contextlib.suppress(Exception):  # a picture that cannot be drawn holds up no record
+            self._draw(folder, f"{self._study} · trial {int(folder.root.name)}")
         if not any(isinstance(one, Started) for one in happened) and folder.config.exists():
             self._settings(run_id, folder)  # it failed before its process began
         if not any(isinstance(one, Finished) for one in happened):

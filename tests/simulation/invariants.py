@@ -71,7 +71,7 @@ class Seen:
         running = [trial.number for trial in trials if trial.state.name == "RUNNING"]
         require(not running, f"trials {running} are RUNNING, and nobody's")
         if not outcome.unsent:
-            shown = [trial.number for trial in trials for run in self._server.of_trial(trial.number) if _runs(run)]
+            shown = [trial.number for trial in trials for run in self._server.of_trial(trial.number) if self._runs(run)]
             require(not shown, f"MLflow shows trials {shown} RUNNING, and nobody runs them")
         complete = outcome.signal is not None or outcome.out_of_time or outcome.halted
         require(bool(complete) or self.n_finished >= config.n_trials, "it has ended, and the study is not complete")
@@ -191,6 +191,7 @@ class Seen:
             require(not left, f"trial {trial.number}: half-written {left}")
             require(not folder.state.exists(), f"trial {trial.number} keeps its mid-trial checkpoint")
 
-
-def _runs(run: FakeRun) -> bool:
-    return run.status == "RUNNING" and not run.too_late
+    def _runs(self, run: FakeRun) -> bool:
+        """Tells whether a run is shown RUNNING; a late double goes when its trial's own run is closed next."""
+        own = Cursor.load(self._folder(int(run.tags["rnnexp.trial"])).tracking).run_id
+        return run.status == "RUNNING" and own in (None, run.run_id)

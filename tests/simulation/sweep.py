@@ -115,7 +115,7 @@ class _Sweep:
 
     def _generation(self, config: SweepConfig) -> Any:
         """One supervisor; returns its outcome, None where it was killed or could not begin."""
-        world, modules = self._world, self._modules
+        world = self._world
         generation = Generation(world, self._second_supervisor)
         world.say("supervisor", f"start {generation.number}, {config.n_trials} trials")
         self._storage.generation = generation
@@ -128,7 +128,7 @@ class _Sweep:
         except Violation:
             raise
         except Exception as error:
-            if generation.disturbed and (disk.is_full(error) or modules.store.is_locked(error)):
+            if generation.disturbed and (disk.is_full(error) or disk.is_locked(error)):
                 world.say("supervisor", f"could not begin ({error})")
                 return None
             raise Violation(f"unexpected {type(error).__name__}: {error}") from error
