@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.e2e.conftest import Ran, one_line, rnnexp, tree
@@ -83,12 +84,14 @@ def test_a_changed_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
 
 
 def test_an_export_that_is_not_the_trained_model_fails_and_leaves_nothing(ran: Ran, tmp_path: Path) -> None:
-    """Another trial's weights in the place of the best one's: the check must notice."""
+    """What training recorded is another model's: the check must notice."""
     home = tmp_path / "home"
     shutil.copytree(ran.home, home)
-    rows = sorted(ran.json("trials", "small"), key=lambda row: (-row["value"], row["number"]))
-    folders = [home / "work" / "small" / "trials" / f"{row['number']:05d}" for row in rows[:2]]
-    shutil.copyfile(folders[1] / "held_out.npz", folders[0] / "held_out.npz")
+    best = min(ran.json("trials", "small"), key=lambda row: (-row["value"], row["number"]))
+    held_out = home / "work" / "small" / "trials" / f"{best['number']:05d}" / "held_out.npz"
+    with np.load(held_out) as arrays:
+        rows, probabilities = arrays["rows"], arrays["probabilities"]
+    np.savez(held_out, rows=rows, probabilities=probabilities[::-1])
     done = rnnexp("export", "small", "--to", str(tmp_path / "out" / "best"), "--home", str(home))
     assert done.returncode == 1
     assert "the export is not the trained model" in done.stderr
