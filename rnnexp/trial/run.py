@@ -15,7 +15,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing import connection, parent_process
+from multiprocessing import connection, forkserver, parent_process, resource_tracker
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -73,6 +73,8 @@ def main(job: TrialJob, pipe: Any, preloaded: bool) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if preloaded:
+        _let_go_of_the_forkserver()
     _end_with_the_supervisor()
     _be_the_first_to_go()
     line = _Line(job, pipe)
@@ -180,6 +182,19 @@ def _words(event: Event) -> str:
     if isinstance(event, Finished):
         return f"{when} finished by {event.ended}; best epoch {event.best_epoch}, {event.train_seconds:.1f} s"
     return f"{when} failed: {event.reason}" if isinstance(event, Failed) else when
+
+
+def _let_go_of_the_forkserver() -> None:
+    """Closes what multiprocessing gives a child so that it could start others: it keeps the forkserver alive.
+
+    So a trial that hangs when its supervisor is gone is all that is left of it.
+    """
+    given = forkserver._forkserver, resource_tracker._resource_tracker
+    for owner, name in zip(given, ("_forkserver_alive_fd", "_fd"), strict=True):
+        descriptor = getattr(owner, name, None)
+        if descriptor is not None:
+            os.close(descriptor)
+            setattr(owner, name, None)
 
 
 def _be_the_first_to_go() -> None:
