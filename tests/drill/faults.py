@@ -237,7 +237,8 @@ def _fill_the_disk(scene: Scene) -> None:
             file.write(bytes(65536))
     try:
         code = scene.sweep.wait(90)
-        said = [line for line in scene.sweep.said.splitlines() if "the disk is full" in line]
+        lines = scene.sweep.said.splitlines()
+        said = [line for line in lines if line.startswith("study") and "the disk is full" in line]
         if code == 0:
             raise EndedError
         if code != 1 or len(said) != 1 or "free some" not in said[0]:
