@@ -82,6 +82,12 @@ class StudyFolder:
     def trial(self, number: int) -> TrialFolder:
         return TrialFolder(self.root / "trials" / f"{number:05d}")
 
+    def numbers(self) -> list[int]:
+        """Returns the trials that have a folder."""
+        if not self.trials.is_dir():
+            return []
+        return sorted(int(path.name) for path in self.trials.iterdir() if path.name.isdigit())
+
     @property
     def trials(self) -> Path:
         return self.root / "trials"

@@ -103,7 +103,7 @@ def _ended(number: int, _: object) -> None:
 
 def _claim(home: Home) -> tuple[int, TrialFolder]:
     """Makes the next run's folder; two that begin at once get two."""
-    number = len(_numbers(home))
+    number = len(home.single_runs().numbers())
     while True:
         folder = home.single_runs().trial(number)
         try:
@@ -113,11 +113,6 @@ def _claim(home: Home) -> tuple[int, TrialFolder]:
             number += 1
 
 
-def _numbers(home: Home) -> list[int]:
-    folder = home.single_runs().trials
-    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit()) if folder.is_dir() else []
-
-
 def _send(home: Home, console: Any) -> str | None:
     """Writes the runs that MLflow lacks, this one last; returns this one's id. MLflow's trouble is not the run's."""
     from rnnexp.study.tracking import Projection
@@ -125,7 +120,7 @@ def _send(home: Home, console: Any) -> str | None:
     run_id: str | None = None
     try:
         projection = Projection.open(home, SINGLE_RUNS, SINGLE_RUNS)
-        for number in _numbers(home):
+        for number in home.single_runs().numbers():
             try:
                 run_id = projection.replay(number)
             except RefusedError as error:

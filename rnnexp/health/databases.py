@@ -13,7 +13,7 @@ from rnnexp.health import studies
 from rnnexp.health.finding import Finding
 from rnnexp.home import SINGLE_RUNS, Home
 from rnnexp.study import store as stores
-from rnnexp.study.rebuild import numbers, rebuild
+from rnnexp.study.rebuild import rebuild
 from rnnexp.study.tracking import Cursor, Projection, import_mlflow
 
 CHECK = "databases"
@@ -273,7 +273,7 @@ def _cursors(home: Home) -> Iterator[Path]:
     """Yields the cursors that say that the home's own MLflow has something."""
     for name in (*studies.folders(home), SINGLE_RUNS):
         folder = home.study(name)
-        for number in numbers(folder):
+        for number in folder.numbers():
             path = folder.trial(number).tracking
             cursor = Cursor.load(path)
             if cursor.run_id is not None and cursor.store == Cursor().store:
@@ -288,8 +288,8 @@ def _rebuild_mlflow(home: Home) -> str:
         sent = 0
         for name in (*stores.study_names(home), SINGLE_RUNS):
             folder = home.study(name)
-            if not numbers(folder) or folder.deleted.exists():
+            if not folder.numbers() or folder.deleted.exists():
                 continue
             projection = Projection.open(home, name, studies.identity(home, name))
-            sent += sum(projection.replay(number) is not None for number in numbers(folder))
+            sent += sum(projection.replay(number) is not None for number in folder.numbers())
     return f"{moved}{sent} runs are written anew; a study's own run and its registered model come with its next sweep"

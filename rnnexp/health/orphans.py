@@ -7,14 +7,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from rnnexp import locks
 from rnnexp.errors import WorkError
 from rnnexp.health import studies
 from rnnexp.health.finding import Finding
 from rnnexp.home import Home
-from rnnexp.study.rebuild import numbers
 
 CHECK = "orphans"
-_LOCKS = Path("/proc/locks")
 _PATIENCE_S = 10
 
 
@@ -23,11 +22,11 @@ def check(home: Home) -> Iterator[Finding]:
     busy = set(studies.running(home))
     for name in studies.folders(home):
         folder = home.study(name)
-        for number in numbers(folder):
+        for number in folder.numbers():
             lock = folder.trial(number).lock
             if name in busy or not studies.is_held(lock):
                 continue
-            where, pids = f"{name} trial {number}", holders(lock)
+            where, pids = f"{name} trial {number}", locks.holders(lock)
             if pids:
                 what = f"process {', '.join(map(str, pids))} works in its folder, and nobody supervises it"
                 mend = studies.held(home, name, lambda lock=lock: end(lock))  # type: ignore[misc]
@@ -36,33 +35,9 @@ def check(home: Home) -> Iterator[Finding]:
                 yield Finding(CHECK, where, "a process that cannot be told from here works in its folder; end it")
 
 
-def holders(lock: Path) -> list[int]:
-    """Returns the processes that hold a lock and have its file open; none where the system does not say it."""
-    about = lock.stat()
-    found = []
-    with contextlib.suppress(OSError):
-        for line in _LOCKS.read_text().splitlines():
-            fields = line.split()
-            if len(fields) < 8 or fields[1] != "FLOCK":
-                continue
-            pid, inode = int(fields[4]), fields[5].rpartition(":")[2]
-            if pid > 0 and pid != os.getpid() and inode == str(about.st_ino) and _has_open(pid, about):
-                found.append(pid)
-    return sorted(set(found))
-
-
-def _has_open(pid: int, about: os.stat_result) -> bool:
-    with contextlib.suppress(OSError):
-        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-            with contextlib.suppress(OSError):
-                if os.path.samestat(descriptor.stat(), about):
-                    return True
-    return False
-
-
 def end(lock: Path) -> str:
     """Ends the processes that hold a lock, looked up anew, and waits until it is free."""
-    pids = holders(lock)
+    pids = locks.holders(lock)
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

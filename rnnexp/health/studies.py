@@ -12,7 +12,6 @@ import optuna
 from rnnexp.home import SINGLE_RUNS, Home, StudyFolder, TrialFolder
 from rnnexp.study import store as stores
 from rnnexp.study.owner import owned, owner_of
-from rnnexp.study.rebuild import numbers
 from rnnexp.study.records import Records, unsettled
 from rnnexp.study.states import State
 from rnnexp.trial import events
@@ -77,7 +76,7 @@ def single_runs(home: Home) -> list[Seen]:
     folder = home.single_runs()
     return [
         _seen(folder, SINGLE_RUNS, number, _own_state(events.read(folder.trial(number).events)), None)
-        for number in numbers(folder)
+        for number in folder.numbers()
         if not _in_use(folder.trial(number))
     ]
 

@@ -10,7 +10,7 @@ from rnnexp.health.usage import size
 from rnnexp.home import Home
 from rnnexp.study import removal
 from rnnexp.study import store as stores
-from rnnexp.study.rebuild import numbers, rebuild
+from rnnexp.study.rebuild import rebuild
 
 CHECK = "folders"
 
@@ -26,7 +26,7 @@ def check(home: Home) -> Iterator[Finding]:
             frees = size(folder.root) + size(home.experiment_artifacts(name))
             what, repair = "its deletion was cut off", "it is finished"
             yield Finding(CHECK, f"study {name}", what, repair, lambda name=name: _delete(home, name), frees)  # type: ignore[misc]
-        elif name not in known and numbers(folder):
+        elif name not in known and folder.numbers():
             if folder.sweep.exists():
                 what = "it has a folder, and Optuna does not know it"
                 repair = "it is built anew from its folder; `rnnexp delete` removes it for good"
@@ -37,7 +37,7 @@ def check(home: Home) -> Iterator[Finding]:
                     f"Optuna does not know it, and its sweep file is gone; {folder.root} can be looked at and removed"
                 )
                 yield Finding(CHECK, f"study {name}", what)
-        elif name in known and not folder.sweep.exists() and numbers(folder):
+        elif name in known and not folder.sweep.exists() and folder.numbers():
             yield Finding(CHECK, f"study {name}", "its sweep.yaml is gone; the next `rnnexp sweep` writes it again")
         elif name in known:
             yield from _unknown_trials(home, name)
@@ -46,7 +46,7 @@ def check(home: Home) -> Iterator[Finding]:
 def _unknown_trials(home: Home, name: str) -> Iterator[Finding]:
     """Trials that Optuna has lost, as where an older copy of its database was put back."""
     known = {seen.number for seen in studies.trials(home, name)}
-    lost = [number for number in numbers(home.study(name)) if number not in known]
+    lost = [number for number in home.study(name).numbers() if number not in known]
     if lost:
         what = f"Optuna does not know its trials {', '.join(map(str, lost))}, which have folders"
         mend = studies.held(home, name, lambda: _rebuild(home, name))

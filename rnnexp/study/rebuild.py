@@ -27,15 +27,6 @@ from rnnexp.trial import events
 from rnnexp.trial.events import Closed, EpochEnded, Event, Finished, Started
 
 
-def numbers(folder: StudyFolder) -> list[int]:
-    """Returns the trials that have a folder."""
-    return (
-        sorted(int(path.name) for path in folder.trials.iterdir() if path.name.isdigit())
-        if folder.trials.is_dir()
-        else []
-    )
-
-
 def rebuild(home: Home, name: str, identity: str | None) -> int:
     """Builds a study anew, or adds to it the trials that it lacks; the caller holds its lock.
 
@@ -59,7 +50,7 @@ def rebuild(home: Home, name: str, identity: str | None) -> int:
         known = About.load(folder.about)
         describe(study, config, known or About(identity or name, _data_digest(folder, config), []))
     present = {trial.number: dict(trial.params) for trial in study.get_trials(deepcopy=False)}
-    missing = [number for number in range(max(numbers(folder), default=-1) + 1) if number not in present]
+    missing = [number for number in range(max(folder.numbers(), default=-1) + 1) if number not in present]
     for number in missing:
         if number != len(present):
             raise StudyError(f"study {name}: trial {number} can only be added after all before it")
@@ -72,7 +63,7 @@ def rebuild(home: Home, name: str, identity: str | None) -> int:
 
 def _data_digest(folder: StudyFolder, config: SweepConfig) -> str:
     """Returns the digest of the data that the base settings name, as a trial on the same data recorded it."""
-    for number in numbers(folder):
+    for number in folder.numbers():
         trial = folder.trial(number)
         try:
             same = load_trial(trial.config, {}).data == config.base.data

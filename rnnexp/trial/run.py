@@ -19,7 +19,7 @@ from multiprocessing import connection, forkserver, parent_process, resource_tra
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from rnnexp import disk
+from rnnexp import disk, locks
 from rnnexp.config.trial import TrialConfig
 from rnnexp.errors import DataError
 from rnnexp.home import TrialFolder
@@ -250,7 +250,9 @@ def await_end(folder: TrialFolder) -> None:
     if folder.lock.exists():
         with folder.lock.open("w") as file:
             if not _lock(file):
-                _kill_holder(file)
+                for pid in locks.holders(folder.lock):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
                 _lock(file)
 
 
@@ -265,14 +267,3 @@ def _lock(file: IO[str]) -> bool:
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.1)
-
-
-def _kill_holder(file: IO[str]) -> None:
-    """Kills the process that holds the lock, where the system says which (Linux)."""
-    status = os.fstat(file.fileno())
-    place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/locks").read_text().splitlines():
-            fields = line.split()
-            if fields[1] == "FLOCK" and fields[5] == place and int(fields[4]) not in (0, -1, os.getpid()):
-                os.kill(int(fields[4]), signal.SIGKILL)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rnnexp.health import orphans
+from rnnexp import locks
 from rnnexp.study.owner import owned
 from rnnexp.trial import events
 from rnnexp.trial.events import Closed, EpochEnded, Finished, Started
@@ -55,7 +55,7 @@ def test_an_orphan_is_ended(patient: Patient) -> None:
         assert orphan.stdout is not None
         try:
             assert orphan.stdout.readline() == "held\n"
-            assert orphans.holders(lock) == [orphan.pid]
+            assert locks.holders(lock) == [orphan.pid]
             assert f"process {orphan.pid}" in patient.named("orphans", "small trial 2").what
             assert patient.repair() == [f"ended process {orphan.pid}"]
             until(lambda: orphan.poll() is not None)
@@ -72,7 +72,7 @@ def test_a_process_that_only_has_the_lock_file_open_is_not_ended(patient: Patien
     )
     try:
         until(lambda: any(os.path.realpath(one) == str(lock) for one in Path(f"/proc/{idle.pid}/fd").iterdir()))
-        assert orphans.holders(lock) == []
+        assert locks.holders(lock) == []
         assert patient.findings() == []
         assert idle.poll() is None
     finally:
