@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -21,6 +21,7 @@ from rnnexp.data.splits import Split
 from rnnexp.data.store import TokenStore
 from rnnexp.data.task import Task
 from rnnexp.home import TrialFolder
+from rnnexp.model import compiled
 from rnnexp.model.build import build, logits_of
 from rnnexp.model.clipping import optimizer as build_optimizer
 from rnnexp.trial import checkpoint, events
@@ -65,7 +66,7 @@ def fit(
     model = build(config, task.n_outputs, task.activation)
     optimizer = build_optimizer(config.train, config.clip)
     optimizer.build(model.trainable_variables)
-    network = _Network(model, optimizer, task, plan)
+    network = _Network(model, optimizer, config, task, plan)
     train, validation = _parts(config, store, split, plan)
 
     progress = Progress(config.train)
@@ -115,15 +116,17 @@ def measure(
     """Returns loss and accuracy of a trained model on its validation part, the part's rows, and the probabilities."""
     split = store.split(config.data)
     _, validation = _parts(config, store, split, plan)
-    metrics, probabilities = _Network(model, None, store.task, plan).measure(validation, lambda: None)
+    metrics, probabilities = _Network(model, None, config, store.task, plan).measure(validation, lambda: None)
     return metrics, split.validation, probabilities
 
 
 class _Network:
     """The compiled steps of one model."""
 
-    def __init__(self, model: keras.Model, optimizer: Any, task: Task, plan: ExecutionPlan) -> None:
-        self._logits = logits_of(model)
+    def __init__(
+        self, model: keras.Model, optimizer: Any, config: TrialConfig, task: Task, plan: ExecutionPlan
+    ) -> None:
+        self._logits = _logits(model, config, task, plan)
         self._binary = task.binary
         self._loss = _LOSSES[task.loss](from_logits=True, reduction=None)
         self._activation = keras.activations.get(task.activation)
@@ -186,6 +189,13 @@ class _Network:
             beat()
         order = np.argsort(np.concatenate(rows), kind="stable")
         return self._read_totals(), np.concatenate(found)[order]
+
+
+def _logits(model: keras.Model, config: TrialConfig, task: Task, plan: ExecutionPlan) -> Callable[..., Any]:
+    """Returns the function from tokens to logits that the plan names."""
+    if plan.kernel == "stock":
+        return cast(Callable[..., Any], logits_of(model))
+    return compiled.logits(model, config, task.n_outputs, plan.threads)
 
 
 def _parts(config: TrialConfig, store: TokenStore, split: Split, plan: ExecutionPlan) -> tuple[Batches, Batches]:

@@ -19,7 +19,7 @@ class ExecutionPlan:
     Attributes:
         threads: of TensorFlow within one operation.
         jit: whether XLA compiles the training step.
-        kernel: what runs the recurrent layers; `stock` is Keras' own loop.
+        kernel: what runs the recurrent layers: `compiled` is ours, for a CPU; `stock` is Keras' own loop.
         bucket_lengths: the lengths T that batches have, ascending.
         eval_batch_size: reviews a batch where nothing is learned.
         device: `CPU` hides GPUs that are slower; `auto` leaves the choice to TensorFlow.
@@ -36,12 +36,17 @@ class ExecutionPlan:
 def choose(config: TrialConfig, threads: int, device: str = "auto") -> ExecutionPlan:
     """Returns the plan for a trial that has the given threads and device.
 
-    Without XLA: compiled whole, a step on a CPU took 1.0 to 2.3 times as long (CONTRIBUTING.md, decisions).
+    What it rests on is measured in tests/benchmarks: on a CPU, of every cell and size there, our kernel takes a third
+    to two thirds of the time that Keras' loop takes; XLA over a whole step takes longer than either.
     """
+    from rnnexp.model.kernel import CELLS  # compiled code, which only a trial's process should load
+
+    model = config.model
+    is_compiled = device != "GPU" and model.cell in CELLS and not model.recurrent_dropout
     return ExecutionPlan(
         threads=threads,
         jit=False,
-        kernel="stock",
+        kernel="compiled" if is_compiled else "stock",
         bucket_lengths=bucket_lengths(config.data.maxlen),
         eval_batch_size=max(config.train.batch_size, 256),
         device=device,
