@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3.12 python3.13 python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: install sweep test test-slow simulate drill drill-resume check format constraints clean
+.PHONY: install sweep test test-slow simulate drill drill-resume bench check format constraints clean
 
 install: $(VENV)/.installed
 
@@ -47,6 +47,16 @@ check: install
 simulate: install
 	$(BIN)/python -m tests.simulation --sweeps 10000
 	$(BIN)/python -m tests.simulation --planted
+
+# How fast it is, each figure beside what it is compared with: hours, and nothing else should run. tests/benchmarks/README.md
+bench: install build/rivals/.installed
+	$(BIN)/python -m tests.benchmarks
+
+# The rivals that the first benchmark runs, in an environment of their own.
+build/rivals/.installed: tests/benchmarks/rivals/requirements.txt constraints.txt
+	test -x build/rivals/bin/pip || { rm -rf build/rivals; $(PYTHON) -m venv build/rivals; }
+	build/rivals/bin/python -m pip install --quiet --constraint constraints.txt --requirement $<
+	@touch $@
 
 format: install
 	$(BIN)/ruff check --fix .

@@ -51,6 +51,7 @@ class Result:
         rows: a table, each row with the same keys.
         targets: what the issue of speed is held to.
         notes: lines under the table: how to read it, what was left out.
+        details: what the table has no room for; it is in the JSON file.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Result:
     rows: Sequence[Mapping[str, Any]]
     targets: Sequence[Target] = ()
     notes: Sequence[str] = field(default_factory=tuple)
+    details: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,11 @@ def median(values: Sequence[float]) -> float:
 
 def wall_s(command: Sequence[str], **kwargs: Any) -> float:
     """Returns the seconds that a process takes; raises with its output where it fails."""
+    return timed(command, **kwargs)[0]
+
+
+def timed(command: Sequence[str], **kwargs: Any) -> tuple[float, str]:
+    """Returns the seconds that a process takes, and what it prints; raises with its output where it fails."""
     began = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False, **kwargs)
     taken = time.perf_counter() - began
@@ -88,7 +95,7 @@ def wall_s(command: Sequence[str], **kwargs: Any) -> float:
         raise RuntimeError(
             f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
         )
-    return taken
+    return taken, done.stdout
 
 
 def in_turn(rounds: int, *timed: Callable[[], float]) -> list[list[float]]:

@@ -1,0 +1,44 @@
+"""KerasTuner: a hypermodel over the eight configurations, a grid search, its own checkpoints and trial files."""
+
+from typing import Any
+
+from tests.benchmarks import plain
+from tests.benchmarks.rivals import task
+
+
+def main() -> None:
+    parts, given = task.Parts(), task.told()
+    import keras
+    import keras_tuner
+
+    parts.end("imports")
+    configurations = given.configurations
+
+    class Eight(keras_tuner.HyperModel):  # type: ignore[misc]
+        def build(self, hp: Any) -> Any:
+            keras.utils.set_random_seed(given.seed)
+            return plain.model(configurations[hp.Choice("configuration", list(range(len(configurations))))])
+
+        def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+            settings = configurations[hp.get("configuration")]
+            (x, y), validation = plain.data(settings["maxlen"], settings.get("n_reviews", plain.N_TRAIN))
+            return model.fit(x, y, *args, batch_size=plain.BATCH_SIZE, validation_data=validation, **kwargs)
+
+    tuner = keras_tuner.GridSearch(
+        Eight(),
+        objective="val_accuracy",
+        max_trials=len(configurations),
+        executions_per_trial=1,
+        directory=str(given.folder),
+        project_name="eight",
+    )
+    tuner.search(epochs=plain.EPOCHS, verbose=0)
+    parts.end("trials")
+    by_configuration = {
+        trial.hyperparameters.get("configuration"): trial.score for trial in tuner.oracle.trials.values()
+    }
+    task.answer([by_configuration[index] for index in range(len(configurations))], parts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Ray Tune: a grid over the eight configurations, two trials at once of one CPU each.
+
+The training function and its callback, which reports and saves after every epoch, are written as Ray's guide has them.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks import plain
+from tests.benchmarks.rivals import task
+
+_WORKERS = 2
+
+
+def train(config: dict[str, Any]) -> None:
+    """Trains one configuration in a process of Ray's."""
+    import keras
+    from ray import tune
+
+    class Report(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+            with tempfile.TemporaryDirectory() as folder:
+                self.model.save(Path(folder) / "model.keras")
+                tune.report(dict(logs or {}), checkpoint=tune.Checkpoint.from_directory(folder))
+
+    plain.train(config["configurations"][config["configuration"]], plain.EPOCHS, config["seed"], [Report()])
+
+
+def main() -> None:
+    parts, given = task.Parts(), task.told()
+    import ray
+    from ray import tune
+
+    parts.end("imports")
+    ray.init(num_cpus=_WORKERS, include_dashboard=False)
+    parts.end("cluster")
+    configurations = given.configurations
+    tuner = tune.Tuner(
+        tune.with_resources(train, {"cpu": 1}),
+        param_space={
+            "configuration": tune.grid_search(list(range(len(configurations)))),
+            "configurations": configurations,
+            "seed": given.seed,
+        },
+        # Its workers are used again: TensorFlow and the reviews are loaded twice, not eight times.
+        tune_config=tune.TuneConfig(
+            metric="val_accuracy", mode="max", max_concurrent_trials=_WORKERS, reuse_actors=True
+        ),
+        run_config=tune.RunConfig(name="eight", storage_path=str(given.folder), verbose=1),
+    )
+    results = tuner.fit()
+    parts.end("trials")
+    if results.errors:
+        raise RuntimeError(f"{results.num_errors} trials failed: {results.errors[0]}")
+    by_configuration = {
+        result.config["configuration"]: float(result.metrics_dataframe["val_accuracy"].max()) for result in results
+    }
+    ray.shutdown()
+    task.answer([by_configuration[index] for index in range(len(configurations))], parts)
+
+
+if __name__ == "__main__":
+    main()
