@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -30,15 +31,15 @@ EPOCHS = 2
 Arrays = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def data(maxlen: int) -> Arrays:
-    """Returns IMDB's training pool as (x, y) to train on, 20,000, and (x, y) to validate on, 5,000."""
+def data(maxlen: int, n_reviews: int = N_TRAIN) -> Arrays:
+    """Returns IMDB's training pool as (x, y) to train on, 20,000 or the first few, and (x, y) to validate on, 5,000."""
     import keras
 
-    (x, y), _ = keras.datasets.imdb.load_data(
-        path=str(Path(os.environ["RNNEXP_DATA"]).absolute() / "imdb.npz"), num_words=VOCAB_SIZE
-    )
+    file = str(Path(os.environ["RNNEXP_DATA"]).absolute() / "imdb.npz")
+    with mock.patch("keras.src.datasets.imdb.get_file", return_value=file):  # the loader knows Keras' own cache alone
+        (x, y), _ = keras.datasets.imdb.load_data(num_words=VOCAB_SIZE)
     x = keras.utils.pad_sequences(x, maxlen=maxlen)
-    return (x[:N_TRAIN], y[:N_TRAIN]), (x[N_TRAIN:], y[N_TRAIN:])
+    return (x[:n_reviews], y[:n_reviews]), (x[N_TRAIN:], y[N_TRAIN:])
 
 
 def model(settings: Mapping[str, Any]) -> Any:
@@ -67,11 +68,14 @@ def model(settings: Mapping[str, Any]) -> Any:
 
 
 def train(settings: Mapping[str, Any], epochs: int, seed: int, callbacks: Sequence[Any] = ()) -> list[float]:
-    """Trains one configuration; returns its validation accuracy after each epoch."""
+    """Trains one configuration; returns its validation accuracy after each epoch.
+
+    `n_reviews` may be among the settings: trains on the first few alone.
+    """
     import keras
 
     keras.utils.set_random_seed(seed)
-    (x, y), validation = data(settings["maxlen"])
+    (x, y), validation = data(settings["maxlen"], settings.get("n_reviews", N_TRAIN))
     history = model(settings).fit(
         x, y, batch_size=BATCH_SIZE, epochs=epochs, validation_data=validation, callbacks=list(callbacks), verbose=0
     )

@@ -47,16 +47,21 @@ CANDIDATES: tuple[Candidate, ...] = (
     *(Candidate(_RANDOM, pruner, nearest=False) for pruner in PRUNERS),
     *(Candidate(_tpe(10), pruner) for pruner in PRUNERS),
     *(Candidate(_tpe(n), pruner) for n in (5, 20) for pruner in (_NONE, _HALVING, _HYPERBAND)),
-    Candidate(_RANDOM, _NONE),  # beside the first: what taking the nearest configuration does by itself
+    *(Candidate(_RANDOM, pruner) for pruner in (_NONE, _HALVING, _HYPERBAND)),
 )
 
 FEW = (CANDIDATES[0], Candidate(_RANDOM, _HYPERBAND, nearest=False), Candidate(_tpe(10), _HALVING))
 """To see whether it runs."""
 
 
+def is_control(candidate: Candidate) -> bool:
+    """Tells whether a candidate shows what taking the nearest configuration does by itself; no sweep would run it."""
+    return candidate.nearest and isinstance(candidate.sampler, RandomSampler)
+
+
 def sampler_in_words(candidate: Candidate) -> str:
     """Returns the sampler and what of it is not the seed."""
-    return _words(candidate.sampler) + (", nearest" if candidate.nearest and candidate.sampler.name == "random" else "")
+    return _words(candidate.sampler) + (", nearest" if is_control(candidate) else "")
 
 
 def pruner_in_words(candidate: Candidate) -> str:

@@ -223,7 +223,7 @@ def _target(compared: Sequence[Candidate], outcomes: Sequence[Sequence[Reached]]
     ratios = {
         place: found.seconds / median([one.seconds for one in outcome])
         for place, outcome in enumerate(outcomes)
-        if _counts(outcome)
+        if _counts(outcome) and not candidates.is_control(compared[place])
     }
     best = max(ratios, key=ratios.__getitem__, default=None)
     return Target(
