@@ -16,8 +16,10 @@ from rnnexp.config.sweep import (
     SweepConfig,
     TpeSampler,
 )
+from rnnexp.trial.events import Closed, EpochEnded, Event, Started
 from tests.benchmarks.quality.compare import baseline, replays
 from tests.benchmarks.quality.curves import Curve, Recording, about, check_space, draw, sweep
+from tests.benchmarks.quality.program_curves import beside_s
 from tests.benchmarks.quality.record import one_by_one
 from tests.benchmarks.quality.replay import Candidate, Cost, Reached, distance, replay
 
@@ -176,3 +178,25 @@ def test_parts_of_two_machines_are_not_mixed(tmp_path: Path) -> None:
 def test_the_draw_does_not_depend_on_its_length() -> None:
     assert draw(60)[:6] == draw(6)
     assert len({str(settings) for settings in draw(60)}) == 60
+
+
+def trial(*starts: float, trained: float, ended: float) -> list[Event]:
+    """What a trial that began at these times has left, with one epoch."""
+    began: list[Event] = [
+        Started(time, attempt, 0, pid=1, n_params=1, data={}, plan={}) for attempt, time in enumerate(starts, start=1)
+    ]
+    return [*began, EpochEnded(starts[-1] + trained, 1, {}, trained, 1, 0.5), Closed(ended, "COMPLETE")]
+
+
+def test_what_a_trial_costs_beside_its_epochs_is_counted_from_the_end_of_the_one_before_it() -> None:
+    happened = {
+        0: trial(10.0, trained=20.0, ended=31.0),
+        1: trial(10.0, trained=40.0, ended=52.0),
+        2: trial(32.0, trained=30.0, ended=63.0),  # in the slot of 0
+        3: trial(54.0, trained=20.0, ended=75.0),  # in the slot of 1
+        4: trial(64.0, 210.0, trained=5.0, ended=230.0),  # interrupted
+        5: trial(211.0, trained=5.0, ended=221.0),  # its slot's first of the second start
+        6: trial(223.0, trained=6.0, ended=230.0),
+    }
+    found = beside_s(happened, starts=[0.0, 200.0])
+    assert found == {2: pytest.approx(2.0), 3: pytest.approx(3.0), 6: pytest.approx(3.0)}

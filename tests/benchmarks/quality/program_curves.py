@@ -14,6 +14,7 @@ from rnnexp.space import Choice
 from rnnexp.study.reading import StudyView, TrialRow, view
 from rnnexp.study.states import State
 from rnnexp.trial import events
+from rnnexp.trial.events import Closed, Event, Started
 from tests.benchmarks import plain
 from tests.benchmarks.frame import python
 from tests.benchmarks.quality.curves import SEED, Curve, sweep
@@ -90,7 +91,7 @@ class Study:
 
     def curves(self) -> list[Curve]:
         """Returns a curve a trial."""
-        beside = self._beside_s()
+        beside = beside_s(self._happened, self._starts)
         return [self._curve(row, beside.get(row.number)) for row in self._rows]
 
     def scaled(self, epochs: int) -> list[Curve]:
@@ -101,13 +102,10 @@ class Study:
 
     def start_s(self) -> list[float]:
         """Returns the seconds from each start of the command to the first trial that trains."""
-        began = sorted(one.time for number in self._happened for one in self._started(number))
+        began = sorted(time for happened in self._happened.values() for time in _times(Started, happened))
         ends = [*self._starts[1:], math.inf]
         first = [[time for time in began if start <= time < end] for start, end in zip(self._starts, ends, strict=True)]
         return [times[0] - start for times, start in zip(first, self._starts, strict=True) if times]
-
-    def _started(self, number: int) -> list[events.Started]:
-        return [one for one in self._happened[number] if isinstance(one, events.Started)]
 
     def _curve(self, row: TrialRow, beside_s: float | None) -> Curve:
         epochs = events.epochs(self._happened[row.number])
@@ -120,28 +118,32 @@ class Study:
             failed=(row.reason or "failed") if row.state is State.FAIL else "",
         )
 
-    def _beside_s(self) -> dict[int, float]:
-        """Returns the seconds from the end of the trial before it in its slot to each trial's own, less its epochs.
 
-        So process, data, network, saving, logging, and what the supervisor does between two trials are all in it.
-        Trials that began a start of the command, or were interrupted, are left out.
-        """
-        ended = {
-            number: max((one.time for one in happened if isinstance(one, events.Closed)), default=math.inf)
-            for number, happened in self._happened.items()
-        }
-        free, beside = dict(ended), {}
-        for number in sorted(ended, key=lambda number: self._started(number)[0].time if self._started(number) else 0.0):
-            if len(self._started(number)) != 1:
-                continue
-            began = self._started(number)[0].time
-            last_start = max((start for start in self._starts if start <= began), default=0.0)
-            before = [other for other, time in free.items() if last_start <= time <= began]
-            if before:
-                latest = max(before, key=free.__getitem__)
-                trained = sum(epoch.seconds for epoch in events.epochs(self._happened[number]))
-                beside[number] = ended[number] - free.pop(latest) - trained
-        return beside
+def beside_s(happened: Mapping[int, list[Event]], starts: Sequence[float]) -> dict[int, float]:
+    """Returns the seconds from the end of the trial before it in its slot to each trial's own, less its epochs.
+
+    So process, data, network, saving, logging, and what the supervisor does between two trials are all in it. Trials
+    that began a start of the command, or were interrupted, are left out.
+
+    Args:
+        happened: the events of each trial that has ended.
+        starts: when the command was begun, each time.
+    """
+    ended = {number: _times(Closed, those)[-1] for number, those in happened.items() if _times(Closed, those)}
+    once = {number: times[0] for number in ended if len(times := _times(Started, happened[number])) == 1}
+    free, beside = dict(ended), {}
+    for number in sorted(once, key=once.__getitem__):
+        last_start = max((start for start in starts if start <= once[number]), default=0.0)
+        before = [other for other, time in free.items() if last_start <= time <= once[number]]
+        if before:
+            latest = max(before, key=free.__getitem__)
+            trained = sum(epoch.seconds for epoch in events.epochs(happened[number]))
+            beside[number] = ended[number] - free.pop(latest) - trained
+    return beside
+
+
+def _times(kind: type[Started] | type[Closed], happened: list[Event]) -> list[float]:
+    return [event.time for event in happened if isinstance(event, kind)]
 
 
 def _scaled(few: Curve, many: Curve, epochs: int) -> Curve:
