@@ -10,7 +10,7 @@ from tests.benchmarks import plain
 from tests.benchmarks.quality.curves import Curve
 
 _N_VALIDATION = 5_000
-_WARM_UP, _STEPS = 3, 10
+_WARM_UP, _STEPS = 3, 20
 """Where only seconds are wanted: steps that are not timed, and steps that are; of training and of measuring."""
 _SMALL_STEPS = 2
 
