@@ -50,17 +50,33 @@ def _show_forecast(config: SweepConfig, home: Home, store: TokenStore, workers: 
     from rnnexp.study.forecast import forecast
 
     console = tables.console()
-    n_slots, _ = local.share_out(workers, config.n_trials)
-    found = forecast(config, home, store, n_slots)
+    share = _share(config, store, workers)
+    found = forecast(config, home, store, share.slots)
     console.print(tables.samples(found.samples[:10], found.seconds))
     basis = f"corrected by {found.n_measured} trials of this home" if found.n_measured else "no trial here yet to go by"
     console.print(
-        f"\nstudy {config.study}: {found.n_left} of {config.n_trials} trials to run, {n_slots} at once: about "
+        f"\nstudy {config.study}: {found.n_left} of {config.n_trials} trials to run, {share.slots} at once: about "
         f"{tables.duration(found.total_seconds)} if none is pruned ({basis}); up to {found.memory_gb:.1f} GB of memory "
         f"a trial; about {found.disk_gb:.2f} GB of disk at the end",
         soft_wrap=True,
     )
     return 0
+
+
+def _share(config: SweepConfig, store: TokenStore, workers: int | None) -> local.Share:
+    """Shares the machine out to the study's trials; says so where the memory may not do."""
+    from rnnexp.study.cost import most_memory_gb
+
+    needed = most_memory_gb(config, store.task.n_outputs)
+    share = local.share_out(workers, config.n_trials, needed)
+    if share.fitting is not None and share.slots > share.fitting:
+        tables.console().print(
+            f"the largest trial may need {needed:.1f} GB, and the free memory has room for {share.fitting}: "
+            f"{share.slots} at once may run out of it (--workers, data.maxlen, train.batch_size, model.units)",
+            style="yellow",
+            soft_wrap=True,
+        )
+    return share
 
 
 def _assignments(args: argparse.Namespace) -> dict[str, Any]:
@@ -85,24 +101,24 @@ def _run_study(config: SweepConfig, home: Home, store: TokenStore, workers: int 
         before = view(home, config.study)
         for version in before.space_versions:
             console.print(str(version), soft_wrap=True)
-        n_slots, threads = local.share_out(workers, config.n_trials)
+        share = _share(config, store, workers)
         if before.n_finished < config.n_trials:
             local.warm_up()
             verb = "goes on" if before.trials else "begins"
             console.print(
                 f"study {config.study} {verb}: {before.n_finished} of {config.n_trials} trials finished; "
                 f"data {store.name} ({store.n_pool:,} reviews); "
-                f"{n_slots} at once, {threads} thread{'s' * (threads > 1)} each; home {home.root}",
+                f"{share.slots} at once, {share.threads} thread{'s' * (share.threads > 1)} each; home {home.root}",
                 soft_wrap=True,
             )
         device = devices.chosen(home.devices) if before.n_finished < config.n_trials else "auto"
         stores = _Stores(home, store, config.base)
         reader, writer = os.pipe()
-        executor = local.LocalExecutor(n_slots, signals=reader)
+        executor = local.LocalExecutor(share.slots, signals=reader)
         with watch(console, config.objective.metric, config.study) as display:
             sender = SenderThread(lambda: Projection.open(home, config.study, study.identity).replay, display.note)
             supervisor = Supervisor(
-                config, study, Records(folder), executor, sender, display, stores.path, threads, time, device
+                config, study, Records(folder), executor, sender, display, stores.path, share.threads, time, device
             )
             with _listening(supervisor, writer):
                 try:

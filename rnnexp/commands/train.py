@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     store = prepare(data, home)
     number, folder = _claim(home)
     disk.write_text(folder.config, config.to_yaml())
-    _, threads = local.share_out(1, 1)
+    threads = local.n_cores()
     executor = local.LocalExecutor(1)
     seen = _Seen()
     job = TrialJob(config, folder, store.root, threads, 1, f"{SINGLE_RUNS} {number}", devices.chosen(home.devices))

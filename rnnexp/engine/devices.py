@@ -17,7 +17,7 @@ from rnnexp import disk
 
 _GPU_NODES = (Path("/dev/nvidia0"), Path("/dev/kfd"))
 _METAL = "tensorflow-metal"
-_PACKAGES = ("tensorflow", "keras", _METAL)
+_PACKAGES = ("tensorflow", "keras", "numba", _METAL)
 _PATIENCE_S = 180
 
 

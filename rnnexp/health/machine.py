@@ -20,7 +20,7 @@ from rnnexp.home import Home
 from rnnexp.study.states import FINISHED
 
 DEVICES, DATA = "devices", "data"
-_PACKAGES = ("tensorflow", "tensorflow-metal", "keras", "optuna", "mlflow", "numpy", "pandas")
+_PACKAGES = ("tensorflow", "tensorflow-metal", "keras", "numba", "optuna", "mlflow", "numpy", "pandas")
 
 
 @dataclass(frozen=True)

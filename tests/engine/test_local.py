@@ -14,6 +14,7 @@ from rnnexp.config.trial import TrialConfig
 from rnnexp.data.store import prepare
 from rnnexp.engine import local
 from rnnexp.engine.executor import Exited, Message
+from rnnexp.engine.local import Share
 from rnnexp.home import Home, TrialFolder
 from rnnexp.trial import events
 from rnnexp.trial.events import EpochEnded, Failed, Finished, Started
@@ -203,9 +204,12 @@ def test_a_trial_ends_itself_when_its_supervisor_is_gone(home: Home, tmp_path: P
 def test_slots_and_threads_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "n_cores", lambda: 8)
     monkeypatch.setattr(local, "free_memory_gb", lambda: 64.0)
-    assert local.share_out(None, 40) == (8, 1)
-    assert local.share_out(None, 3) == (3, 2)
-    assert local.share_out(2, 40) == (2, 4)
-    assert local.share_out(16, 40) == (16, 1)
+    assert local.share_out(None, 40, 1.5) == Share(slots=8, threads=1, fitting=42)
+    assert local.share_out(None, 3, 1.5) == Share(slots=3, threads=2, fitting=42)
+    assert local.share_out(2, 40, 1.5) == Share(slots=2, threads=4, fitting=42)
+    assert local.share_out(16, 40, 1.5) == Share(slots=16, threads=1, fitting=42)
+    assert local.share_out(None, 40, 30.0) == Share(slots=2, threads=4, fitting=2), "large trials"
+    assert local.share_out(None, 40, 100.0) == Share(slots=1, threads=8, fitting=0), "one is always tried"
     monkeypatch.setattr(local, "free_memory_gb", lambda: 4.1)
-    assert local.share_out(None, 40) == (2, 4)
+    assert local.share_out(None, 40, 1.5) == Share(slots=2, threads=4, fitting=2)
+    assert local.share_out(4, 40, 1.5) == Share(slots=4, threads=2, fitting=2), "the user's word counts"
