@@ -66,8 +66,8 @@ def fit(
     model = build(config, task.n_outputs, task.activation)
     optimizer = build_optimizer(config.train, config.clip)
     optimizer.build(model.trainable_variables)
-    network = _Network(model, optimizer, config, task, plan)
-    train, validation = _parts(config, store, split, plan)
+    network = Network(model, optimizer, config, task, plan)
+    train, validation = parts(config, store, split, plan)
 
     progress = Progress(config.train)
     restored = _restored(folder, model, optimizer)
@@ -115,13 +115,13 @@ def measure(
 ) -> tuple[dict[str, float], NDArray[np.int64], NDArray[np.float32]]:
     """Returns loss and accuracy of a trained model on its validation part, the part's rows, and the probabilities."""
     split = store.split(config.data)
-    _, validation = _parts(config, store, split, plan)
-    metrics, probabilities = _Network(model, None, config, store.task, plan).measure(validation, lambda: None)
+    _, validation = parts(config, store, split, plan)
+    metrics, probabilities = Network(model, None, config, store.task, plan).measure(validation, lambda: None)
     return metrics, split.validation, probabilities
 
 
-class _Network:
-    """The compiled steps of one model."""
+class Network:
+    """The steps of one model, traced."""
 
     def __init__(
         self, model: keras.Model, optimizer: Any, config: TrialConfig, task: Task, plan: ExecutionPlan
@@ -198,7 +198,9 @@ def _logits(model: keras.Model, config: TrialConfig, task: Task, plan: Execution
     return compiled.logits(model, config, task.n_outputs, plan.threads)
 
 
-def _parts(config: TrialConfig, store: TokenStore, split: Split, plan: ExecutionPlan) -> tuple[Batches, Batches]:
+def parts(config: TrialConfig, store: TokenStore, split: Split, plan: ExecutionPlan) -> tuple[Batches, Batches]:
+    """Returns the training part and the validation part, as the plan batches them."""
+
     def part(rows: NDArray[np.int64], batch_size: int) -> Batches:
         data = config.data
         return Batches(store, rows, data.vocab_size, data.maxlen, batch_size, data.padding, plan.bucket_lengths)
