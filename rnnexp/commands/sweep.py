@@ -35,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
     if args.workers is not None and args.workers < 1:
         raise UserError(f"--workers: got {args.workers}, expected 1 or more")
     home = Home.open(args.home)
+    if not args.dry_run and not home.study(config.study).recorded.exists():
+        local.warm_up()  # beside the data's preparation; a study that was recorded may be done
     console = tables.console()
     data, fallback = resolve(config.base.data)
     if fallback:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rnnexp.model.kernel.loops import inline, jit
+from rnnexp.model.kernel.loops import add, copy, inline, jit
 
 
 @jit
@@ -21,7 +21,7 @@ def pack_rows(values, order, active, packed):
     k = 0
     for t in range(len(active)):
         for b in range(active[t]):
-            packed[k] = values[order[b], t]
+            copy(values[order[b], t], packed[k])
             k += 1
 
 
@@ -31,7 +31,7 @@ def unpack_rows(packed, order, active, values):
     k = 0
     for t in range(len(active)):
         for b in range(active[t]):
-            values[order[b], t] = packed[k]
+            copy(packed[k], values[order[b], t])
             k += 1
 
 
@@ -69,7 +69,7 @@ def add_dropped(d_vectors, words, seed, rate, d_rows):
     kept = np.empty(d_vectors.shape[1], np.float32)
     for k in range(len(words)):
         _drop(d_vectors[k], seed, k, rate, kept)
-        d_rows[words[k]] += kept
+        add(d_rows[words[k]], kept)
 
 
 @jit
