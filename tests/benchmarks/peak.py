@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ def run(options: Options) -> Result:
                     "GFLOP/s": median([one["gflop_per_s"] for one in found]),
                     "matrix GFLOP/s": median([one["matrix"] for one in found]),
                     "share": share,
+                    "Keras' loop takes, times": median([each for one in found for each in one["times"]]),
                     "of operations done": median([each for one in found for each in one["shares_done"]]),
                 }
             )
@@ -93,26 +95,34 @@ def _measure(home: Path, index: int, turns: int, core: int) -> dict[str, Any]:
 
     config, store = _config(index), _store(home, index)
     plan, task = choose(config, 1), store.task
-    model, rule = build(config, task.n_outputs, task.activation), optimizer(config.train, config.clip)
-    rule.build(model.trainable_variables)
-    network = fit.Network(model, rule, config, task, plan)
+
+    def network(kernel: str) -> Any:
+        model, rule = build(config, task.n_outputs, task.activation), optimizer(config.train, config.clip)
+        rule.build(model.trainable_variables)
+        return fit.Network(model, rule, config, task, replace(plan, kernel=kernel))
+
+    ours, stock = network(plan.kernel), network("stock")
     train, _ = fit.parts(config, store, store.split(config.data), plan)
     epoch = train.shuffled(0, 0)
     matrix = np.random.default_rng(0).standard_normal((_MATRIX, _MATRIX)).astype(np.float32)
     settings = plain.EIGHT[index]
     H, E = settings["units"], settings["embedding_dim"]
     a_state, a_vector = (6 * _GATES[settings["cell"]] * H * width for width in (H, E))
-    network.train([next(epoch) for _ in range(_WARM_UP)], lambda: None)
+    for warmed in (ours, stock):
+        warmed.train([next(epoch) for _ in range(_WARM_UP)], lambda: None)
     matrix @ matrix
-    rates, shares, shares_done, steps_ms, words = [], [], [], [], []
+    rates, shares, shares_done, steps_ms, words, times = [], [], [], [], [], []
     for _ in range(turns):
         began = time.perf_counter()
         matrix @ matrix
         rate = 2 * _MATRIX**3 / (time.perf_counter() - began)
         batches: list[Any] = []
         began = time.perf_counter()
-        network.train(_noting(epoch, batches), lambda: None)
+        ours.train(_noting(epoch, batches), lambda: None)
         taken = time.perf_counter() - began
+        began = time.perf_counter()
+        stock.train(batches, lambda: None)
+        times.append((time.perf_counter() - began) / taken)
         n_words = sum(int((batch.tokens > 0).sum()) for batch in batches)
         n_distinct = sum(len(np.unique(batch.tokens)) for batch in batches)
         rates.append(rate)
@@ -123,6 +133,7 @@ def _measure(home: Path, index: int, turns: int, core: int) -> dict[str, Any]:
     return {
         "shares": shares,
         "shares_done": shares_done,
+        "times": times,
         "step_ms": median(steps_ms),
         "words": statistics.fmean(words),
         "gflop_per_s": median([share * rate / 1e9 for share, rate in zip(shares, rates, strict=True)]),
