@@ -24,6 +24,7 @@ class Running:
         stopped: whether it was asked to stop by hand.
         end_by: when it is killed if it has not ended by itself.
         told: what Optuna was told of it, and why.
+        value: the objective that Optuna was told, None while or where there is none.
     """
 
     asked: Asked
@@ -34,6 +35,7 @@ class Running:
     stopped: bool = False
     end_by: float | None = None
     told: tuple[State, str] | None = None
+    value: float | None = None
 
     def over_a_limit(self, limits: Limits, now: float, held_bytes: int | None) -> tuple[Fault, str] | None:
         """Returns which limit the trial has gone over, None where it has not.

@@ -98,8 +98,9 @@ class Supervisor:
         self._exhausted = False
         self._began = clock.monotonic()
         self._looked = self._began
-        self._seconds: list[float] = []
-        self._values: dict[int, float] = {}
+        self._n_timed, self._seconds = 0, 0.0
+        self._best: tuple[int, float] | None = None
+        self._kept: dict[int, float] = {}
         self._newest: int | None = None
         self._failures: list[str] = []
 
@@ -155,9 +156,9 @@ class Supervisor:
         for row in finished:
             self._close_record(row.number, row.state, row.reason, row.attempts)
             if row.value is not None:
-                self._values[row.number] = row.value
+                self._take_in(row.number, row.value)
             if row.seconds:
-                self._seconds.append(row.seconds)
+                self._n_timed, self._seconds = self._n_timed + 1, self._seconds + row.seconds
         last = max((row for row in finished if row.value is not None), key=lambda row: row.ended, default=None)
         self._newest = last.number if last else None
         self._apply_retention()
@@ -281,13 +282,22 @@ class Supervisor:
         curve = events.epochs(self._records.read(number))
         self._store.tell(number, state, value, summary(curve, value, reason))
         running.told = (state, reason)
-        self._seconds.append(self._clock.monotonic() - running.began)
+        running.value = value
+        self._n_timed, self._seconds = self._n_timed + 1, self._seconds + self._clock.monotonic() - running.began
         if value is not None:
-            self._values[number], self._newest = value, number
+            self._take_in(number, value)
+            self._newest = number
             self._failures.clear()
         elif reason != BY_HAND:
             self._failures.append(reason)
             self._heed_failures()
+
+    def _take_in(self, number: int, value: float) -> None:
+        """Counts a trial's value among the best so far; among equals the first stays the best."""
+        self._kept[number] = value
+        sign = 1 if self._config.objective.direction == "maximize" else -1
+        if self._best is None or sign * value > sign * self._best[1]:
+            self._best = number, value
 
     def _heed_failures(self) -> None:
         """Ends a sweep that cannot work, with the reason that most of its failures share."""
@@ -310,13 +320,15 @@ class Supervisor:
             self._records.clean_up(number, keep_model=state is not State.FAIL)
             self._apply_retention()
         self._sender.notify(number)
-        self._watch.ended(number, state, self._values.get(number), reason)
+        self._watch.ended(number, state, running.value, reason)
 
     def _apply_retention(self) -> None:
         maximize, keep = self._config.objective.direction == "maximize", self._config.keep.checkpoints
-        for number in retention.to_evict(self._values, maximize, keep, self._newest):
-            if number not in self._running and self._records.evict(number, self._clock.time()):
-                self._sender.notify(number)
+        for number in retention.to_evict(self._kept, maximize, keep, self._newest):
+            if number not in self._running:
+                if self._records.evict(number, self._clock.time()):
+                    self._sender.notify(number)
+                del self._kept[number]  # others are better for good: it is not looked at again
 
     def _interrupt(self) -> None:
         """Ends every trial at once; each goes on later from its last epoch's checkpoint."""
@@ -366,12 +378,11 @@ class Supervisor:
 
     def _standing(self) -> Standing:
         n_finished, n_trials = self._store.n_finished, self._n_trials
-        pick = max if self._config.objective.direction == "maximize" else min
-        best = pick(self._values, key=lambda number: self._values[number]) if self._values else None
         left = None
-        if self._seconds:
-            each = sum(self._seconds) / len(self._seconds)
+        if self._n_timed:
+            each = self._seconds / self._n_timed
             now = self._clock.monotonic()
             spent = sum(min(each, now - running.began) for running in self._running.values())
             left = max(0.0, (n_trials - n_finished) * each - spent) / self._executor.n_slots
-        return Standing(n_finished, n_trials, best, self._values[best] if best is not None else None, left)
+        number, value = self._best or (None, None)
+        return Standing(n_finished, n_trials, number, value, left)
