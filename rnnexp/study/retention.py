@@ -13,7 +13,7 @@ def to_evict(values: dict[int, float], maximize: bool, keep: int, newest: int | 
     """Returns the trials whose checkpoints go.
 
     Args:
-        values: of each trial that has ended with one, by number.
+        values: of the trials whose checkpoints are there, by number.
         maximize: whether more is better.
         keep: how many of the best stay; among equals the older ones.
         newest: the trial that has ended last, which stays too.
@@ -48,9 +48,12 @@ def clean_up(folder: TrialFolder, *, keep_model: bool) -> None:
         keep_model: whether its best model may be wanted; a failed trial's is not.
     """
     _removed(folder.state)
+    # The sender may just be writing its own; it writes them anew until they are whole.
+    sent = {f"{WRITING}{path.name}" for path in (folder.tracking, folder.history, folder.curves)}
     for place in (folder.root, folder.best.parent):
         for path in place.glob(f"{WRITING}*"):
-            _removed(path)
+            if path.name not in sent:
+                _removed(path)
     evicted = any(isinstance(event, Evicted) for event in events.read(folder.events)) and not folder.exported.exists()
     if evicted or not keep_model:
         _removed(folder.best)

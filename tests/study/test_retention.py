@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rnnexp.disk import WRITING
 from rnnexp.home import TrialFolder
 from rnnexp.study.retention import clean_up, evict, to_evict
 from rnnexp.trial import events
@@ -80,3 +81,14 @@ def test_what_cannot_be_removed_is_no_reason_to_end_a_sweep(tmp_path: Path) -> N
     folder.state.mkdir()
     clean_up(folder, keep_model=False)
     assert folder.state.is_dir()
+
+
+def test_what_the_sender_is_writing_is_left_to_it(tmp_path: Path) -> None:
+    """The sender's thread may be between writing beside and renaming; what it lost there, it reported as an outage."""
+    folder = TrialFolder(tmp_path)
+    folder.best.parent.mkdir()
+    for path in (folder.tracking, folder.history, folder.curves, folder.state, folder.best):
+        path.with_name(WRITING + path.name).write_text("half")
+    clean_up(folder, keep_model=True)
+    left = {path.name for path in tmp_path.rglob(f"{WRITING}*")}
+    assert left == {WRITING + path.name for path in (folder.tracking, folder.history, folder.curves)}
