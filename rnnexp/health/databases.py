@@ -12,6 +12,7 @@ from rnnexp.errors import RnnexpError
 from rnnexp.health import studies
 from rnnexp.health.finding import Finding
 from rnnexp.home import SINGLE_RUNS, Home
+from rnnexp.study import sqlite
 from rnnexp.study import store as stores
 from rnnexp.study.rebuild import rebuild
 from rnnexp.study.tracking import Cursor, Projection, import_mlflow
@@ -145,7 +146,7 @@ def _journal(path: Path) -> str:
 
 
 def _use_wal(path: Path) -> str:
-    stores.use_wal(path)
+    sqlite.use_wal(path)
     return "set to write ahead"
 
 

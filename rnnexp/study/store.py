@@ -8,14 +8,12 @@ import contextlib
 import fcntl
 import itertools
 import json
-import sqlite3
 import uuid
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -27,13 +25,12 @@ from rnnexp.config.sweep import GridSampler, SweepConfig, differences, fingerpri
 from rnnexp.config.trial import TrialConfig
 from rnnexp.errors import StudyError, did_you_mean
 from rnnexp.home import Home
-from rnnexp.study import lineage, sampling
+from rnnexp.study import lineage, sampling, sqlite
 from rnnexp.study.about import About
 from rnnexp.study.states import FINISHED, State
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
-_LOCK_TIMEOUT_S = 120
 _DEFINITION, _ABOUT = "rnnexp:definition", "rnnexp:about"
 _IDENTITY = "rnnexp:identity"
 ATTEMPTS, DEATHS, SUMMARY = "rnnexp:attempts", "rnnexp:deaths", "rnnexp:summary"
@@ -90,30 +87,33 @@ def creating(home: Home) -> Iterator[None]:
         yield
 
 
-def use_wal(path: Path) -> None:
-    """Sets a database to write ahead, so that readers and the writer do not block each other; it stays so."""
-    with contextlib.closing(sqlite3.connect(path, timeout=_LOCK_TIMEOUT_S)) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
-
-
 @lru_cache(maxsize=4)
 def open_storage(home: Home) -> optuna.storages.RDBStorage:
     """Opens Optuna's database in the home, creating it where needed."""
     with creating(home):
         if not home.optuna_db.exists():
-            use_wal(home.optuna_db)
-        return optuna.storages.RDBStorage(home.optuna_url, engine_kwargs={"connect_args": {"timeout": _LOCK_TIMEOUT_S}})
+            sqlite.use_wal(home.optuna_db)
+        sqlite.commit_without_waiting()
+        patient = {"connect_args": {"timeout": sqlite.LOCK_TIMEOUT_S}}
+        return optuna.storages.RDBStorage(home.optuna_url, engine_kwargs=patient)
 
 
 class StudyStore:
     """One study, open for its supervisor; it knows the number of trials in each state without asking Optuna."""
 
-    def __init__(self, study: optuna.Study, config: SweepConfig) -> None:
+    def __init__(self, study: optuna.Study, config: SweepConfig, sync: Callable[[], None] = lambda: None) -> None:
+        """Args:
+        study: Optuna's, open.
+        config: what is searched.
+        sync: brings what was written to the disk: a trial before it begins, and what became of it.
+        """
         self._study = study
+        self._sync = sync
         self._storage = study._storage
         self._config = config
         self._open: dict[int, optuna.Trial] = {}
         self._asked: dict[int, Asked] = {}
+        self._reported: dict[int, set[int]] = {}
         self._states = {trial.number: State(trial.state.name) for trial in study.get_trials(deepcopy=False)}
         self.counts: Counter[State] = Counter(self._states.values())
 
@@ -148,7 +148,7 @@ class StudyStore:
             study = create_or_load(storage, config)
         study.set_user_attr(_ABOUT, {"n_trials": config.n_trials})
         keep_about(home, study)
-        return cls(study, config)
+        return cls(study, config, lambda: sqlite.sync(home.optuna_db))
 
     def _set(self, number: int, state: State) -> None:
         if number in self._states:
@@ -212,7 +212,12 @@ class StudyStore:
         config, deaths = self._config.base.with_settings(settings), trial.user_attrs.get(DEATHS, 0)
         asked = Asked(trial.number, settings, config, attempt, deaths)
         self._asked[trial.number] = asked
+        self._reported[trial.number] = set() if attempt == 1 else set(self._stored(trial).intermediate_values)
+        self._sync()
         return asked
+
+    def _stored(self, trial: optuna.Trial) -> optuna.trial.FrozenTrial:
+        return self._storage.get_trial(trial._trial_id)
 
     def _given(self) -> dict[str, Any] | None:
         """Returns settings that are not drawn: the next of `try`, then of a grid; None where there is none."""
@@ -228,15 +233,14 @@ class StudyStore:
 
     def is_behind(self, number: int, epoch: int) -> bool:
         """Tells whether a later epoch was reported: a trial whose checkpoint was damaged trains its epochs again."""
-        known = self._storage.get_trial(self._open[number]._trial_id).intermediate_values
-        return any(later > epoch for later in known)
+        return any(later > epoch for later in self._reported[number])
 
     def report(self, number: int, epoch: int, value: float) -> bool:
         """Reports the best value so far after an epoch; tells whether the trial should be pruned."""
         trial = self._open[number]
-        known = self._storage.get_trial(trial._trial_id).intermediate_values
-        if epoch not in known:
+        if epoch not in self._reported[number]:
             trial.report(value, epoch)
+            self._reported[number].add(epoch)
         return epoch < self._asked[number].config.train.epochs and trial.should_prune()
 
     def tell(self, number: int, state: State, value: float | None, summary: dict[str, Any]) -> None:
@@ -252,7 +256,8 @@ class StudyStore:
         trial.set_user_attr(SUMMARY, summary)
         values = [value] if state is State.COMPLETE and value is not None else None
         self._study.tell(trial, values=values, state=TrialState[state.value])
-        self._set(number, state)
+        self._sync()
+        self._forget(number, state)
 
     def requeue(self, number: int, *, died: bool) -> None:
         """Sets a running trial back to WAITING; it keeps its number, settings and reports.
@@ -265,7 +270,13 @@ class StudyStore:
         if died:
             trial.set_user_attr(DEATHS, self._asked[number].deaths + 1)
         self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-        self._set(number, State.WAITING)
+        self._sync()
+        self._forget(number, State.WAITING)
+
+    def _forget(self, number: int, state: State) -> None:
+        """A trial runs no more."""
+        self._set(number, state)
+        del self._asked[number], self._reported[number]
 
     @property
     def waiting(self) -> list[int]:

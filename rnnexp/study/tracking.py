@@ -17,9 +17,10 @@ from typing import Any
 from rnnexp import disk
 from rnnexp.config.files import load_mapping
 from rnnexp.home import Home, StudyFolder, TrialFolder
+from rnnexp.study import sqlite
 from rnnexp.study.sender import RefusedError
 from rnnexp.study.states import RUN_STATUS, State
-from rnnexp.study.store import creating, use_wal
+from rnnexp.study.store import creating
 from rnnexp.trial import events, record
 from rnnexp.trial.events import Closed, EpochEnded, Event, Evicted, Failed, Finished, Started
 
@@ -87,7 +88,8 @@ def open_client(home: Home) -> Any:
         return mlflow.MlflowClient(tracking_uri=home.tracking_uri)
     with creating(home):
         if not home.mlflow_db.exists():
-            use_wal(home.mlflow_db)
+            sqlite.use_wal(home.mlflow_db)
+        sqlite.commit_without_waiting()
         client = mlflow.MlflowClient(tracking_uri=home.mlflow_uri)
         client.search_experiments(max_results=1)
     return client
@@ -105,6 +107,7 @@ class Projection:
         study: str,
         identity: str,
         draw: Callable[[TrialFolder, str], None] = record.write,
+        sync: Callable[[], None] = lambda: None,
     ) -> None:
         """Args:
         client: MLflow's.
@@ -114,10 +117,11 @@ class Projection:
         study: its name.
         identity: tells it from an earlier study of that name, whose runs MLflow may still have.
         draw: writes a trial's history and picture, given its folder and a title.
+        sync: brings what MLflow was told to the disk, before the cursor says that it was told.
         """
         self._client, self._experiment, self._store = client, experiment, store
         self._folder, self._study, self._identity = folder, study, identity
-        self._draw = draw
+        self._draw, self._sync = draw, sync
 
     @classmethod
     def open(cls, home: Home, study: str, identity: str) -> "Projection":
@@ -128,7 +132,12 @@ class Projection:
         """
         client = open_client(home)
         store = home.tracking_server or _OWN
-        return cls(client, _experiment(client, home, study), store, home.study(study), study, identity)
+
+        def sync() -> None:
+            if home.tracking_server is None:
+                sqlite.sync(home.mlflow_db)
+
+        return cls(client, _experiment(client, home, study), store, home.study(study), study, identity, sync=sync)
 
     def replay(self, number: int) -> str | None:
         """Sends what a trial's run does not have yet; returns the run's id, None for a trial without events.
@@ -193,6 +202,7 @@ class Projection:
             # Later than all before, whatever the clock did: of single numbers MLflow shows the one with the last time.
             when_ms = max(_ms(one.time) for one in happened[: index + 1]) + index
             self._send(run_id, folder, happened[index], when_ms)
+            self._sync()
             cursor = Cursor(run_id, index + 1, self._store)
             cursor.save(folder.tracking)
         return cursor.run_id
