@@ -14,8 +14,9 @@ from rnnexp.health.finding import Finding
 from rnnexp.home import SINGLE_RUNS, Home
 from rnnexp.study import sqlite
 from rnnexp.study import store as stores
+from rnnexp.study.cursor import Cursor
 from rnnexp.study.rebuild import rebuild
-from rnnexp.study.tracking import Cursor, Projection, import_mlflow
+from rnnexp.study.tracking import Projection, import_mlflow
 
 CHECK = "databases"
 _BESIDE = ("", "-wal", "-shm")

@@ -15,8 +15,8 @@ from rnnexp.health.trials import begin_anew
 from rnnexp.health.usage import size
 from rnnexp.home import Home, TrialFolder
 from rnnexp.study import retention
+from rnnexp.study.cursor import Cursor
 from rnnexp.study.states import State
-from rnnexp.study.tracking import Cursor
 from rnnexp.trial import again
 from rnnexp.trial.events import Evicted, Finished
 

@@ -12,8 +12,9 @@ from rnnexp.health.files import copy_of_best
 from rnnexp.health.finding import Finding
 from rnnexp.health.studies import Seen
 from rnnexp.home import SINGLE_RUNS, Home
+from rnnexp.study.cursor import Cursor
 from rnnexp.study.states import FINISHED, RUN_STATUS, State
-from rnnexp.study.tracking import Cursor, Projection, open_client
+from rnnexp.study.tracking import Projection, open_client
 from rnnexp.trial import events
 from rnnexp.trial.events import Closed, Evicted, Finished, Started
 

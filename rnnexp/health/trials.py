@@ -9,10 +9,10 @@ from rnnexp.health.studies import Seen
 from rnnexp.home import SINGLE_RUNS, Home
 from rnnexp.study import retention
 from rnnexp.study import store as stores
+from rnnexp.study.cursor import Cursor
 from rnnexp.study.faults import Fault
 from rnnexp.study.records import is_closed, unsettled
 from rnnexp.study.states import FINISHED, State
-from rnnexp.study.tracking import Cursor
 from rnnexp.trial import events
 from rnnexp.trial.events import Closed
 

@@ -8,10 +8,10 @@ import optuna
 
 from rnnexp.home import Home, StudyFolder
 from rnnexp.study import store as stores
+from rnnexp.study.cursor import Cursor
 from rnnexp.study.lineage import SpaceVersion, versions
 from rnnexp.study.owner import Owner, owner_of
 from rnnexp.study.states import FINISHED, State
-from rnnexp.study.tracking import Cursor
 from rnnexp.trial import events
 
 _FEW = 10

@@ -10,14 +10,14 @@ import json
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rnnexp import disk
 from rnnexp.config.files import load_mapping
 from rnnexp.home import Home, StudyFolder, TrialFolder
 from rnnexp.study import sqlite
+from rnnexp.study.batch import Batch
+from rnnexp.study.cursor import OWN, Cursor
 from rnnexp.study.sender import RefusedError
 from rnnexp.study.states import RUN_STATUS, State
 from rnnexp.study.store import creating
@@ -32,9 +32,7 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
 }
 
-_OWN = "home"
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE")
-_PARAM_LENGTH = 6000
 _NOTE, _TAIL = "mlflow.note.content", 20
 _NO_STEP = 0
 """A single number of a run; MLflow draws it as a bar, where another step would make it a curve of one point."""
@@ -42,32 +40,6 @@ _NO_STEP = 0
 
 class MovedError(Exception):
     """The home was moved or copied, and MLflow's database still names the old place."""
-
-
-@dataclass(frozen=True)
-class Cursor:
-    """What is known of a run.
-
-    Attributes:
-        run_id: MLflow's, None while there is none.
-        sent: how many of the trial's events it has.
-        store: where it is: the server's address, or `home` for the home's own database.
-    """
-
-    run_id: str | None = None
-    sent: int = 0
-    store: str = _OWN
-
-    @classmethod
-    def load(cls, path: Path) -> "Cursor":
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            return cls(values["run_id"], values["sent"], values.get("store", _OWN))
-        except (OSError, ValueError, KeyError, AttributeError):
-            return cls()
-
-    def save(self, path: Path) -> None:
-        disk.write_text(path, json.dumps(asdict(self)))
 
 
 def import_mlflow() -> Any:
@@ -131,7 +103,7 @@ class Projection:
             MovedError: if the home's own database points to files elsewhere.
         """
         client = open_client(home)
-        store = home.tracking_server or _OWN
+        store = home.tracking_server or OWN
 
         def sync() -> None:
             if home.tracking_server is None:
@@ -184,12 +156,14 @@ class Projection:
         if run.info.experiment_id == self._experiment:
             if run.info.lifecycle_stage != "active":
                 self._client.restore_run(run_id)
-            self._tag(run_id, self._trial_tags(number) | {"rnnexp.study_id": self._identity})
+            batch = Batch()
+            batch.tags(self._trial_tags(number) | {"rnnexp.study_id": self._identity})
+            batch.send(self._client, run_id)
 
     def _delete_doubles(self, run_id: str, number: int) -> None:
         for double in self._runs(self._trial_tags(number)):
-            if double != run_id:
-                self._client.delete_run(double)
+            if double.info.run_id != run_id:
+                self._client.delete_run(double.info.run_id)
 
     def _replay(self, number: int) -> str | None:
         folder = self._folder.trial(number)
@@ -197,15 +171,18 @@ class Projection:
         cursor = Cursor.load(folder.tracking)
         if cursor.store != self._store or cursor.sent > len(happened):
             cursor = Cursor(store=self._store)  # another MLflow, or other events: from the beginning
+        if cursor.sent == len(happened):
+            return cursor.run_id
+        run_id = cursor.run_id or self._find_or_create(number, happened[0])
+        batch = Batch()
         for index in range(cursor.sent, len(happened)):
-            run_id = cursor.run_id or self._find_or_create(number, happened[0])
             # Later than all before, whatever the clock did: of single numbers MLflow shows the one with the last time.
             when_ms = max(_ms(one.time) for one in happened[: index + 1]) + index
-            self._send(run_id, folder, happened[index], when_ms)
-            self._sync()
-            cursor = Cursor(run_id, index + 1, self._store)
-            cursor.save(folder.tracking)
-        return cursor.run_id
+            self._send(run_id, folder, happened[index], when_ms, batch)
+        batch.send(self._client, run_id)
+        self._sync()
+        Cursor(run_id, len(happened), self._store).save(folder.tracking)
+        return run_id
 
     def _find_or_create(self, number: int, first: Event) -> str:
         return self._run(self._trial_tags(number), f"trial-{number}", first.time)
@@ -213,47 +190,41 @@ class Projection:
     def _trial_tags(self, number: int) -> dict[str, str]:
         return {"rnnexp.study": self._study, "rnnexp.trial": str(number)}
 
-    def _runs(self, tags: dict[str, str]) -> list[str]:
+    def _runs(self, tags: dict[str, str]) -> list[Any]:
         wanted = " and ".join(
             f"tags.`{key}` = '{value}'" for key, value in {**tags, "rnnexp.study_id": self._identity}.items()
         )
-        found = self._client.search_runs([self._experiment], filter_string=wanted)
-        return [str(run.info.run_id) for run in found]
+        return list(self._client.search_runs([self._experiment], filter_string=wanted))
 
     def _run(self, tags: dict[str, str], name: str, began: float) -> str:
         found = self._runs(tags)
         if found:
-            return found[-1]  # the oldest
+            return str(found[-1].info.run_id)  # the oldest
         tags = tags | {"rnnexp.study_id": self._identity}
         tags = tags | {"mlflow.source.name": "rnnexp", "mlflow.source.type": "LOCAL"}
         run = self._client.create_run(self._experiment, start_time=_ms(began), tags=tags, run_name=name)
         return str(run.info.run_id)
 
-    def _send(self, run_id: str, folder: TrialFolder, event: Event, when_ms: int) -> None:
+    def _send(self, run_id: str, folder: TrialFolder, event: Event, when_ms: int, batch: Batch) -> None:
         if isinstance(event, Started):
-            self._started(run_id, folder, event)
+            self._started(run_id, folder, event, batch)
         elif isinstance(event, EpochEnded):
-            self._metrics(run_id, event.metrics, _ms(event.time), event.epoch)
+            batch.metrics(event.metrics, _ms(event.time), event.epoch)
         elif isinstance(event, Finished):
-            self._result(run_id, event, when_ms)
+            _result(event, when_ms, batch)
         elif isinstance(event, Failed):
-            self._tag(run_id, {"rnnexp.reason": f"{event.kind}: {event.reason}"})
+            batch.tags({"rnnexp.reason": f"{event.kind}: {event.reason}"})
             if event.traceback:
                 self._client.log_text(run_id, event.traceback, "traceback.txt")
         elif isinstance(event, Closed):
-            self._closed(run_id, folder, event, when_ms)
+            self._closed(run_id, folder, event, when_ms, batch)
         elif isinstance(event, Evicted):
             self._delete_artifacts(run_id, "checkpoints")
-            self._tag(run_id, {"rnnexp.checkpoint": "evicted"})
+            batch.tags({"rnnexp.checkpoint": "evicted"})
 
-    def _result(self, run_id: str, event: Finished, when_ms: int) -> None:
-        scalars = {f"best_{name}": value for name, value in event.metrics.items() if name.startswith("val_")}
-        scalars |= {"best_epoch": event.best_epoch, "n_params": event.n_params, "train_seconds": event.train_seconds}
-        self._metrics(run_id, scalars, when_ms, _NO_STEP)
-
-    def _started(self, run_id: str, folder: TrialFolder, event: Started) -> None:
+    def _started(self, run_id: str, folder: TrialFolder, event: Started, batch: Batch) -> None:
         self._client.update_run(run_id, status="RUNNING")
-        self._settings(run_id, folder)
+        self._settings(run_id, folder, batch)
         self._client.log_inputs(run_id, datasets=_datasets(event.data))
         tags = {
             "rnnexp.state": State.RUNNING,
@@ -261,67 +232,43 @@ class Projection:
             "rnnexp.data": event.data["name"],
             "rnnexp.plan": json.dumps(event.plan),
         }
-        self._tag(run_id, tags)
+        batch.tags(tags)
 
-    def _settings(self, run_id: str, folder: TrialFolder) -> None:
-        from mlflow.entities import Param
-
-        params = [
-            Param(f"{section}.{key}", str(value)[:_PARAM_LENGTH])
-            for section, values in load_mapping(folder.config).items()
-            for key, value in values.items()
-        ]
-        self._client.log_batch(run_id, params=params)
+    def _settings(self, run_id: str, folder: TrialFolder, batch: Batch) -> None:
+        sections = load_mapping(folder.config).items()
+        batch.params({f"{section}.{key}": value for section, values in sections for key, value in values.items()})
         self._client.log_artifact(run_id, str(folder.config))
 
-    def _closed(self, run_id: str, folder: TrialFolder, event: Closed, when_ms: int) -> None:
-        state, happened = State(event.state), events.read(folder.events)
+    def _closed(self, run_id: str, folder: TrialFolder, event: Closed, when_ms: int, batch: Batch) -> None:
+        state, happened, number = State(event.state), events.read(folder.events), int(folder.root.name)
         with contextlib.suppress(Exception):  # a picture that cannot be drawn holds up no record
-            self._draw(folder, f"{self._study} · trial {int(folder.root.name)}")
+            self._draw(folder, f"{self._study} · trial {number}")
         if not any(isinstance(one, Started) for one in happened) and folder.config.exists():
-            self._settings(run_id, folder)  # it failed before its process began
+            self._settings(run_id, folder, batch)  # it failed before its process began
         if not any(isinstance(one, Finished) for one in happened):
-            self._result_so_far(run_id, happened, event, when_ms)
+            _result_so_far(happened, event, when_ms, batch)
         for path in (folder.history, folder.curves, folder.log):
             if path.exists():
                 self._client.log_artifact(run_id, str(path))
         if state is State.FAIL:
             self._delete_artifacts(run_id, "checkpoints")  # an earlier attempt's; no model of a failed trial is kept
         elif folder.best.exists():
-            self._client.log_artifact(run_id, str(folder.best), folder.best.parent.name)
+            with contextlib.suppress(FileNotFoundError):  # evicted meanwhile; that event follows
+                self._client.log_artifact(run_id, str(folder.best), folder.best.parent.name)
         tags = {"rnnexp.state": str(state), "rnnexp.attempts": str(event.attempts)}
         if event.reason:
             tags["rnnexp.reason"] = event.reason
             if state is State.FAIL:
                 tags[_NOTE] = _note(event.reason, happened, folder)
-        elif "rnnexp.reason" in self._client.get_run(run_id).data.tags:
-            self._client.delete_tag(run_id, "rnnexp.reason")  # an earlier attempt's
-        self._tag(run_id, tags)
+        batch.tags(tags)
+        batch.send(self._client, run_id)
         # A clock that was set back meanwhile gives no run a negative duration.
         self._client.set_terminated(run_id, RUN_STATUS[state], end_time=_ms(max(one.time for one in happened)))
-        # A slow server may have created one after its creation had been given up.
-        self._delete_doubles(run_id, int(folder.root.name))
-
-    def _result_so_far(self, run_id: str, happened: list[Event], closed: Closed, when_ms: int) -> None:
-        """The scalars of a trial that was ended from outside, from its curve."""
-        curve = events.epochs(happened)
-        if curve:
-            best = next((epoch for epoch in curve if epoch.epoch == curve[-1].best_epoch), curve[-1])
-            n_params = next(one.n_params for one in happened if isinstance(one, Started))
-            seconds = sum(epoch.seconds for epoch in curve)
-            so_far = Finished(closed.time, "pruned", best.epoch, best.metrics, n_params, seconds)
-            self._result(run_id, so_far, when_ms)
-
-    def _metrics(self, run_id: str, metrics: dict[str, float], when_ms: int, step: int) -> None:
-        from mlflow.entities import Metric
-
-        batch = [Metric(name, float(value), when_ms, step) for name, value in metrics.items()]
-        self._client.log_batch(run_id, metrics=batch)
-
-    def _tag(self, run_id: str, tags: dict[str, str]) -> None:
-        from mlflow.entities import RunTag
-
-        self._client.log_batch(run_id, tags=[RunTag(key, str(value)[:5000]) for key, value in tags.items()])
+        for run in self._runs(self._trial_tags(number)):
+            if run.info.run_id != run_id:
+                self._client.delete_run(run.info.run_id)  # a slow server created it after it had been given up
+            elif not event.reason and "rnnexp.reason" in run.data.tags:
+                self._client.delete_tag(run_id, "rnnexp.reason")  # an earlier attempt's
 
     def _delete_artifacts(self, run_id: str, path: str) -> None:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -337,8 +284,9 @@ class Projection:
         run_id = self._run(tags, f"study {self._study}", began)
         for path in files:
             self._client.log_artifact(run_id, str(path))
-        if metrics:
-            self._metrics(run_id, metrics, _ms(ended), _NO_STEP)
+        batch = Batch()
+        batch.metrics(metrics, _ms(ended), _NO_STEP)
+        batch.send(self._client, run_id)
         self._client.set_terminated(run_id, "FINISHED", end_time=_ms(ended))
         return run_id
 
@@ -360,6 +308,22 @@ def _experiment(client: Any, home: Home, study: str) -> str:
             f"`rnnexp doctor --repair --home {home.root}` mends it"
         )
     return str(found.experiment_id)
+
+
+def _result(event: Finished, when_ms: int, batch: Batch) -> None:
+    scalars = {f"best_{name}": value for name, value in event.metrics.items() if name.startswith("val_")}
+    scalars |= {"best_epoch": event.best_epoch, "n_params": event.n_params, "train_seconds": event.train_seconds}
+    batch.metrics(scalars, when_ms, _NO_STEP)
+
+
+def _result_so_far(happened: list[Event], closed: Closed, when_ms: int, batch: Batch) -> None:
+    """The scalars of a trial that was ended from outside, from its curve."""
+    curve = events.epochs(happened)
+    if curve:
+        best = next((epoch for epoch in curve if epoch.epoch == curve[-1].best_epoch), curve[-1])
+        n_params = next(one.n_params for one in happened if isinstance(one, Started))
+        seconds = sum(epoch.seconds for epoch in curve)
+        _result(Finished(closed.time, "pruned", best.epoch, best.metrics, n_params, seconds), when_ms, batch)
 
 
 def _note(reason: str, happened: list[Event], folder: TrialFolder) -> str:

@@ -15,8 +15,9 @@ from rnnexp.health import checks
 from rnnexp.health.finding import Finding
 from rnnexp.home import Home, TrialFolder
 from rnnexp.study import store as stores
+from rnnexp.study.cursor import Cursor
 from rnnexp.study.reading import view
-from rnnexp.study.tracking import Cursor, import_mlflow
+from rnnexp.study.tracking import import_mlflow
 from tests.e2e.conftest import SWEEP, sweep
 
 STUDY = "small"

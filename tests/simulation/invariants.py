@@ -7,9 +7,9 @@ import optuna
 from rnnexp.config.sweep import SweepConfig
 from rnnexp.disk import WRITING
 from rnnexp.study import retention
+from rnnexp.study.cursor import Cursor
 from rnnexp.study.states import RUN_STATUS, State
 from rnnexp.study.store import ATTEMPTS, DEATHS, SUMMARY, StudyStore
-from rnnexp.study.tracking import Cursor
 from rnnexp.trial import events
 from rnnexp.trial.events import Closed, EpochEnded, Finished
 from tests.simulation.mlflow_fake import FakeRun, FakeServer

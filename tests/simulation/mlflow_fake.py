@@ -130,7 +130,10 @@ class FakeClient:
                 if run.active and all(run.tags.get(key) == value for key, value in wanted.items())
             ]
             newest_first = sorted(found, key=lambda run: (-run.start_time, run.run_id))
-            return [SimpleNamespace(info=SimpleNamespace(run_id=run.run_id)) for run in newest_first]
+            return [
+                SimpleNamespace(info=SimpleNamespace(run_id=run.run_id), data=SimpleNamespace(tags=dict(run.tags)))
+                for run in newest_first
+            ]
 
         found: list[Any] = self._call("search_runs", perform)
         return found

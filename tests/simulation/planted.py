@@ -34,10 +34,8 @@ class Found:
 
 _TELL = "        self._store.tell(number, state, value, summary(curve, value, reason))\n"
 _CLOSE = "        self._records.append(number, Closed(self._clock.time(), state, reason, running.asked.attempt))\n"
-_SEND = "            self._send(run_id, folder, happened[index], when_ms)\n"
-_SAVE = """            cursor = Cursor(run_id, index + 1, self._store)
-            cursor.save(folder.tracking)
-"""
+_SEND = "        batch.send(self._client, run_id)\n        self._sync()\n"
+_SAVE = "        Cursor(run_id, len(happened), self._store).save(folder.tracking)\n"
 _EVICTED = """    if not any(isinstance(event, Evicted) for event in events.read(folder.events)):
         events.append(folder.events, Evicted(when))  # first: what is gone cannot tell that MLflow was not told
     _removed(folder.held_out)
@@ -92,7 +90,7 @@ BUGS = (
     Planted("the cursor is saved before the event is sent", Change("tracking", _SEND + _SAVE, _SAVE + _SEND)),
     Planted(
         "a run that was created late is left",
-        Change("tracking", "            if double != run_id:", "            if double == '':"),
+        Change("tracking", "            if run.info.run_id != run_id:", "            if run.info.run_id == '':"),
     ),
     Planted(
         "what fails is forgotten",
