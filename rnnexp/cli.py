@@ -66,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     verb("studies", "list the studies", _HOME, _JSON)
     trials = verb("trials", "list a study's trials", _HOME, _JSON)
     trials.add_argument("study")
+    trials.add_argument("--all", action="store_true", help="of a long study every trial, not only the latest")
     show = verb("show", "show one trial", _HOME, _JSON)
     show.add_argument("study")
     show.add_argument("trial", type=int)

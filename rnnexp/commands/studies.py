@@ -12,7 +12,7 @@ from rnnexp.terminal import tables
 
 def run(args: argparse.Namespace) -> int:
     """Prints a row a study."""
-    found = views(Home.at(args.home))
+    found = views(Home.at(args.home), with_runs=False)
     if args.json:
         print(json.dumps([_plain(view) for view in found], indent=1))
     elif found:

@@ -7,6 +7,7 @@ from typing import Any
 import optuna
 
 from rnnexp.home import Home, StudyFolder
+from rnnexp.study import frozen
 from rnnexp.study import store as stores
 from rnnexp.study.cursor import Cursor
 from rnnexp.study.lineage import SpaceVersion, versions
@@ -30,7 +31,7 @@ class TrialRow:
         metrics: at the best epoch.
         duration_s: spent in epochs, over all attempts.
         attempts: starts.
-        run_id: of the MLflow run, None while there is none.
+        run_id: of the MLflow run, None while there is none, and where it was not asked for.
         reason: why the trial was pruned, failed or waits; None where there is nothing to say.
     """
 
@@ -92,21 +93,26 @@ class StudyView:
         return sum(self.count(state) for state in FINISHED)
 
 
-def view(home: Home, name: str) -> StudyView:
+def view(home: Home, name: str, *, with_runs: bool = True) -> StudyView:
     """Reads a study.
+
+    Args:
+        home: where.
+        name: the study's.
+        with_runs: whether each trial's run in MLflow is wanted too, which is in a file of each.
 
     Raises:
         StudyError: if there is none of that name.
     """
-    return _view(home, stores.load_study(home, name))
+    return _view(home, stores.load_study(home, name), with_runs)
 
 
-def views(home: Home) -> list[StudyView]:
+def views(home: Home, *, with_runs: bool = True) -> list[StudyView]:
     """Reads all studies, oldest first."""
-    return [view(home, name) for name in stores.study_names(home)]
+    return [view(home, name, with_runs=with_runs) for name in stores.study_names(home)]
 
 
-def _view(home: Home, study: optuna.Study) -> StudyView:
+def _view(home: Home, study: optuna.Study, with_runs: bool) -> StudyView:
     folder = home.study(study.study_name)
     definition = stores.definition(study)
     return StudyView(
@@ -117,12 +123,12 @@ def _view(home: Home, study: optuna.Study) -> StudyView:
         definition=definition,
         n_trials=stores.n_trials(study),
         owner=owner_of(folder.lock),
-        trials=tuple(_row(folder, trial) for trial in study.get_trials(deepcopy=False)),
+        trials=tuple(_row(folder, trial, with_runs) for trial in frozen.read(home, study.study_name)),
         space_versions=versions(study),
     )
 
 
-def _row(folder: StudyFolder, trial: Any) -> TrialRow:
+def _row(folder: StudyFolder, trial: Any, with_runs: bool) -> TrialRow:
     summary = trial.user_attrs.get(stores.SUMMARY, {})
     state = State(trial.state.name)
     best_epoch, metrics, duration = summary.get("best_epoch"), summary.get("metrics", {}), summary.get("duration_s")
@@ -145,7 +151,7 @@ def _row(folder: StudyFolder, trial: Any) -> TrialRow:
         metrics=metrics,
         duration_s=round(duration or 0.0, 3),
         attempts=trial.user_attrs.get(stores.ATTEMPTS, 0),
-        run_id=Cursor.load(folder.trial(trial.number).tracking).run_id,
+        run_id=Cursor.load(folder.trial(trial.number).tracking).run_id if with_runs else None,
         reason=reason or None,
     )
 
@@ -155,9 +161,11 @@ def importances(home: Home, name: str) -> dict[str, float]:
 
     Empty where nothing varied, or the study has fewer than 10 complete trials: of so few the shares say nothing.
     """
-    study = stores.load_study(home, name)
-    if sum(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.get_trials(deepcopy=False)) < _FEW:
+    complete = [trial for trial in frozen.read(home, name) if trial.state == optuna.trial.TrialState.COMPLETE]
+    if len(complete) < _FEW:
         return {}
+    study = optuna.create_study(direction=stores.load_study(home, name).direction)
+    study.add_trials(complete)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
