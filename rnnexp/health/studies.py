@@ -5,11 +5,13 @@ import fcntl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import optuna
 
-from rnnexp.home import SINGLE_RUNS, Home, StudyFolder, TrialFolder
+from rnnexp.home import SINGLE_RUNS, Home, TrialFolder
+from rnnexp.study import frozen
 from rnnexp.study import store as stores
 from rnnexp.study.owner import owned, owner_of
 from rnnexp.study.records import Records, unsettled
@@ -30,7 +32,6 @@ class Seen:
         number: from 0.
         folder: its own.
         state: Optuna's; a single run's own.
-        happened: its events.
         trial: Optuna's, None for a single run.
     """
 
@@ -38,8 +39,12 @@ class Seen:
     number: int
     folder: TrialFolder
     state: State
-    happened: list[Event]
     trial: optuna.trial.FrozenTrial | None
+
+    @cached_property
+    def happened(self) -> list[Event]:
+        """Its events, as they are when they are first looked at; not every check does."""
+        return events.read(self.folder.events)
 
     @property
     def where(self) -> str:
@@ -67,15 +72,17 @@ def idle(home: Home) -> list[str]:
 def trials(home: Home, name: str) -> list[Seen]:
     """Returns the trials of a study that Optuna knows."""
     folder = home.study(name)
-    found = stores.load_study(home, name).get_trials(deepcopy=False)
-    return [_seen(folder, name, trial.number, State(trial.state.name), trial) for trial in found]
+    return [
+        Seen(name, trial.number, folder.trial(trial.number), State(trial.state.name), trial)
+        for trial in frozen.read(home, name)
+    ]
 
 
 def single_runs(home: Home) -> list[Seen]:
     """Returns the runs that belong to no study and that nobody works at."""
     folder = home.single_runs()
     return [
-        _seen(folder, SINGLE_RUNS, number, _own_state(events.read(folder.trial(number).events)), None)
+        Seen(SINGLE_RUNS, number, folder.trial(number), _own_state(events.read(folder.trial(number).events)), None)
         for number in folder.numbers()
         if not _in_use(folder.trial(number))
     ]
@@ -86,11 +93,6 @@ def everything(home: Home) -> Iterator[Seen]:
     for name in idle(home):
         yield from trials(home, name)
     yield from single_runs(home)
-
-
-def _seen(folder: StudyFolder, study: str, number: int, state: State, trial: optuna.trial.FrozenTrial | None) -> Seen:
-    place = folder.trial(number)
-    return Seen(study, number, place, state, events.read(place.events), trial)
 
 
 def _own_state(happened: list[Event]) -> State:
