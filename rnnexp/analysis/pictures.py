@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MOST_LINES = 8
+_MOST_GREY = 200
+"""More lines are only a darker grey, and each takes milliseconds to draw."""
 _GREY = "#c9c9c9"
 
 
@@ -29,7 +31,7 @@ def _png(figure: Any) -> bytes:
 
 
 def curves(view: StudyView, frame: "pd.DataFrame") -> bytes:
-    """Draws loss and accuracy by epoch: the best trials in colour, the others in grey.
+    """Draws loss and accuracy by epoch: the best trials in colour, others in grey, of a long study not all of them.
 
     Args:
         view: the study.
@@ -43,9 +45,12 @@ def curves(view: StudyView, frame: "pd.DataFrame") -> bytes:
     palette = colormaps["tab10"]
     colours = {number: palette(place) for place, number in enumerate(best)}
     panels = ("loss", "val_loss", "accuracy", "val_accuracy")
+    by_trial: dict[Any, pd.DataFrame] = dict(iter(frame.groupby("trial")))
+    others = [number for number in by_trial if number not in colours]
+    shown = [*others[:: -(-len(others) // _MOST_GREY) or 1], *(number for number in by_trial if number in colours)]
     for axes, metric in zip(figure.subplots(2, 2).flat, panels, strict=True):
-        for number in sorted(frame["trial"].unique().tolist(), key=lambda number: number in colours):
-            rows = frame[frame["trial"] == number]
+        for number in shown:
+            rows = by_trial[number]
             colour = colours.get(number, _GREY)
             label = _label(view, number) if number in colours else None
             axes.plot(rows["epoch"], rows[metric], "o-", markersize=3, color=colour, label=label)
