@@ -116,6 +116,11 @@ class StudyFolder:
         return self.root / "deleted"
 
     @property
+    def recorded(self) -> Path:
+        """Tells what of the study its own run in MLflow has: as long as that is the same, it is not written again."""
+        return self.root / "recorded"
+
+    @property
     def bundle(self) -> Path:
         """The best model of a study that has ended, as it is logged to MLflow."""
         return self.root / "best"

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import hashlib
 import os
 import shutil
 import signal
@@ -187,7 +188,7 @@ def _close(config: SweepConfig, home: Home, began: float) -> int:
 
 
 def _record(config: SweepConfig, home: Home, study: Any, began: float) -> None:
-    """Writes the study's own run, with its report and its best model; MLflow's trouble is no trial's."""
+    """Writes the study's own run: its report, its best model, unless it has them. MLflow's trouble is no trial's."""
     from rnnexp.analysis import report
     from rnnexp.commands.export import bundle_for_record
     from rnnexp.export.bundle import PYFUNC_CODE
@@ -199,9 +200,16 @@ def _record(config: SweepConfig, home: Home, study: Any, began: float) -> None:
         page = folder.root / "report.html"
         table = folder.root / "trials.csv"
         report.write_csv([study], table)
+        outcome = hashlib.sha256(
+            table.read_bytes() + folder.sweep.read_bytes() + home.tracking_uri.encode()
+        ).hexdigest()
+        known = folder.recorded.read_text(encoding="utf-8") if folder.recorded.exists() else None
+        if outcome == known and best_model.is_logged(home, study):
+            return
         report.write_html(home, [study], page)
         bundle = bundle_for_record(home, study)
         best_model.record(home, study, [folder.sweep, page, table], bundle, PYFUNC_CODE, began)
+        disk.write_text(folder.recorded, outcome)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         console.print(

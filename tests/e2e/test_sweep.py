@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,11 +62,19 @@ def test_the_logged_model_answers_text(ran: Ran) -> None:
 
 
 def test_the_same_command_again_has_nothing_to_do_and_shows_the_same(ran: Ran) -> None:
-    before = ran.json("trials", "small")
+    before, recorded = ran.json("trials", "small"), _own_run(ran)
     again = ran("sweep", str(ran.file))
     assert "started" not in again
     assert "best: trial" in again
     assert ran.json("trials", "small") == before
+    assert _own_run(ran) == recorded, "what it has is not written again"
+
+
+def _own_run(ran: Ran) -> Any:
+    client = open_client(ran.home)
+    experiment = client.get_experiment_by_name("small").experiment_id
+    (run,) = client.search_runs([experiment], filter_string="tags.`rnnexp.kind` = 'study'")
+    return run.to_dictionary()
 
 
 def test_what_mlflow_has_missed_is_sent_by_the_same_command(ran: Ran) -> None:
