@@ -1,0 +1,111 @@
+"""Trials that take no time: each leaves the events and files of a real trial's process, with a tiny model."""
+
+import fcntl
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from rnnexp import disk
+from rnnexp.engine.executor import Exited, Message
+from rnnexp.home import TrialFolder
+from rnnexp.trial import record
+from rnnexp.trial.events import EpochEnded, Event, Finished, Started, append
+from rnnexp.trial.plan import stored_or_chosen
+from rnnexp.trial.run import TrialJob
+
+_N_PARAMS = 1000
+_PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(40_000)
+"""Stands for `curves.png`, which a real trial's process draws beside the others."""
+
+
+class InstantExecutor:
+    """Slots whose trials go through their epochs at once, in the supervisor's own process."""
+
+    def __init__(self, n_slots: int, data: dict[str, Any], wait: Callable[[], None]) -> None:
+        """Args:
+        n_slots: trials at once.
+        data: what the trials say that they train on.
+        wait: returns when MLflow has come near; real trials give it seconds each.
+        """
+        self.n_slots = n_slots
+        self.seconds: Counter[int] = Counter()
+        self._data, self._wait = data, wait
+        self._curves: dict[int, list[EpochEnded]] = {}
+        self._jobs: dict[int, TrialJob] = {}
+        self._queue: deque[Message] = deque()
+
+    def submit(self, number: int, job: TrialJob) -> None:
+        self._wait()
+        began = time.perf_counter()
+        self._jobs[number], self._curves[number] = job, []
+        with job.folder.lock.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        stored_or_chosen(job.folder.plan, job.config, 1, "CPU")
+        self._say(number, Started(time.time(), job.attempt, 0, 1, _N_PARAMS, self._data, {"threads": 1}))
+        self._epoch(number)
+        self.seconds[number] += time.perf_counter() - began
+
+    def answer(self, number: int, go_on: bool) -> None:
+        began = time.perf_counter()
+        if go_on and len(self._curves[number]) < self._jobs[number].config.train.epochs:
+            self._epoch(number)
+        else:
+            self._finish(number, go_on)
+        self.seconds[number] += time.perf_counter() - began
+
+    def poll(self, timeout_s: float) -> list[Message]:
+        return [self._queue.popleft()] if self._queue else []
+
+    def kill(self, number: int) -> None:
+        self._queue.append((number, Exited(-9)))
+
+    def private_bytes(self, number: int) -> int | None:
+        return None
+
+    def close(self) -> None:
+        self._queue.clear()
+
+    def _epoch(self, number: int) -> None:
+        curve, folder = self._curves[number], self._jobs[number].folder
+        epoch = len(curve) + 1
+        accuracy = _accuracy(self._jobs[number], epoch)
+        metrics = {"loss": 1 - accuracy, "accuracy": accuracy, "val_loss": 1 - accuracy, "val_accuracy": accuracy}
+        metrics |= {"clip_rate": 0.0, "grad_norm": 1.0}
+        for path in (folder.best, folder.held_out, folder.state):
+            _arrays(path)
+        curve.append(EpochEnded(time.time(), epoch, metrics, 0.001, epoch, accuracy))
+        self._say(number, curve[-1])
+
+    def _finish(self, number: int, go_on: bool) -> None:
+        job, curve = self._jobs.pop(number), self._curves.pop(number)
+        ended = "epochs" if go_on else "pruned"
+        finished = Finished(time.time(), ended, curve[-1].epoch, curve[-1].metrics, _N_PARAMS, 0.001 * len(curve))
+        self._tell(number, job.folder, finished)
+        job.folder.curves.write_bytes(_PICTURE)
+        disk.write_text(job.folder.history, record._history(curve))
+        self._queue.append((number, Exited(0)))
+
+    def _say(self, number: int, event: Event) -> None:
+        self._tell(number, self._jobs[number].folder, event)
+
+    def _tell(self, number: int, folder: TrialFolder, event: Event) -> None:
+        append(folder.events, event)
+        with folder.log.open("a") as log:
+            log.write(f"{event}\n")
+        self._queue.append((number, event))
+
+
+def _arrays(path: Any) -> None:
+    """Writes a file of checksummed parts, as models and checkpoints are."""
+    with disk.replacing(path) as beside, beside.open("wb") as file:
+        np.savez(file, weights=np.zeros(250, dtype=np.float32))
+
+
+def _accuracy(job: TrialJob, epoch: int) -> float:
+    """A curve that grows to what the settings allow, the same at each run."""
+    config = job.config
+    best = 0.9 - 0.1 * abs(np.log10(config.train.learning_rate) + 2.5) - 0.1 * config.model.dropout
+    return float(round(best * (1 - 0.4**epoch) + 0.0001 * (config.model.units % 7), 6))

@@ -1,0 +1,202 @@
+"""One study of instant trials, as a process: `python -m tests.benchmarks.scale.study HOME --trials 1000`.
+
+Everything but the trials is real: the supervisor, Optuna and MLflow on SQLite, the sender's thread, the files. Goes on
+with a study that was cut off. What each trial cost is a line of HOME/costs.jsonl, by number; what the process took as
+a whole is HOME/process.json.
+"""
+
+import argparse
+import json
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rnnexp.config.load import load_sweep
+from rnnexp.data.store import TokenStore, prepare
+from rnnexp.home import Home
+from rnnexp.study.records import Records
+from rnnexp.study.sender import SenderThread
+from rnnexp.study.states import FINISHED, State
+from rnnexp.study.store import Asked, StudyStore
+from rnnexp.study.supervisor import Supervisor
+from rnnexp.study.tracking import Projection
+from rnnexp.study.watch import Standing
+from rnnexp.trial.events import EpochEnded
+from tests.benchmarks.scale.instant import InstantExecutor
+
+NAME = "scale"
+SWEEP = """
+study: scale
+objective: {metric: val_accuracy}
+sampler: {name: SAMPLER, seed: 7}
+pruner: {name: PRUNER}
+budget: {trials: 100}
+base: {data: {name: reviews}, train: {epochs: 4}}
+space:
+  model.cell: {choice: [simple_rnn, gru, lstm]}
+  model.units: {int: [16, 128], log: true}
+  model.embedding_dim: {choice: [16, 32, 64, 128]}
+  data.maxlen: {choice: [100, 200, 400]}
+  model.dropout: {float: [0.0, 0.5]}
+  train.learning_rate: {float: [0.0003, 0.01], log: true}
+  clip.kind: {choice: [none, value, norm, global_norm]}
+  clip.threshold: {float: [0.1, 10.0], log: true, when: {clip.kind: [value, norm, global_norm]}}
+"""
+"""The space of `sweeps/imdb.yaml`, on the data set that needs no file."""
+PRUNERS = {"random": "none", "tpe": "hyperband"}
+_MOST_BEHIND = 4
+"""Trials that MLflow may be behind before the next begins; real ones give it seconds each."""
+
+
+class Costs:
+    """Seconds that each trial took of each kind of work."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, Counter[int]] = {kind: Counter() for kind in ("ask", "report", "log", "tell")}
+        self.ended: list[tuple[int, float]] = []
+
+    def timed(self, kind: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        """Returns the same work on a trial, timed; its first argument is the trial's number."""
+
+        def doing(number: int, *args: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return work(number, *args)
+            finally:
+                self.of[kind][number] += time.perf_counter() - began
+
+        return doing
+
+
+class TimedStore(StudyStore):
+    """The store, each of whose calls is timed."""
+
+    costs: Costs
+
+    def ask(self) -> Asked | None:
+        began = time.perf_counter()
+        asked = super().ask()
+        if asked is not None:
+            self.costs.of["ask"][asked.number] += time.perf_counter() - began
+        return asked
+
+    def report(self, number: int, epoch: int, value: float) -> bool:
+        return bool(self.costs.timed("report", super().report)(number, epoch, value))
+
+    def is_behind(self, number: int, epoch: int) -> bool:
+        return bool(self.costs.timed("report", super().is_behind)(number, epoch))
+
+    def tell(self, number: int, state: State, value: float | None, summary: dict[str, Any]) -> None:
+        self.costs.timed("tell", super().tell)(number, state, value, summary)
+
+
+class NearSender:
+    """The sender's thread, and how far it is behind."""
+
+    def __init__(self, home: Home, identity: str, costs: Costs) -> None:
+        self._home, self._identity, self._costs = home, identity, costs
+        self._behind: set[int] = set()
+        self._inner = SenderThread(self._connect, lambda line: print(line, file=sys.stderr))
+
+    def _connect(self) -> Callable[[int], object]:
+        replay = self._costs.timed("log", Projection.open(self._home, NAME, self._identity).replay)
+
+        def replaying(number: int) -> object:
+            self._behind.discard(number)
+            return replay(number)
+
+        return replaying
+
+    def notify(self, number: int) -> None:
+        self._behind.add(number)
+        self._inner.notify(number)
+
+    def wait(self) -> None:
+        while len(self._behind) > _MOST_BEHIND:
+            time.sleep(0.001)
+
+    def close(self, timeout_s: float) -> list[int]:
+        return self._inner.close(timeout_s)
+
+
+class Ends:
+    """Remembers when each trial ended for good; shows nothing."""
+
+    def __init__(self, costs: Costs) -> None:
+        self._costs = costs
+
+    def started(self, number: int, settings: dict[str, Any], attempt: int, from_epoch: int, epochs: int) -> None:
+        return
+
+    def epoch_ended(self, number: int, event: EpochEnded) -> None:
+        return
+
+    def ended(self, number: int, state: State, value: float | None, reason: str) -> None:
+        if state in FINISHED:
+            self._costs.ended.append((number, time.perf_counter()))
+
+    def note(self, line: str) -> None:
+        print(line, file=sys.stderr)
+
+    def tick(self, standing: Standing) -> None:
+        return
+
+
+def run(home: Home, sampler: str, workers: int, n_trials: int) -> None:
+    """Runs the study to its budget and writes what it cost; raises where MLflow lacks records at its end."""
+    file = home.root / "scale.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(SWEEP.replace("SAMPLER", sampler).replace("PRUNER", PRUNERS[sampler]))
+    config = load_sweep(file, {"budget.trials": n_trials})
+    data = prepare(config.base.data, home)
+    costs, folder = Costs(), home.study(NAME)
+    TimedStore.costs = costs
+    store = TimedStore.open(home, config, data.digest)
+    folder.sweep.write_text(config.to_yaml())
+    Projection.open(home, NAME, store.identity)  # MLflow's import and its tables are no trial's
+    began = time.perf_counter()
+    sender = NearSender(home, store.identity, costs)
+    executor = InstantExecutor(workers, _said_of(data), sender.wait)
+    outcome = Supervisor(
+        config, store, Records(folder), executor, sender, Ends(costs), lambda _: data.root, 1, time
+    ).run()
+    ended = time.perf_counter()
+    if outcome.halted or outcome.unsent:
+        raise RuntimeError(f"halted: {outcome.halted!r}; MLflow lacks trials {outcome.unsent[:10]}")
+    _write(home, costs, executor.seconds, began, ended)
+
+
+def _said_of(data: TokenStore) -> dict[str, Any]:
+    halves = {"n_train": data.n_pool - data.n_pool // 5, "n_validation": data.n_pool // 5}
+    about = {"name": data.name, "digest": data.digest, "split": data.digest[:16], "labels": list(data.labels)}
+    return about | halves | {"source": "built in"}
+
+
+def _write(home: Home, costs: Costs, own: Counter[int], began: float, ended: float) -> None:
+    before = began
+    with (home.root / "costs.jsonl").open("a") as file:
+        for place, (number, when) in enumerate(costs.ended):
+            when = ended if place == len(costs.ended) - 1 else when
+            took = {kind: seconds[number] for kind, seconds in costs.of.items()}
+            file.write(json.dumps({"trial": number, **took, "own": own[number], "whole": when - before}) + "\n")
+            before = when
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    (home.root / "process.json").write_text(json.dumps({"n_trials": len(costs.ended), "peak_bytes": peak}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("home", type=Path)
+    parser.add_argument("--trials", type=int, default=100)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--sampler", choices=sorted(PRUNERS), default="random")
+    args = parser.parse_args()
+    run(Home.open(args.home), args.sampler, args.workers, args.trials)
+
+
+if __name__ == "__main__":
+    main()
