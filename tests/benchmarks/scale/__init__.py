@@ -70,7 +70,7 @@ def _home(root: Path, case: Case, turn: int = 0) -> Path:
 
 
 def _costs(root: Path, case: Case, options: Options) -> dict[str, float]:
-    """Returns the mean seconds of each kind of work over a study's last trials; of the smallest the median of several."""
+    """Returns the mean seconds of each kind of work over its last trials; for the smallest the median of several."""
     several = options.rounds if case.n_trials <= _LAST else 1
     means = [dict(_means(_ran(_home(root, case, turn), case))) for turn in range(several)]
     for turn in range(1, several):
