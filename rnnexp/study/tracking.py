@@ -33,6 +33,7 @@ _ENVIRONMENT = {
 }
 
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE")
+_TRIAL = "rnnexp.trial"
 _NOTE, _TAIL = "mlflow.note.content", 20
 _NO_STEP = 0
 """A single number of a run; MLflow draws it as a bar, where another step would make it a curve of one point."""
@@ -161,7 +162,7 @@ class Projection:
             batch.send(self._client, run_id)
 
     def _delete_doubles(self, run_id: str, number: int) -> None:
-        for double in self._runs(self._trial_tags(number)):
+        for double in self._runs(_TRIAL, str(number)):
             if double.info.run_id != run_id:
                 self._client.delete_run(double.info.run_id)
 
@@ -185,23 +186,22 @@ class Projection:
         return run_id
 
     def _find_or_create(self, number: int, first: Event) -> str:
-        return self._run(self._trial_tags(number), f"trial-{number}", first.time)
+        return self._run(_TRIAL, str(number), f"trial-{number}", first.time)
 
     def _trial_tags(self, number: int) -> dict[str, str]:
-        return {"rnnexp.study": self._study, "rnnexp.trial": str(number)}
+        return {"rnnexp.study": self._study, _TRIAL: str(number)}
 
-    def _runs(self, tags: dict[str, str]) -> list[Any]:
-        wanted = " and ".join(
-            f"tags.`{key}` = '{value}'" for key, value in {**tags, "rnnexp.study_id": self._identity}.items()
-        )
+    def _runs(self, tag: str, value: str) -> list[Any]:
+        # Each further tag costs MLflow a look at every run of the experiment; these two tell it from all others.
+        wanted = f"tags.`{tag}` = '{value}' and tags.`rnnexp.study_id` = '{self._identity}'"
         return list(self._client.search_runs([self._experiment], filter_string=wanted))
 
-    def _run(self, tags: dict[str, str], name: str, began: float) -> str:
-        found = self._runs(tags)
+    def _run(self, tag: str, value: str, name: str, began: float) -> str:
+        found = self._runs(tag, value)
         if found:
             return str(found[-1].info.run_id)  # the oldest
-        tags = tags | {"rnnexp.study_id": self._identity}
-        tags = tags | {"mlflow.source.name": "rnnexp", "mlflow.source.type": "LOCAL"}
+        tags = {"rnnexp.study": self._study, tag: value, "rnnexp.study_id": self._identity}
+        tags |= {"mlflow.source.name": "rnnexp", "mlflow.source.type": "LOCAL"}
         run = self._client.create_run(self._experiment, start_time=_ms(began), tags=tags, run_name=name)
         return str(run.info.run_id)
 
@@ -264,7 +264,7 @@ class Projection:
         batch.send(self._client, run_id)
         # A clock that was set back meanwhile gives no run a negative duration.
         self._client.set_terminated(run_id, RUN_STATUS[state], end_time=_ms(max(one.time for one in happened)))
-        for run in self._runs(self._trial_tags(number)):
+        for run in self._runs(_TRIAL, str(number)):
             if run.info.run_id != run_id:
                 self._client.delete_run(run.info.run_id)  # a slow server created it after it had been given up
             elif not event.reason and "rnnexp.reason" in run.data.tags:
@@ -280,8 +280,7 @@ class Projection:
 
     def log_study(self, files: list[Path], metrics: dict[str, float], began: float, ended: float) -> str:
         """Writes what concerns the whole study into the study's own run; returns its id."""
-        tags = {"rnnexp.study": self._study, "rnnexp.kind": "study"}
-        run_id = self._run(tags, f"study {self._study}", began)
+        run_id = self._run("rnnexp.kind", "study", f"study {self._study}", began)
         for path in files:
             self._client.log_artifact(run_id, str(path))
         batch = Batch()
