@@ -57,6 +57,7 @@ class Costs:
 
     def __init__(self) -> None:
         self.of: dict[str, Counter[int]] = {kind: Counter() for kind in ("ask", "report", "log", "tell")}
+        self.began: float | None = None  # when the first trial was asked for: what a start looks through is no trial's
         self.ended: list[tuple[int, float]] = []
 
     def timed(self, kind: str, work: Callable[..., Any]) -> Callable[..., Any]:
@@ -79,6 +80,7 @@ class TimedStore(StudyStore):
 
     def ask(self) -> Asked | None:
         began = time.perf_counter()
+        self.costs.began = self.costs.began or began
         asked = super().ask()
         if asked is not None:
             self.costs.of["ask"][asked.number] += time.perf_counter() - began
@@ -158,7 +160,6 @@ def run(home: Home, sampler: str, workers: int, n_trials: int) -> None:
     store = TimedStore.open(home, config, data.digest)
     folder.sweep.write_text(config.to_yaml())
     Projection.open(home, NAME, store.identity)  # MLflow's import and its tables are no trial's
-    began = time.perf_counter()
     sender = NearSender(home, store.identity, costs)
     executor = InstantExecutor(workers, _said_of(data), sender.wait)
     outcome = Supervisor(
@@ -167,7 +168,7 @@ def run(home: Home, sampler: str, workers: int, n_trials: int) -> None:
     ended = time.perf_counter()
     if outcome.halted or outcome.unsent:
         raise RuntimeError(f"halted: {outcome.halted!r}; MLflow lacks trials {outcome.unsent[:10]}")
-    _write(home, costs, executor.seconds, began, ended)
+    _write(home, costs, executor.seconds, ended)
 
 
 def _said_of(data: TokenStore) -> dict[str, Any]:
@@ -176,8 +177,8 @@ def _said_of(data: TokenStore) -> dict[str, Any]:
     return about | halves | {"source": "built in"}
 
 
-def _write(home: Home, costs: Costs, own: Counter[int], began: float, ended: float) -> None:
-    before = began
+def _write(home: Home, costs: Costs, own: Counter[int], ended: float) -> None:
+    before = costs.began or ended
     with (home.root / "costs.jsonl").open("a") as file:
         for place, (number, when) in enumerate(costs.ended):
             when = ended if place == len(costs.ended) - 1 else when
