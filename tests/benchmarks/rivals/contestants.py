@@ -12,7 +12,7 @@ import yaml
 
 from tests.benchmarks import plain
 from tests.benchmarks.frame import python, timed
-from tests.benchmarks.rivals.task import Task
+from tests.benchmarks.rivals.task import REUSE, Task
 
 PYTHON = "RNNEXP_BENCH_PYTHON"
 """The environment variable that names the rivals' Python."""
@@ -20,7 +20,8 @@ PYTHON = "RNNEXP_BENCH_PYTHON"
 _ROOT = Path(__file__).resolve().parents[3]
 _MADE = _ROOT / "build" / "rivals" / "bin" / "python"
 _GATES = {"simple_rnn": 1, "gru": 3, "lstm": 4}
-PLAIN, KERAS_TUNER, RAY, RNNEXP = "plain loop", "KerasTuner", "Ray Tune, two workers", "rnnexp sweep"
+PLAIN, KERAS_TUNER, RAY, RNNEXP = "plain loop", "KerasTuner", "Ray Tune", "rnnexp sweep"
+RAY_REUSED = "Ray Tune, workers used again"
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,13 @@ def at_hand() -> tuple[dict[str, Contestant], list[str]]:
     there: dict[str, Contestant] = {PLAIN: _program("plain_loop", sys.executable)}
     missing: list[str] = []
     rivals = Path(os.environ.get(PYTHON) or _MADE)
-    for name, module, package in ((KERAS_TUNER, "keras_tuner_loop", "keras_tuner"), (RAY, "ray_tune_loop", "ray")):
+    for name, package, module, *more in (
+        (KERAS_TUNER, "keras_tuner", "keras_tuner_loop"),
+        (RAY, "ray", "ray_tune_loop"),
+        (RAY_REUSED, "ray", "ray_tune_loop", REUSE),
+    ):
         if _has(rivals, package):
-            there[name] = _program(module, str(rivals))
+            there[name] = _program(module, str(rivals), *more)
         else:
             missing.append(
                 f"left out: {name}; {rivals} has no {package} (`make bench` makes it, {PYTHON} names another Python)"
@@ -72,9 +77,9 @@ def _environment() -> dict[str, str]:
     return {**kept, "RNNEXP_DATA": data, "PYTHONPATH": str(_ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
-def _program(module: str, interpreter: str) -> Contestant:
+def _program(module: str, interpreter: str, *more: str) -> Contestant:
     def run(task: Task) -> Ran:
-        command = [interpreter, "-m", f"tests.benchmarks.rivals.{module}", *task.arguments()]
+        command = [interpreter, "-m", f"tests.benchmarks.rivals.{module}", *task.arguments(), *more]
         seconds, said = timed(command, cwd=_ROOT, env=_environment())
         answer = json.loads(said.strip().splitlines()[-1])
         return Ran(seconds, answer["accuracies"], answer["parts"])

@@ -28,7 +28,7 @@ def train(config: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parts, given = task.Parts(), task.told()
+    parts, (given, more) = task.Parts(), task.told()
     import ray
     from ray import tune
 
@@ -43,9 +43,9 @@ def main() -> None:
             "configurations": configurations,
             "seed": given.seed,
         },
-        # Its workers are used again: TensorFlow and the reviews are loaded twice, not eight times.
+        # Where its workers are used again, TensorFlow and the reviews are loaded twice, not eight times.
         tune_config=tune.TuneConfig(
-            metric="val_accuracy", mode="max", max_concurrent_trials=_WORKERS, reuse_actors=True
+            metric="val_accuracy", mode="max", max_concurrent_trials=_WORKERS, reuse_actors=task.REUSE in more
         ),
         run_config=tune.RunConfig(name="eight", storage_path=str(given.folder), verbose=1),
     )

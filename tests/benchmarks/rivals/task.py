@@ -13,6 +13,10 @@ from tests.benchmarks import plain
 _QUICK = {"maxlen": 16, "n_reviews": 512}
 
 
+REUSE = "--reuse"
+"""Said to Ray Tune: use a worker's process for the next trial too."""
+
+
 @dataclass(frozen=True)
 class Task:
     """One run.
@@ -37,14 +41,14 @@ class Task:
         return ["--folder", str(self.folder), "--seed", str(self.seed), *(["--quick"] if self.quick else [])]
 
 
-def told() -> Task:
-    """Returns the task that this process was told."""
+def told() -> tuple[Task, list[str]]:
+    """Returns the task that this process was told, and what more was said."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--quick", action="store_true")
-    args = parser.parse_args()
-    return Task(args.folder, args.seed, args.quick)
+    args, more = parser.parse_known_args()
+    return Task(args.folder, args.seed, args.quick), more
 
 
 class Parts:
