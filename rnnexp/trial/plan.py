@@ -10,7 +10,6 @@ from pathlib import Path
 from rnnexp import disk
 from rnnexp.config.trial import TrialConfig
 from rnnexp.data.batches import bucket_lengths
-from rnnexp.trial import blas
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,6 @@ class ExecutionPlan:
         bucket_lengths: the lengths T that batches have, ascending.
         eval_batch_size: reviews a batch where nothing is learned.
         device: `CPU` hides GPUs that are slower; `auto` leaves the choice to TensorFlow.
-        blas: which kernels OpenBLAS multiplies with; `auto` leaves the choice to it.
     """
 
     threads: int
@@ -33,7 +31,6 @@ class ExecutionPlan:
     bucket_lengths: tuple[int, ...]
     eval_batch_size: int
     device: str = "auto"
-    blas: str = "auto"
 
 
 def choose(config: TrialConfig, threads: int, device: str = "auto") -> ExecutionPlan:
@@ -53,7 +50,6 @@ def choose(config: TrialConfig, threads: int, device: str = "auto") -> Execution
         bucket_lengths=bucket_lengths(config.data.maxlen),
         eval_batch_size=max(config.train.batch_size, 256),
         device=device,
-        blas=blas.core(),
     )
 
 

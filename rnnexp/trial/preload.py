@@ -3,10 +3,9 @@
 import os
 
 from rnnexp import quiet
-from rnnexp.trial import blas
 
-for _name, _value in {"MPLBACKEND": "agg", **blas.environment()}.items():
-    os.environ.setdefault(_name, _value)
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "agg")
 
 with quiet.standard_error():
     import rnnexp.data.store

@@ -17,7 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rnnexp.trial import blas
 from tests.benchmarks import plain
 from tests.benchmarks.frame import Options, Result, Target, median, python, wall_s
 
@@ -37,7 +36,7 @@ def run(options: Options) -> Result:
         for name, (index, least) in _MEASURED.items():
             turns = 2 if options.quick else 2 + 2 * options.rounds
             command = python("-m", "tests.benchmarks.peak", home, str(index), str(turns))
-            environment = {**blas.environment(), **os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+            environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
             running = [
                 subprocess.Popen(
                     [*command, str(core)],
