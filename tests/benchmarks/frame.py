@@ -1,5 +1,6 @@
 """What every benchmark gives back: rows for a table, and targets that it met or missed."""
 
+import os
 import statistics
 import subprocess
 import sys
@@ -119,6 +120,19 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def users_environment() -> dict[str, str]:
+    """Returns the environment without what test machines set and users do not.
+
+    `PYTHONDONTWRITEBYTECODE` has uncompiled packages compiled at every start; `OPENBLAS_…` pins NumPy's products to
+    another processor's kernels, so that results are the same everywhere, at half the rate that this one gives.
+    """
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name != "PYTHONDONTWRITEBYTECODE" and not name.startswith("OPENBLAS_")
+    }
 
 
 def python(*args: str) -> list[str]:

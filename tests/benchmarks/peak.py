@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import plain
-from tests.benchmarks.frame import Options, Result, Target, median, python, wall_s
+from tests.benchmarks.frame import Options, Result, Target, median, python, users_environment, wall_s
 
 _GATES = {"simple_rnn": 1, "gru": 3, "lstm": 4}
 _MEASURED = {"lstm 128": (6, 0.6), "lstm 32": (4, 0.4), "gru 32": (2, None), "simple_rnn 32": (0, 0.2)}
@@ -36,7 +36,7 @@ def run(options: Options) -> Result:
         for name, (index, least) in _MEASURED.items():
             turns = 2 if options.quick else 2 + 2 * options.rounds
             command = python("-m", "tests.benchmarks.peak", home, str(index), str(turns))
-            environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+            environment = {**users_environment(), "OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
             running = [
                 subprocess.Popen(
                     [*command, str(core)],

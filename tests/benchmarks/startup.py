@@ -1,12 +1,11 @@
 """How soon the program answers, in multiples of `python -c pass`, on a home with a small finished study."""
 
-import os
 import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from tests.benchmarks.frame import Options, Result, Target, in_turn, median, python, wall_s
+from tests.benchmarks.frame import Options, Result, Target, in_turn, median, python, users_environment, wall_s
 
 _PROGRAM = "import sys; from rnnexp.cli import main; sys.exit(main())"
 """What the installed `rnnexp` does."""
@@ -75,7 +74,7 @@ def run(options: Options) -> Result:
 
 def with_bytecode(state: Path) -> Mapping[str, str]:
     """Returns an environment in which every package is compiled once, this one too, as it is for users."""
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    kept = users_environment()
     return {**kept, "PYTHONPYCACHEPREFIX": str(state / "bytecode")}
 
 

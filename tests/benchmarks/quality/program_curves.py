@@ -1,7 +1,6 @@
 """The program's curves: a study of its own, run by `rnnexp sweep`, read from its trials' events."""
 
 import math
-import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from rnnexp.study.states import State
 from rnnexp.trial import events
 from rnnexp.trial.events import Closed, Event, Started
 from tests.benchmarks import plain
-from tests.benchmarks.frame import python
+from tests.benchmarks.frame import python, users_environment
 from tests.benchmarks.quality.curves import SEED, Curve, sweep
 
 _FEW, _MANY = 10, 40
@@ -60,7 +59,7 @@ def run(config: SweepConfig, folder: Path, workers: int) -> int:
     """Runs the study, or goes on with it; returns the program's exit code. A signal is the study's to heed."""
     file = folder / f"{config.study}.yaml"
     file.write_text(config.to_yaml(), encoding="utf-8")
-    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    environment = {name: value for name, value in users_environment().items() if name != "MLFLOW_TRACKING_URI"}
     command = python("-m", "rnnexp", "sweep", str(file), "--home", str(folder / "home"), "--workers", str(workers))
     process = subprocess.Popen(command, env=environment)
     before = {

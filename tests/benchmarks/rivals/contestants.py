@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from tests.benchmarks import plain
-from tests.benchmarks.frame import python, timed
+from tests.benchmarks.frame import python, timed, users_environment
 from tests.benchmarks.rivals.task import REUSE, Task
 
 PYTHON = "RNNEXP_BENCH_PYTHON"
@@ -71,8 +71,8 @@ def _has(interpreter: Path, package: str) -> bool:
 
 
 def _environment() -> dict[str, str]:
-    """The environment of every contestant: packages compiled once and for all, as users have them."""
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    """The environment of every contestant."""
+    kept = users_environment()
     data = str(Path(os.environ["RNNEXP_DATA"]).absolute())
     return {**kept, "RNNEXP_DATA": data, "PYTHONPATH": str(_ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
 

@@ -3,13 +3,12 @@
 One slot, so that nothing waits for a core. The first trial is left out: it waits for the forkserver's imports.
 """
 
-import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.benchmarks.frame import Options, Result, Target, median, python, wall_s
+from tests.benchmarks.frame import Options, Result, Target, median, python, users_environment, wall_s
 from tests.benchmarks.trial_cost import spans
 from tests.benchmarks.trial_cost.spans import Span
 
@@ -176,7 +175,7 @@ def _trials(n_trials: int) -> list[Trial]:
         program = python("-m", "tests.benchmarks.trial_cost.program")
         command = [*program, "sweep", str(file), "--home", str(Path(place) / "home"), "--workers", "1"]
         root = str(Path(__file__).resolve().parents[3])
-        wall_s(command, cwd=root, env={**os.environ, "PYTHONPATH": root, spans.FOLDER: str(folder)})
+        wall_s(command, cwd=root, env={**users_environment(), "PYTHONPATH": root, spans.FOLDER: str(folder)})
         found = spans.read(folder)
     begins = {span.trial: span.begin for span in found if span.label == "submit"}
     if not any(span.label == "process" for span in found):
