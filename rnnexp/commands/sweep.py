@@ -119,7 +119,11 @@ def _run_study(config: SweepConfig, home: Home, store: TokenStore, workers: int 
         reader, writer = os.pipe()
         executor = local.LocalExecutor(share.slots, signals=reader)
         with watch(console, config.objective.metric, config.study) as display:
-            sender = SenderThread(lambda: Projection.open(home, config.study, study.identity).replay, display.note)
+            sender = SenderThread(
+                lambda: Projection.open(home, config.study, study.identity).replay,
+                display.note,
+                at_once=before.n_finished < config.n_trials,
+            )
             supervisor = Supervisor(
                 config, study, Records(folder), executor, sender, display, stores.path, share.threads, time, device
             )

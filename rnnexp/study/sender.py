@@ -1,5 +1,6 @@
 """The thread that writes MLflow, so that no trial and no decision waits for it."""
 
+import contextlib
 import queue
 import threading
 import time
@@ -79,16 +80,26 @@ class Outbox:
                 self._log(f"MLflow cannot be written ({reason}); training goes on, the records are sent later")
             self.failing = True
 
+    def open(self) -> None:
+        """Opens MLflow; why it cannot be opened is said when there is something to send."""
+        with contextlib.suppress(Exception):
+            self._replay = self._connect()
+
 
 class SenderThread:
     """Replays trials' events as it is told of them; what fails is tried again, in order."""
 
-    def __init__(self, connect: Callable[[], Callable[[int], object]], log: Callable[[str], None]) -> None:
+    def __init__(
+        self, connect: Callable[[], Callable[[int], object]], log: Callable[[str], None], *, at_once: bool = False
+    ) -> None:
         """Args:
         connect: opens MLflow and returns what replays a trial; called in the thread, again after a failure.
         log: is given one line when MLflow is out of reach, and one when it is back.
+        at_once: open MLflow before there is anything to send: the first trials take a while to begin, and later its
+            import would take a core from them.
         """
         self._outbox = Outbox(connect, log)
+        self._at_once = at_once
         self._queue: queue.Queue[int] = queue.Queue()
         self._closing_since = 0.0
         self._deadline: float | None = None
@@ -109,6 +120,8 @@ class SenderThread:
         return sorted(left - {_STOP})
 
     def _run(self) -> None:
+        if self._at_once:
+            self._outbox.open()
         while True:
             self._collect()
             self._outbox.send()

@@ -12,3 +12,6 @@ with quiet.standard_error():
     import rnnexp.trial.fit
     import rnnexp.trial.record
     import rnnexp.trial.run  # noqa: F401
+    from rnnexp.model.kernel import warm_up
+
+    warm_up()

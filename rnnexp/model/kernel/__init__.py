@@ -138,6 +138,22 @@ class Recurrence:
         return list(self._pool.map(call, self._used, given))
 
 
+def warm_up() -> None:
+    """Compiles the loops, or loads what was compiled before; a process that is forked after that has them."""
+    tokens, lengths = np.ones((2, 2), np.int32), np.full(2, 2, np.int32)
+    for cell in sorted(CELLS):
+        gates = LOOPS[cell][2]
+        bias_shape = (2, gates) if cell == "gru" else (gates,)
+        weights = np.zeros((1, gates), np.float32), np.zeros((1, gates), np.float32), np.zeros(bias_shape, np.float32)
+        for dropout in (0.0, 0.5):
+            layer = Recurrence(cell)
+            table = Table(np.zeros((2, 1), np.float32), dropout, np.zeros(2, np.int32))
+            layer.forward(tokens, lengths, table, weights, learn=True, all_states=False)
+            layer.backward(np.zeros((2, 1), np.float32))
+        layer.forward(np.zeros((2, 2, 1), np.float32), lengths, None, weights, learn=True, all_states=True)
+        layer.backward(np.zeros((2, 2, 1), np.float32))
+
+
 def _sum(parts: tuple[Floats, ...]) -> Floats:
     return parts[0] if len(parts) == 1 else np.sum(parts, axis=0)
 
@@ -178,11 +194,12 @@ class _Part:
     def _array(self, name: str, *shape: int, dtype: Any = np.float32) -> Any:
         """Returns memory of the shape, not cleared; grown where it is too small.
 
-        Memory that is asked of the system anew at every step costs as much as a small cell's arithmetic.
+        Memory that is asked of the system anew at every step costs as much as a small cell's arithmetic; what is asked
+        for and not touched costs nothing, so little is asked for often.
         """
         size = int(np.prod(shape))
         if name not in self._memory or self._memory[name].size < size:
-            self._memory[name] = np.empty(size + size // 8, dtype)
+            self._memory[name] = np.empty(4 * size, dtype)
         return self._memory[name][:size].reshape(shape)
 
     def forward(
