@@ -36,8 +36,8 @@ class ExecutionPlan:
 def choose(config: TrialConfig, threads: int, device: str = "auto") -> ExecutionPlan:
     """Returns the plan for a trial that has the given threads and device.
 
-    What it rests on is measured in tests/benchmarks: on a CPU, of every cell and size there, our kernel takes a third
-    to two thirds of the time that Keras' loop takes; XLA over a whole step takes longer than either.
+    What it rests on is measured in tests/benchmarks: on a CPU a step by our kernel is 1.8 (LSTM(128)) to 4.7
+    (SimpleRNN(32)) times as fast as by Keras' loop; XLA over a whole step takes longer than that.
     """
     from rnnexp.model.kernel import CELLS  # compiled code, which only a trial's process should load
 
