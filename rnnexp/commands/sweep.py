@@ -68,7 +68,7 @@ def _show_forecast(config: SweepConfig, home: Home, store: TokenStore, workers: 
 
 def _share(config: SweepConfig, store: TokenStore, workers: int | None) -> local.Share:
     """Shares the machine out to the study's trials; says so where the memory may not do."""
-    from rnnexp.study.cost import most_memory_gb
+    from rnnexp.study.forecast import most_memory_gb
 
     needed = most_memory_gb(config, store.task.n_outputs)
     share = local.share_out(workers, config.n_trials, needed)

@@ -14,10 +14,10 @@ from rnnexp.config.trial import load_trial
 from rnnexp.data.store import TokenStore
 from rnnexp.errors import RnnexpError
 from rnnexp.home import Home
-from rnnexp.study import cost
 from rnnexp.study.reading import views
 from rnnexp.study.states import State
 from rnnexp.study.store import Asked, StudyStore
+from rnnexp.trial import cost
 
 _MOST_SAMPLED = 50
 
@@ -68,10 +68,24 @@ def forecast(config: SweepConfig, home: Home, store: TokenStore, n_slots: int) -
         seconds=each,
         n_left=n_left,
         total_seconds=n_left * statistics.fmean(each) / n_slots,
-        memory_gb=cost.most_memory_gb(config, n_outputs),
+        memory_gb=most_memory_gb(config, n_outputs),
         disk_gb=2 * kept * max(sizes_gb) + n_slots * slots * max(sizes_gb) + 0.0003 * config.n_trials,
         n_measured=n_measured,
     )
+
+
+def most_memory_gb(config: SweepConfig, n_outputs: int) -> float:
+    """Returns the memory of the largest trial that the space allows."""
+    largest = config.base
+    for name, setting in config.space.items():
+        found = [largest]
+        for value in setting.extremes():
+            try:
+                found.append(largest.with_settings({name: value}))
+            except ValueError:  # has no meaning beside the others; it changes no size
+                continue
+        largest = max(found, key=lambda each: cost.memory_gb(each, n_outputs))
+    return cost.memory_gb(largest, n_outputs)
 
 
 def _sample(config: SweepConfig, n: int) -> list[Asked]:

@@ -17,7 +17,7 @@ class ExecutionPlan:
     """How a trial is computed.
 
     Attributes:
-        threads: of TensorFlow within one operation.
+        threads: of TensorFlow within one operation, and of the kernel.
         jit: whether XLA compiles the training step.
         kernel: what runs the recurrent layers: `compiled` is ours, for a CPU; `stock` is Keras' own loop.
         bucket_lengths: the lengths T that batches have, ascending.
@@ -31,6 +31,11 @@ class ExecutionPlan:
     bucket_lengths: tuple[int, ...]
     eval_batch_size: int
     device: str = "auto"
+
+
+def eval_batch_size(config: TrialConfig) -> int:
+    """Returns the reviews a batch where nothing is learned: no states are kept, so there is memory for more."""
+    return max(config.train.batch_size, 256)
 
 
 def choose(config: TrialConfig, threads: int, device: str = "auto") -> ExecutionPlan:
@@ -48,7 +53,7 @@ def choose(config: TrialConfig, threads: int, device: str = "auto") -> Execution
         jit=False,
         kernel="compiled" if is_compiled else "stock",
         bucket_lengths=bucket_lengths(config.data.maxlen),
-        eval_batch_size=max(config.train.batch_size, 256),
+        eval_batch_size=eval_batch_size(config),
         device=device,
     )
 

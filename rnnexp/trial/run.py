@@ -47,7 +47,7 @@ class TrialJob:
         config: all settings.
         folder: the trial's own.
         store: the token store's folder.
-        threads: for TensorFlow, unless an earlier attempt's plan says otherwise.
+        threads: at most; an earlier attempt's plan counts before what its steps can use.
         attempt: from 1.
         title: of its picture.
         device: for TensorFlow, unless an earlier attempt's plan says otherwise.
@@ -152,7 +152,12 @@ def _kind(error: Exception) -> str:
 
 
 def _run(job: TrialJob, line: _Line) -> None:
-    plan = stored_or_chosen(job.folder.plan, job.config, job.threads, job.device)
+    from rnnexp.data.store import TokenStore
+    from rnnexp.trial import cost
+
+    store = TokenStore.open(job.store)
+    threads = cost.threads(job.config, store, job.threads)
+    plan = stored_or_chosen(job.folder.plan, job.config, threads, job.device)
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(plan.threads)
@@ -163,10 +168,9 @@ def _run(job: TrialJob, line: _Line) -> None:
         tf.config.experimental.set_memory_growth(device, True)
     if not plan.jit:
         tf.config.experimental.enable_op_determinism()
-    from rnnexp.data.store import TokenStore
     from rnnexp.trial.fit import fit
 
-    fit(job.config, TokenStore.open(job.store), job.folder, plan, job.attempt, line.tell, line.beat)
+    fit(job.config, store, job.folder, plan, job.attempt, line.tell, line.beat)
 
 
 def _words(event: Event) -> str:

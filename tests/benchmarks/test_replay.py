@@ -17,7 +17,7 @@ from rnnexp.config.sweep import (
     TpeSampler,
 )
 from rnnexp.trial.events import Closed, EpochEnded, Event, Started
-from tests.benchmarks.quality.compare import baseline, replays
+from tests.benchmarks.quality.compare import baseline, common, replays
 from tests.benchmarks.quality.curves import Curve, Recording, about, check_space, draw, sweep
 from tests.benchmarks.quality.program_curves import beside_s
 from tests.benchmarks.quality.record import one_by_one
@@ -141,7 +141,7 @@ class Trainer:
 
 def lacking(path: Path, n: int, epochs: int) -> dict[int, dict[str, Any]]:
     recording = Recording.open(path, about("plain", epochs, 1, small=False))
-    return recording.lacking(draw(n), epochs, seconds_only=False)
+    return recording.lacking(draw(n), epochs, "whole")
 
 
 def test_a_recording_that_was_killed_is_taken_up_and_trains_nothing_twice(tmp_path: Path) -> None:
@@ -165,7 +165,32 @@ def test_a_longer_recording_replaces_a_shorter_one_and_never_the_other_way(tmp_p
     scaled = Curve(1, draw(2)[1], (), (9.0,) * 8, None, scaled=True)
     recording = recording.with_curve(longer).with_curve(scaled)
     assert recording.curves[1] == longer
-    assert list(recording.lacking(draw(2), 3, seconds_only=False)) == [0]
+    assert list(recording.lacking(draw(2), 3, "whole")) == [0]
+
+
+@pytest.mark.parametrize("values_first", [True, False])
+def test_values_and_seconds_may_come_one_after_the_other(values_first: bool) -> None:
+    settings = draw(1)
+    values = Curve(0, settings[0], (0.5, 0.6), (), None)
+    seconds = Curve(0, settings[0], (), (9.0, 8.0), 0.5, scaled=True)
+    recording = Recording(about("plain", 2, 1, small=False))
+    for part, one in (("values", values), ("seconds", seconds))[:: 1 if values_first else -1]:
+        assert list(recording.lacking(settings, 2, part)) == [0]
+        recording = recording.with_curve(one)
+        assert not recording.lacking(settings, 2, part)
+    assert recording.curves == (Curve(0, settings[0], (0.5, 0.6), (9.0, 8.0), 0.5, scaled=True),)
+    assert list(recording.lacking(settings, 2, "whole")) == [0], "scaled seconds are not those of whole epochs"
+    timed = Curve(0, settings[0], (0.5, 0.6), (9.1, 8.1), 0.4)
+    assert recording.with_curve(timed).curves == (timed,)
+
+
+def test_a_configuration_without_seconds_of_the_plain_loop_is_left_out() -> None:
+    ours = curves(6)
+    plain = Recording(about("plain", EPOCHS, 1, small=False), tuple(ours[:2]))
+    for one in ours[2:]:
+        plain = plain.with_curve(Curve(one.number, one.settings, one.val_accuracy, (), None))
+    found, others = common(Recording(about("rnnexp", EPOCHS, 2, small=False), tuple(ours)), plain, EPOCHS)
+    assert [curve.number for curve in found] == [curve.number for curve in others] == [0, 1]
 
 
 def test_parts_of_two_machines_are_not_mixed(tmp_path: Path) -> None:

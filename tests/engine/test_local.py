@@ -17,7 +17,9 @@ from rnnexp.engine.executor import Exited, Message
 from rnnexp.engine.local import Share
 from rnnexp.home import Home, TrialFolder
 from rnnexp.trial import events
+from rnnexp.trial.cost import memory_gb
 from rnnexp.trial.events import EpochEnded, Failed, Finished, Started
+from rnnexp.trial.plan import stored_or_chosen
 from rnnexp.trial.run import Beat, TrialJob
 
 pytestmark = pytest.mark.tensorflow
@@ -41,12 +43,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     return Home.open(tmp_path_factory.mktemp("home"))
 
 
-def job(home: Home, number: int, threads: int = 1, attempt: int = 1, **settings: object) -> TrialJob:
+def job(home: Home, number: int, attempt: int = 1, **settings: object) -> TrialJob:
     config = TrialConfig().with_settings({**SETTINGS, **settings})  # type: ignore[arg-type]
     store = prepare(config.data, home)
     folder = home.study("engine").trial(number)
     folder.root.mkdir(parents=True, exist_ok=True)
-    return TrialJob(config, folder, store.root, threads, attempt, "engine")
+    return TrialJob(config, folder, store.root, 1, attempt, "engine")
 
 
 def run(executor: local.LocalExecutor, jobs: dict[int, TrialJob], kill_after: int | None = None) -> list[Message]:
@@ -76,7 +78,9 @@ def arrays(folder: TrialFolder) -> dict[str, np.ndarray]:
 
 def test_one_config_gives_one_result_whatever_the_threads_and_interruptions(home: Home) -> None:
     executor = local.LocalExecutor(2)
-    seen = run(executor, {0: job(home, 0), 1: job(home, 1, threads=2)})
+    threaded = job(home, 1)
+    stored_or_chosen(threaded.folder.plan, threaded.config, threads=2)  # more than so small steps are given
+    seen = run(executor, {0: job(home, 0), 1: threaded})
     assert [type(message) for number, message in seen if number == 0] == [
         Started,
         *[EpochEnded] * 4,
@@ -92,10 +96,10 @@ def test_one_config_gives_one_result_whatever_the_threads_and_interruptions(home
     assert [m.epoch for _, m in resumed if isinstance(m, EpochEnded)] == [2, 3, 4], "the last one is said again"
 
     folders = [home.study("engine").trial(number) for number in (0, 1, 2)]
-    whole, threaded, interrupted = (arrays(folder) for folder in folders)
+    whole, by_two, interrupted = (arrays(folder) for folder in folders)
     for name, value in whole.items():
         np.testing.assert_array_equal(value, interrupted[name], err_msg=name)
-        np.testing.assert_array_equal(value, threaded[name], err_msg=name)
+        np.testing.assert_array_equal(value, by_two[name], err_msg=name)
     curves = [events.epochs(events.read(folder.events)) for folder in folders]
     assert [epoch.metrics for epoch in curves[0]] == [epoch.metrics for epoch in curves[2]]
     assert [epoch.epoch for epoch in curves[2]] == [1, 2, 3, 4]
@@ -103,6 +107,24 @@ def test_one_config_gives_one_result_whatever_the_threads_and_interruptions(home
         assert folder.best.exists()
         assert folder.curves.exists()
         assert "epoch 4:" in folder.log.read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a process's own memory is told on Linux alone")
+def test_a_trial_needs_no_more_memory_than_was_estimated(home: Home) -> None:
+    large = {"model.cell": "lstm", "model.units": 128, "model.embedding_dim": 128, "model.recurrent_dropout": 0.0}
+    words = {"data.maxlen": 500, "data.padding": "fixed", "train.batch_size": 128, "train.epochs": 1}
+    executor, each = local.LocalExecutor(1), job(home, 20, **large, **words)
+    executor.submit(20, each)
+    peak, seen = 0, []
+    while not any(isinstance(message, Exited) for message in seen):
+        messages = [message for _, message in executor.poll(0.02)]
+        if any(isinstance(message, EpochEnded) for message in messages):
+            executor.answer(20, True)
+        seen += messages
+        peak = max(peak, executor.private_bytes(20) or 0)
+    assert any(isinstance(message, Finished) for message in seen)
+    estimate = memory_gb(each.config, 1)
+    assert 0.4 * estimate < peak / 2**30 < estimate
 
 
 def test_another_seed_gives_another_result(home: Home) -> None:

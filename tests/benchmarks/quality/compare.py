@@ -59,7 +59,7 @@ def run(options: Options) -> Result:
     ours, plain, where = _recordings(options)
     epochs = EPOCHS_SMALL if options.quick else sweep().base.train.epochs
     seeds = range(SEEDS_QUICK if options.quick else SEEDS)
-    curves, plain_curves = _common(ours, plain, epochs)
+    curves, plain_curves = common(ours, plain, epochs)
     found = baseline(curves, plain_curves, epochs, seeds)
     cost = program_cost(ours)
     compared = candidates.FEW if options.quick else candidates.CANDIDATES
@@ -108,12 +108,12 @@ def _recordings(options: Options) -> tuple[Recording, Recording, Path]:
     )
 
 
-def _common(ours: Recording, plain: Recording, epochs: int) -> tuple[list[Curve], list[Curve]]:
+def common(ours: Recording, plain: Recording, epochs: int) -> tuple[list[Curve], list[Curve]]:
     """Returns the whole curves of rnnexp whose configurations the plain loop has too, and the plain loop's of those."""
     pairs = [
         (curve.first(epochs), other.first(epochs))
         for curve in ours.curves
-        if curve.is_whole(epochs) and (other := plain.find(curve.number, curve.settings))
+        if curve.is_whole(epochs) and (other := plain.find(curve.number, curve.settings)) and other.seconds
     ]
     if len(pairs) < 2:
         raise ValueError(f"{len(pairs)} configurations have whole curves of rnnexp and seconds of the plain loop")

@@ -25,6 +25,8 @@ SEED = 4
 """Draws the settings."""
 
 KINDS = ("rnnexp", "plain")
+PARTS = ("whole", "values", "seconds")
+"""What of a curve is recorded: seconds want a machine that does nothing else; values do not, and take hours."""
 WORKERS = 2
 N_SMALL, EPOCHS_SMALL = 6, 2
 """To see whether it runs."""
@@ -43,7 +45,7 @@ class Curve:
         number: the place in the draw.
         settings: those of the search space, under their dotted names.
         val_accuracy: after each epoch; empty where only seconds were measured.
-        seconds: of each epoch, training and measuring.
+        seconds: of each epoch, training and measuring; empty where only values were recorded.
         beside_s: the trial's other seconds: start, data, saving, logging; None where they could not be told.
         scaled: whether the seconds are scaled up from some steps.
         failed: why the trial ended before its time, or nothing.
@@ -61,9 +63,23 @@ class Curve:
         """Tells whether so many epochs were really trained, or no more could be."""
         return bool(self.failed) or len(self.val_accuracy) >= epochs
 
-    def suffices(self, epochs: int, *, seconds_only: bool) -> bool:
-        """Tells whether nothing is left to record."""
-        return self.is_whole(epochs) or (seconds_only and len(self.seconds) >= epochs)
+    def suffices(self, epochs: int, part: str) -> bool:
+        """Tells whether nothing is left to record of that part."""
+        timed = bool(self.failed) or len(self.seconds) >= epochs
+        return {
+            "whole": self.is_whole(epochs) and timed and not self.scaled,
+            "values": self.is_whole(epochs),
+            "seconds": timed,
+        }[part]
+
+    def completed_by(self, old: "Curve") -> "Curve":
+        """Returns the curve with what only an older one of the same settings has."""
+        curve = self
+        if len(old.val_accuracy) > len(curve.val_accuracy):
+            curve = dataclasses.replace(curve, val_accuracy=old.val_accuracy, failed=old.failed)
+        if old.seconds and (not curve.seconds or (curve.scaled and not old.scaled)):
+            curve = dataclasses.replace(curve, seconds=old.seconds, beside_s=old.beside_s, scaled=old.scaled)
+        return curve
 
     def first(self, epochs: int) -> "Curve":
         """Returns the curve of so many epochs; for seconds that were not recorded, those of the last epoch stand in."""
@@ -118,21 +134,19 @@ class Recording:
         """Returns the curve of these settings, None where it is not recorded."""
         return next((curve for curve in self.curves if curve.number == number and curve.settings == settings), None)
 
-    def lacking(
-        self, settings: Sequence[Mapping[str, Any]], epochs: int, *, seconds_only: bool
-    ) -> dict[int, Mapping[str, Any]]:
-        """Returns, by number, the settings of which something is left to record."""
+    def lacking(self, settings: Sequence[Mapping[str, Any]], epochs: int, part: str) -> dict[int, Mapping[str, Any]]:
+        """Returns, by number, the settings of which that part is left to record."""
         return {
             number: each
             for number, each in enumerate(settings)
-            if not ((found := self.find(number, each)) and found.suffices(epochs, seconds_only=seconds_only))
+            if not ((found := self.find(number, each)) and found.suffices(epochs, part))
         }
 
     def with_curve(self, curve: Curve) -> "Recording":
-        """Returns the recording with one more curve, in the place of a lesser one of the same number."""
+        """Returns the recording with one more curve, together with what was recorded of it before."""
         old = self.find(curve.number, curve.settings)
-        if old is not None and len(old.val_accuracy) > len(curve.val_accuracy):
-            return self
+        if old is not None:
+            curve = curve.completed_by(old)
         others = [other for other in self.curves if other.number != curve.number]
         return dataclasses.replace(self, curves=tuple(sorted([*others, curve], key=lambda one: one.number)))
 

@@ -1,5 +1,6 @@
 """The plain loop's curves: each epoch timed inside `fit`, by callbacks."""
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -66,7 +67,23 @@ class _Steps(keras.callbacks.Callback):  # type: ignore[misc]
         self.model.stop_training = False
 
 
-def record(number: int, settings: Mapping[str, Any], epochs: int, *, small: bool) -> Curve:
+def use_one_thread() -> None:
+    """Leaves the other cores to other processes; to be called before the first of TensorFlow's work."""
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def record(number: int, settings: Mapping[str, Any], epochs: int, part: str, *, small: bool) -> Curve:
+    """Records the wanted part of one configuration, or of few steps an epoch."""
+    if part == "seconds":
+        return _timed(number, settings, epochs)
+    curve = _trained(number, settings, epochs, small=small)
+    return curve if part == "whole" else dataclasses.replace(curve, seconds=(), beside_s=None)
+
+
+def _trained(number: int, settings: Mapping[str, Any], epochs: int, *, small: bool) -> Curve:
     """Trains one configuration whole, or with few steps an epoch."""
     clock = _Epochs()
     began = time.perf_counter()
@@ -76,7 +93,7 @@ def record(number: int, settings: Mapping[str, Any], epochs: int, *, small: bool
     return Curve(number, dict(settings), tuple(values), tuple(clock.seconds), beside_s)
 
 
-def measure(number: int, settings: Mapping[str, Any], epochs: int) -> Curve:
+def _timed(number: int, settings: Mapping[str, Any], epochs: int) -> Curve:
     """Times some steps of one configuration, and scales them to whole epochs.
 
     What the first epoch has on top (tracing, the first batches) is measured, and stays with the first epoch.

@@ -9,47 +9,29 @@ from typing import Any
 
 from rnnexp.config.sweep import Budget, Keep, NoPruner, RandomSampler, SweepConfig
 from rnnexp.home import Home
-from rnnexp.space import Choice
 from rnnexp.study.reading import StudyView, TrialRow, view
 from rnnexp.study.states import State
 from rnnexp.trial import events
 from rnnexp.trial.events import Closed, Event, Started
-from tests.benchmarks import plain
 from tests.benchmarks.frame import python, users_environment
 from tests.benchmarks.quality.curves import SEED, Curve, sweep
 
-_FEW, _MANY = 10, 40
-"""Where only seconds are wanted: each configuration's steps an epoch, in two trials; the difference is steps alone."""
 _SMALL_SAMPLES = 256
 
-_SAMPLES = "data.train_samples"
 
-
-def whole(settings: Sequence[Mapping[str, Any]], epochs: int, *, small: bool) -> SweepConfig:
-    """Returns the sweep that trains every configuration whole, or on few reviews."""
-    base = {_SAMPLES: _SMALL_SAMPLES} if small else {}
-    return _sweep(f"curves-{len(settings)}x{epochs}", settings, base | {"train.epochs": epochs})
-
-
-def steps_only(settings: Sequence[Mapping[str, Any]]) -> SweepConfig:
-    """Returns the sweep that trains every configuration on few reviews, and on more: two epochs, the second counts."""
-    samples = [n_steps * plain.BATCH_SIZE for n_steps in (_FEW, _MANY)]
-    tries = [{**each, _SAMPLES: n_samples} for each in settings for n_samples in samples]
-    config = _sweep(f"seconds-{len(settings)}", tries, {"train.epochs": 2})
-    return config.model_copy(update={"space": {**config.space, _SAMPLES: Choice(choice=tuple(samples))}})
-
-
-def _sweep(name: str, tries: Sequence[Mapping[str, Any]], base: Mapping[str, Any]) -> SweepConfig:
+def study(settings: Sequence[Mapping[str, Any]], epochs: int, *, small: bool) -> SweepConfig:
+    """Returns the sweep that trains every configuration, whole or on few reviews."""
+    few = {"data.train_samples": _SMALL_SAMPLES} if small else {}
     # The plain loop holds out the last rows; so both measure on the same ones.
-    config = sweep().base.with_settings({"data.split": "tail", **base})
+    config = sweep().base.with_settings({"data.split": "tail", "train.epochs": epochs, **few})
     return sweep().model_copy(
         update={
-            "study": name,
+            "study": f"curves-{len(settings)}x{epochs}",
             "sampler": RandomSampler(name="random", seed=SEED),
             "pruner": NoPruner(name="none"),
-            "budget": Budget(trials=len(tries)),
+            "budget": Budget(trials=len(settings)),
             "base": config,
-            "tries": tuple(dict(each) for each in tries),
+            "tries": tuple(dict(each) for each in settings),
             "keep": Keep(checkpoints=1),
         }
     )
@@ -92,12 +74,6 @@ class Study:
         """Returns a curve a trial."""
         beside = beside_s(self._happened, self._starts)
         return [self._curve(row, beside.get(row.number)) for row in self._rows]
-
-    def scaled(self, epochs: int) -> list[Curve]:
-        """Returns each configuration's seconds from its two trials of `steps_only`, scaled to whole epochs."""
-        trials = {curve.number: curve for curve in self.curves() if not curve.failed}
-        pairs = [(trials[number], trials[number + 1]) for number in trials if number % 2 == 0 and number + 1 in trials]
-        return [_scaled(few, many, epochs) for few, many in pairs]
 
     def start_s(self) -> list[float]:
         """Returns the seconds from each start of the command to the first trial that trains."""
@@ -143,14 +119,3 @@ def beside_s(happened: Mapping[int, list[Event]], starts: Sequence[float]) -> di
 
 def _times(kind: type[Started] | type[Closed], happened: list[Event]) -> list[float]:
     return [event.time for event in happened if isinstance(event, kind)]
-
-
-def _scaled(few: Curve, many: Curve, epochs: int) -> Curve:
-    """Returns whole epochs' seconds: both trials measure on the same rows, so they differ by training steps alone."""
-    step_s = (many.seconds[1] - few.seconds[1]) / (_MANY - _FEW)
-    n_steps = -(-plain.N_TRAIN // plain.BATCH_SIZE)
-    epoch_s = many.seconds[1] + (n_steps - _MANY) * step_s
-    first_s = max(0.0, many.seconds[0] - many.seconds[1])
-    settings = {name: value for name, value in few.settings.items() if name != _SAMPLES}
-    seconds = (epoch_s + first_s, *[epoch_s] * (epochs - 1))
-    return Curve(few.number // 2, settings, (), seconds, few.beside_s, scaled=True)

@@ -2,12 +2,12 @@
 
 The constants were fitted to the steps of 36 settings on one core of a two-core server (each
 cell, units 16 to 128, embedding 16 and 128, dropout or none, batch 128; the model was within 0.86 to 1.12 of each); the
-forecast corrects them by a home's own trials.
+forecast corrects them by a home's own trials. How many threads a trial has follows from the same model.
 """
 
-from rnnexp.config.sweep import SweepConfig
 from rnnexp.config.trial import TrialConfig
 from rnnexp.data.store import TokenStore
+from rnnexp.trial.plan import eval_batch_size
 
 _GATES = {"simple_rnn": 1, "gru": 3}
 _LSTM_GATES = 4
@@ -20,12 +20,15 @@ _DROPPED_NS = 0.55
 _UPDATED_NS = 2.19
 """Each entry of the embedding, a step: the optimizer goes over all of them."""
 _STEP_MS = 0.8
+_WORTH_A_THREAD_S = 0.004
+"""Of a step's recurrent layers. Two threads instead of one took 0.6 to 0.7 of the time at 66 ms, 0.75 at 16, 0.9 at 3
+and as long at 1."""
+_REVIEWS_A_THREAD = 16
 _FORWARD_SHARE = 0.24
 _START_S = 0.9
 _PROCESS_GB = 0.45
 OPTIMIZER_SLOTS = {"rmsprop": 1, "adam": 2, "adamw": 2, "sgd": 0}
 """Copies of the weights that an optimizer keeps."""
-_EVAL_BATCH = 256
 
 
 def _gates(config: TrialConfig) -> int:
@@ -46,10 +49,24 @@ def n_params(config: TrialConfig, n_outputs: int) -> int:
     return config.data.vocab_size * model.embedding_dim + recurrent + (directions * model.units + 1) * n_outputs
 
 
-def seconds(config: TrialConfig, store: TokenStore) -> float:
-    """Returns the seconds that a trial takes on one core, by the model alone."""
-    split, model, data = store.split(config.data), config.model, config.data
-    mean_length = float(data.maxlen if data.padding == "fixed" else store.lengths(split.train, data.maxlen).mean())
+def threads(config: TrialConfig, store: TokenStore, most: int) -> int:
+    """Returns how many threads a training step can use; one with too little to do costs more than it does.
+
+    Args:
+        config: the trial's settings.
+        store: its data.
+        most: what there are.
+    """
+    if most == 1:
+        return 1
+    worth = min(recurrence_seconds(config, store) / _WORTH_A_THREAD_S, config.train.batch_size / _REVIEWS_A_THREAD)
+    return max(1, min(most, int(worth)))
+
+
+def recurrence_seconds(config: TrialConfig, store: TokenStore) -> float:
+    """Returns the seconds that one core takes for the recurrent layers of a training step, by the model alone."""
+    train, model, data = store.split(config.data).train, config.model, config.data
+    mean_length = float(data.maxlen if data.padding == "fixed" else store.lengths(train, data.maxlen).mean())
     word_ns, unit_ns = _WORD_NS.get(model.cell, _LSTM_WORD_NS)
     a_word_ns = 0.0
     for width in _widths(config):
@@ -58,8 +75,13 @@ def seconds(config: TrialConfig, store: TokenStore) -> float:
         a_word_ns += (
             products / _GFLOP_PER_S + word_ns + unit_ns * model.units + (0 if table else 3 * _DROPPED_NS * width)
         )
-    n_words = config.train.batch_size * mean_length
-    step_s = n_words * a_word_ns / 1e9
+    return config.train.batch_size * mean_length * a_word_ns / 1e9
+
+
+def seconds(config: TrialConfig, store: TokenStore) -> float:
+    """Returns the seconds that a trial takes on one core, by the model alone."""
+    split, model, data = store.split(config.data), config.model, config.data
+    step_s = recurrence_seconds(config, store)
     update_s = data.vocab_size * model.embedding_dim * _UPDATED_NS / 1e9 + _STEP_MS / 1e3
     n_steps, n_measured = (len(rows) / config.train.batch_size for rows in (split.train, split.validation))
     return _START_S + config.train.epochs * (n_steps * (step_s + update_s) + _FORWARD_SHARE * n_measured * step_s)
@@ -71,20 +93,6 @@ def memory_gb(config: TrialConfig, n_outputs: int) -> float:
     copies = (
         4 + OPTIMIZER_SLOTS[train.optimizer]
     )  # the weights, their gradient, what is saved, and what the optimizer keeps
-    words = max(train.batch_size, _EVAL_BATCH / 3) * config.data.maxlen  # measuring keeps no states
+    words = max(train.batch_size, eval_batch_size(config) / 3) * config.data.maxlen  # measuring keeps no states
     a_word = sum(2 * width + (_gates(config) + 3) * model.units for width in _widths(config))
     return _PROCESS_GB + 4 * (copies * n_params(config, n_outputs) + words * a_word) / 2**30
-
-
-def most_memory_gb(config: SweepConfig, n_outputs: int) -> float:
-    """Returns the memory of the largest trial that the space allows."""
-    largest = config.base
-    for name, setting in config.space.items():
-        found = [largest]
-        for value in setting.extremes():
-            try:
-                found.append(largest.with_settings({name: value}))
-            except ValueError:  # has no meaning beside the others; it changes no size
-                continue
-        largest = max(found, key=lambda each: memory_gb(each, n_outputs))
-    return memory_gb(largest, n_outputs)
