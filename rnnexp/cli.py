@@ -111,8 +111,8 @@ def parser() -> argparse.ArgumentParser:
     ui.add_argument("--wait", action="store_true", help="where there are no runs yet, wait for the first")
     ui.add_argument("--port", type=int, metavar="P", help="default: 5000, or the next that is free")
 
-    doctor = verb("doctor", "show what is wrong with this machine and this home, and mend it", _HOME, _JSON)
-    doctor.add_argument("--repair", action="store_true", help="mend what is safe to mend, and say what was done")
+    doctor = verb("doctor", "show what is wrong with this machine and this home, and fix it", _HOME, _JSON)
+    doctor.add_argument("--repair", action="store_true", help="fix what is safe to fix, and say what was done")
     doctor.add_argument("--no-devices", action="store_true", help="do not time the devices: answers in a few seconds")
 
     data = verb("data", "list, fetch and read data sets")

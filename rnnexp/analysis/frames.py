@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rnnexp.home import Home
-from rnnexp.study.reading import StudyView
+from rnnexp.storage.views import StudyView
 from rnnexp.trial import events
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rnnexp.study.reading import StudyView, TrialRow
+from rnnexp.storage.views import StudyView, TrialRow
 
 if TYPE_CHECKING:
     import pandas as pd

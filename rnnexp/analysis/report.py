@@ -8,8 +8,8 @@ from typing import Any
 
 from rnnexp.analysis import frames, pictures
 from rnnexp.home import Home
-from rnnexp.study.reading import StudyView, TrialRow, importances
-from rnnexp.study.states import FINISHED, State
+from rnnexp.storage.views import StudyView, TrialRow, importances
+from rnnexp.trial.states import FINISHED, State
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }

@@ -8,7 +8,7 @@ from pathlib import Path
 from rnnexp.analysis import frames, report
 from rnnexp.errors import UserError
 from rnnexp.home import Home
-from rnnexp.study.reading import StudyView, importances, view
+from rnnexp.storage.views import StudyView, importances, view
 from rnnexp.terminal import tables
 
 _MOST_ROWS = 20

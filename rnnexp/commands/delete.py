@@ -5,8 +5,8 @@ import sys
 
 from rnnexp.errors import StudyError, UserError
 from rnnexp.home import Home
-from rnnexp.study import removal
-from rnnexp.study.reading import view
+from rnnexp.storage.views import view
+from rnnexp.study import deletion
 
 
 def run(args: argparse.Namespace) -> int:
@@ -26,6 +26,6 @@ def run(args: argparse.Namespace) -> int:
         if answer.strip().lower() not in ("y", "yes"):
             print("nothing was deleted")
             return 0
-    removal.delete(home, study.name)
+    deletion.delete(home, study.name)
     print(f"study {study.name} is deleted")
     return 0

@@ -1,4 +1,4 @@
-"""`rnnexp doctor`: what is wrong with this machine and this home, and mending it."""
+"""`rnnexp doctor`: what is wrong with this machine and this home, and fixing it."""
 
 import argparse
 import json
@@ -83,11 +83,11 @@ def _show(home: Home, about: Machine, space: Usage, found: list[Repair], *, repa
     elif not left:
         console.print(f"{_count(mended, 'thing')} repaired, nothing is wrong any more", style="green")
     else:
-        can = [finding for finding in left if finding.mend is not None]
+        can = [finding for finding in left if finding.fix is not None]
         frees = sum(finding.frees_bytes for finding in can)
-        mending = f"; --repair mends {len(can)}{f' and frees {_bytes(frees)}' if frees else ''}" if can else ""
+        fixing = f"; --repair mends {len(can)}{f' and frees {_bytes(frees)}' if frees else ''}" if can else ""
         before = f"{mended} repaired, " if mended else ""
-        console.print(f"{before}{_count(len(left), 'thing')} wrong{'' if repairing else mending}", style="red")
+        console.print(f"{before}{_count(len(left), 'thing')} wrong{'' if repairing else fixing}", style="red")
 
 
 def _count(n: int, word: str) -> str:
@@ -128,7 +128,7 @@ def _bytes(n: int) -> str:
 
 def _plain(about: Machine, space: Usage, busy: list[str], found: list[Repair]) -> dict[str, Any]:
     slower = slower_gpus(about.devices) if about.devices else []
-    frees = sum(outcome.finding.frees_bytes for outcome in found if outcome.finding.mend and outcome.done is None)
+    frees = sum(outcome.finding.frees_bytes for outcome in found if outcome.finding.fix and outcome.done is None)
     return {
         "machine": {**asdict(about), "slower_gpus": slower},
         "disk": {**asdict(space), "total": space.total, "repair_frees": frees},

@@ -15,9 +15,9 @@ from rnnexp.errors import StudyError, UserError
 from rnnexp.export.bundle import FORMATS, Source, create, free_place, publish
 from rnnexp.export.check import Parity, check
 from rnnexp.home import Home
-from rnnexp.study.best_model import is_logged
-from rnnexp.study.reading import StudyView, TrialRow, view
+from rnnexp.storage.views import StudyView, TrialRow, view
 from rnnexp.terminal import tables
+from rnnexp.tracking.best_model import is_logged
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,9 +8,9 @@ import time
 from rnnexp.commands.show import find
 from rnnexp.errors import StudyError
 from rnnexp.home import Home
-from rnnexp.study.owner import owner_of
-from rnnexp.study.reading import view
-from rnnexp.study.states import FINISHED
+from rnnexp.storage.study_lock import lock_owner
+from rnnexp.storage.views import view
+from rnnexp.trial.states import FINISHED
 
 _STEP_S = 0.3
 
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
         raise StudyError(f"trial {row.number} of {study.name} is {row.state} and has no log yet")
     shown = 0
     while True:
-        ended = find(view(home, args.study), args.trial).state in FINISHED or owner_of(study_folder.lock) is None
+        ended = find(view(home, args.study), args.trial).state in FINISHED or lock_owner(study_folder.lock) is None
         if path.exists():
             with path.open("rb") as file:
                 file.seek(shown)

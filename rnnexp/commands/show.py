@@ -7,7 +7,7 @@ import json
 from rnnexp.config.trial import TrialConfig, load_trial
 from rnnexp.errors import StudyError
 from rnnexp.home import Home
-from rnnexp.study.reading import StudyView, TrialRow, view
+from rnnexp.storage.views import StudyView, TrialRow, view
 from rnnexp.terminal import tables
 from rnnexp.trial import events
 

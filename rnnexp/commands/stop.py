@@ -11,9 +11,9 @@ from pathlib import Path
 from rnnexp.commands.show import find
 from rnnexp.errors import StudyError, WorkError
 from rnnexp.home import Home
-from rnnexp.study.owner import Owner, owner_of
-from rnnexp.study.reading import view
-from rnnexp.study.states import State
+from rnnexp.storage.study_lock import Owner, lock_owner
+from rnnexp.storage.views import view
+from rnnexp.trial.states import State
 
 _PATIENCE_S = 60
 _HUNG_AFTER_S = 30
@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     """Asks, and waits until it is so."""
     home = Home.at(args.home)
     study = view(home, args.study)
-    owner = owner_of(home.study(study.name).lock)
+    owner = lock_owner(home.study(study.name).lock)
     if owner is None:
         raise StudyError(f"study {study.name} is not being run; there is nothing to stop")
     if args.trial is not None:
@@ -45,7 +45,7 @@ def _end(owner: Owner, lock: Path, study: str) -> None:
     """Ends a supervisor: asks first, and kills one that hangs. Its trials end themselves."""
 
     def gone() -> bool:
-        return owner_of(lock) != owner
+        return lock_owner(lock) != owner
 
     try:
         os.kill(owner.pid, signal.SIGTERM)

@@ -5,9 +5,9 @@ import dataclasses
 import json
 
 from rnnexp.home import Home
-from rnnexp.study.reading import StudyView, views
-from rnnexp.study.states import State
+from rnnexp.storage.views import StudyView, views
 from rnnexp.terminal import tables
+from rnnexp.trial.states import State
 
 
 def run(args: argparse.Namespace) -> int:

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _show_forecast(config: SweepConfig, home: Home, store: TokenStore, workers: int | None) -> int:
     """Prints sample trials and what to expect; runs nothing."""
-    from rnnexp.study.forecast import forecast
+    from rnnexp.forecast.study import forecast
 
     console = tables.console()
     share = _share(config, store, workers)
@@ -66,12 +66,12 @@ def _show_forecast(config: SweepConfig, home: Home, store: TokenStore, workers: 
     return 0
 
 
-def _share(config: SweepConfig, store: TokenStore, workers: int | None) -> local.Share:
+def _share(config: SweepConfig, store: TokenStore, workers: int | None) -> local.SlotPlan:
     """Shares the machine out to the study's trials; says so where the memory may not do."""
-    from rnnexp.study.forecast import most_memory_gb
+    from rnnexp.forecast.study import most_memory_gb
 
     needed = most_memory_gb(config, store.task.n_outputs)
-    share = local.share_out(workers, config.n_trials, needed)
+    share = local.plan_slots(workers, config.n_trials, needed)
     if share.fitting is not None and share.slots > share.fitting:
         tables.console().print(
             f"the largest trial may need {needed:.1f} GB, and the free memory has room for {share.fitting}: "
@@ -89,16 +89,16 @@ def _assignments(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _run_study(config: SweepConfig, home: Home, store: TokenStore, workers: int | None) -> int:
-    from rnnexp.study.owner import owned
-    from rnnexp.study.reading import view
-    from rnnexp.study.records import Records
-    from rnnexp.study.sender import SenderThread
-    from rnnexp.study.store import StudyStore
+    from rnnexp.storage.store import StudyStore
+    from rnnexp.storage.study_lock import hold_study_lock
+    from rnnexp.storage.views import view
+    from rnnexp.study.records import TrialRecords
     from rnnexp.study.supervisor import Supervisor
-    from rnnexp.study.tracking import Projection
+    from rnnexp.tracking.projection import Projection
+    from rnnexp.tracking.sender import SenderThread
 
     console, folder, began = tables.console(), home.study(config.study), time.time()
-    with owned(folder.lock, config.study):
+    with hold_study_lock(folder.lock, config.study):
         study = StudyStore.open(home, config, store.digest)
         disk.write_text(folder.sweep, config.to_yaml())
         before = view(home, config.study)
@@ -125,7 +125,7 @@ def _run_study(config: SweepConfig, home: Home, store: TokenStore, workers: int 
                 at_once=before.n_finished < config.n_trials,
             )
             supervisor = Supervisor(
-                config, study, Records(folder), executor, sender, display, stores.path, share.threads, time, device
+                config, study, TrialRecords(folder), executor, sender, display, stores.path, share.threads, time, device
             )
             with _listening(supervisor, writer):
                 try:
@@ -182,8 +182,8 @@ def _listening(supervisor: Any, writer: int) -> Iterator[None]:
 
 def _close(config: SweepConfig, home: Home, began: float) -> int:
     """Shows what came out, and records it."""
-    from rnnexp.study.reading import view
-    from rnnexp.study.states import State
+    from rnnexp.storage.views import view
+    from rnnexp.trial.states import State
 
     console = tables.console()
     study = view(home, config.study)
@@ -214,7 +214,7 @@ def _record(config: SweepConfig, home: Home, study: Any, began: float) -> None:
     from rnnexp.analysis import report
     from rnnexp.commands.export import bundle_for_record
     from rnnexp.export.bundle import PYFUNC_CODE
-    from rnnexp.study import best_model
+    from rnnexp.tracking import best_model
 
     console = tables.console()
     folder = home.study(study.name)

@@ -15,15 +15,15 @@ from rnnexp.engine import devices, local
 from rnnexp.engine.executor import Exited
 from rnnexp.errors import WorkError
 from rnnexp.home import SINGLE_RUNS, Home, TrialFolder
-from rnnexp.study import faults, retention
-from rnnexp.study.sender import RefusedError
-from rnnexp.study.states import State
-from rnnexp.study.watch import Watch
+from rnnexp.study import failures, retention
+from rnnexp.study.progress import ProgressReporter
 from rnnexp.terminal import tables
 from rnnexp.terminal.progress import watch
+from rnnexp.tracking.sender import RefusedError
 from rnnexp.trial import events
-from rnnexp.trial.events import Closed, EpochEnded, Failed, Finished, Started
-from rnnexp.trial.run import TrialJob
+from rnnexp.trial.events import AttemptEnded, EpochEnded, Failed, Finished, Started
+from rnnexp.trial.process import TrialJob
+from rnnexp.trial.states import State
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         executor.close()
         state = State.COMPLETE if seen.finished else State.WAITING if interrupted else State.FAIL
         reason = "" if seen.finished else seen.reason
-        events.append(folder.events, Closed(time.time(), state, reason))
+        events.append(folder.events, AttemptEnded(time.time(), state, reason))
         retention.clean_up(folder, keep_model=True)
         run_id = _send(home, console)
     if seen.finished is None:
@@ -78,10 +78,12 @@ class _Seen:
     def reason(self) -> str:
         if self.failed is not None:
             return self.failed.reason
-        return faults.of_exit(self.exited)[1] if self.exited is not None else "interrupted"
+        return failures.of_exit(self.exited)[1] if self.exited is not None else "interrupted"
 
 
-def _follow(executor: local.LocalExecutor, number: int, config: TrialConfig, display: Watch, seen: _Seen) -> None:
+def _follow(
+    executor: local.LocalExecutor, number: int, config: TrialConfig, display: ProgressReporter, seen: _Seen
+) -> None:
     while seen.exited is None:
         for _, message in executor.poll(0.25):
             if isinstance(message, Started):
@@ -115,7 +117,7 @@ def _claim(home: Home) -> tuple[int, TrialFolder]:
 
 def _send(home: Home, console: Any) -> str | None:
     """Writes the runs that MLflow lacks, this one last; returns this one's id. MLflow's trouble is not the run's."""
-    from rnnexp.study.tracking import Projection
+    from rnnexp.tracking.projection import Projection
 
     run_id: str | None = None
     try:

@@ -5,9 +5,9 @@ import dataclasses
 import json
 
 from rnnexp.home import Home
-from rnnexp.study.reading import view
-from rnnexp.study.states import FINISHED
+from rnnexp.storage.views import view
 from rnnexp.terminal import tables
+from rnnexp.trial.states import FINISHED
 
 _MOST_ROWS = 100
 

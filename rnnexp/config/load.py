@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from rnnexp import space as spaces
-from rnnexp.config import faults
+from rnnexp.config import validation_errors
 from rnnexp.config.files import load_mapping
 from rnnexp.config.sweep import Budget, Keep, Limits, Objective, Pruner, Sampler, SweepConfig
 from rnnexp.config.trial import SECTIONS, TrialConfig, check_setting, setting_names
@@ -112,7 +112,7 @@ class _Reader:
                 | {name: part for name, part in parts.items() if part is not None}
             )
         except ValidationError as error:
-            self.faults += faults.lines(error)
+            self.faults += validation_errors.lines(error)
             return None
 
     def _part(self, name: str, adapter: TypeAdapter[Any]) -> Any:
@@ -121,7 +121,7 @@ class _Reader:
             return adapter.validate_python({} if value is None else value)
         except ValidationError as error:
             names = [f"{name}.{field}" for field in _fields(adapter)]
-            self.faults += faults.lines(error, name, names, within_union=name in ("sampler", "pruner"))
+            self.faults += validation_errors.lines(error, name, names, within_union=name in ("sampler", "pruner"))
             return None
 
     def _study_name(self) -> None:
@@ -151,7 +151,7 @@ class _Reader:
             return TrialConfig.model_validate(values)
         except ValidationError as error:
             known = [f"base.{name}" for name in [*self.settings, *SECTIONS]]
-            self.faults += faults.lines(error, "base", known)
+            self.faults += validation_errors.lines(error, "base", known)
             return None
 
     def _space(self, base: TrialConfig) -> dict[str, Any]:
@@ -172,7 +172,7 @@ class _Reader:
             try:
                 distribution = adapter.validate_python(value)
             except ValidationError as error:
-                self.faults += faults.lines(error, place, _keys(place, value), within_union=True)
+                self.faults += validation_errors.lines(error, place, _keys(place, value), within_union=True)
                 continue
             space[name] = distribution
             for extreme in distribution.extremes():

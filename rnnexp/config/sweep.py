@@ -107,13 +107,21 @@ class Limits(Section):
 
     trial_s: float | None = Field(None, gt=0, description="seconds, then the trial is killed and fails")
     memory_gb: float | None = Field(None, gt=0, description="private memory, then the trial is killed (on Linux)")
-    silence_s: float | None = Field(
-        600, gt=0, description="seconds without an epoch or a sign of life, then the trial is killed"
+    heartbeat_timeout_s: float | None = Field(
+        600, gt=0, description="seconds without an epoch or a heartbeat, then the trial is killed"
     )
     retries: int = Field(2, ge=0, description="further attempts of a trial that was killed, hung or lacked memory")
     consecutive_failures: int | None = Field(
         5, ge=1, description="trials that fail one after another, then the sweep stops"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_names(cls, values: Any) -> Any:
+        """Accepts `silence_s`, the name of `heartbeat_timeout_s` until November 2026."""
+        if isinstance(values, dict) and "silence_s" in values:
+            return {"heartbeat_timeout_s" if key == "silence_s" else key: value for key, value in values.items()}
+        return values
 
 
 class Keep(Section):

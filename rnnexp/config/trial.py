@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from rnnexp.config import faults, names
+from rnnexp.config import names, validation_errors
 from rnnexp.config.files import dump, load_mapping
 from rnnexp.errors import ConfigError, did_you_mean
 
@@ -203,7 +203,7 @@ def check_setting(base: TrialConfig, name: str, value: Any) -> str | None:
     try:
         base.with_settings({**_MEANINGLESS_WITHOUT.get(name, {}), name: value})
     except ValidationError as error:
-        return "; ".join(line.split(": ", 1)[-1] for line in faults.lines(error))
+        return "; ".join(line.split(": ", 1)[-1] for line in validation_errors.lines(error))
     return None
 
 
@@ -228,7 +228,7 @@ def load_trial(path: Path | None, assignments: Mapping[str, Any]) -> TrialConfig
     try:
         config = TrialConfig.model_validate(values)
     except ValidationError as error:
-        problems += faults.lines(error, known=known + list(SECTIONS))
+        problems += validation_errors.lines(error, known=known + list(SECTIONS))
     if problems:
         raise ConfigError(source, problems)
     return config

@@ -31,7 +31,7 @@ class TextFile:
     def about(self) -> str:
         return f"your own file {self.path}"
 
-    def at_hand(self) -> str | None:
+    def local_path(self) -> str | None:
         return str(self.path) if self.path.is_file() else None
 
     def identity(self, config: DataConfig) -> str:

@@ -43,7 +43,7 @@ class DataSet(Protocol):
         """Returns one line that says what the data are."""
         ...
 
-    def at_hand(self) -> str | None:
+    def local_path(self) -> str | None:
         """Returns where the data are on this machine, None where they would have to be fetched."""
         ...
 

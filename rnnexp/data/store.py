@@ -97,6 +97,12 @@ class TokenStore:
         lengths: NDArray[np.int64] = np.minimum(self._offsets[rows + 1] - self._offsets[rows], maxlen)
         return lengths
 
+    def mean_length(self, config: DataConfig) -> float:
+        """Returns the mean number of steps T of the training texts, as they are batched."""
+        if config.padding == "fixed":
+            return float(config.maxlen)
+        return float(self.lengths(self.split(config).train, config.maxlen).mean())
+
     def split(self, config: DataConfig) -> Split:
         """Parts the pool as the settings say; raises `DataError` where the rows do not suffice."""
         return split(self.label_ids[: self.n_pool], config, config.path or config.name)
@@ -144,12 +150,12 @@ def prepare(config: DataConfig, home: Home) -> TokenStore:
     source = data_set(config)
     digest = hashlib.sha256(f"{_FORMAT} {source.identity(config)}".encode()).hexdigest()[:16]
     root = home.cache / f"{config.name}-{digest}"
-    if not is_sound(root):
+    if not is_valid(root):
         # Read and checked before anything is written: wrong input leaves nothing behind.
         data = source.read(config)
         split(data.pool_labels, config, config.path or config.name)
         with _locked(home.cache / f"{root.name}.lock"):
-            if not is_sound(root):
+            if not is_valid(root):
                 shutil.rmtree(root, ignore_errors=True)
                 _build(data, root, config.name, digest)
     store = TokenStore.open(root)
@@ -165,7 +171,7 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def is_sound(root: Path) -> bool:
+def is_valid(root: Path) -> bool:
     """Tells whether the store is there and every file is the one that was written."""
     try:
         meta: dict[str, Any] = json.loads((root / "meta.json").read_text(encoding="utf-8"))

@@ -54,7 +54,7 @@ def key() -> str:
     return "; ".join([platform.platform(), *(str(node) for node in _GPU_NODES if node.exists()), *versions])
 
 
-def measure(command: tuple[str, ...] = (sys.executable, "-m", "rnnexp.trial.speed")) -> Devices:
+def measure(command: tuple[str, ...] = (sys.executable, "-m", "rnnexp.trial.device_timing")) -> Devices:
     """Times a step on each device, in a process of its own; a few seconds.
 
     Args:

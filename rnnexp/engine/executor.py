@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rnnexp.trial.events import Event
-from rnnexp.trial.run import Beat, TrialJob
+from rnnexp.trial.process import Heartbeat, TrialJob
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Exited:
     code: int
 
 
-Message = tuple[int, Event | Beat | Exited]
+Message = tuple[int, Event | Heartbeat | Exited]
 """A trial's number and what came from it."""
 
 

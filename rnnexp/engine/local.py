@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from rnnexp.engine.executor import Exited, Message
-from rnnexp.trial import run
 from rnnexp.trial.events import Event
-from rnnexp.trial.run import Beat, TrialJob
+from rnnexp.trial.process import Heartbeat, TrialJob
+from rnnexp.trial.process import main as run_trial
 
 _PRELOAD = "rnnexp.trial.preload"
 _CGROUP = Path("/sys/fs/cgroup")
@@ -62,7 +62,7 @@ def free_memory_gb() -> float | None:
 
 
 @dataclass(frozen=True)
-class Share:
+class SlotPlan:
     """How the machine is shared out.
 
     Attributes:
@@ -77,7 +77,7 @@ class Share:
     fitting: int | None
 
 
-def share_out(workers: int | None, n_trials: int, memory_gb: float) -> Share:
+def plan_slots(workers: int | None, n_trials: int, memory_gb: float) -> SlotPlan:
     """Shares the machine out to trials.
 
     One thread a trial and a trial a core: two trials of one thread each are faster than one of two after the other.
@@ -90,7 +90,7 @@ def share_out(workers: int | None, n_trials: int, memory_gb: float) -> Share:
     cores, memory = n_cores(), free_memory_gb()
     fitting = None if memory is None else max(0, int((memory - _GB_KEPT_FREE) / memory_gb))
     slots = workers or max(1, min(cores, cores if fitting is None else fitting, n_trials))
-    return Share(slots, max(1, cores // slots), fitting)
+    return SlotPlan(slots, max(1, cores // slots), fitting)
 
 
 @dataclass
@@ -119,7 +119,7 @@ class LocalExecutor:
     def submit(self, number: int, job: TrialJob) -> None:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(  # type: ignore[attr-defined]
-            target=run.main, args=(job, theirs, self._preloaded), name=f"trial-{number}", daemon=False
+            target=run_trial, args=(job, theirs, self._preloaded), name=f"trial-{number}", daemon=False
         )
         try:
             process.start()
@@ -180,8 +180,8 @@ class LocalExecutor:
         slot.process.close()
 
 
-def _received(pipe: Any) -> list[Event | Beat]:
-    received: list[Event | Beat] = []
+def _received(pipe: Any) -> list[Event | Heartbeat]:
+    received: list[Event | Heartbeat] = []
     with contextlib.suppress(EOFError, OSError):
         while pipe.poll():
             received.append(pipe.recv())

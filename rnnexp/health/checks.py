@@ -97,9 +97,9 @@ def _round(home: Home) -> Iterator[Repair]:
         if not check.needs <= (readable or set()):
             continue
         for finding in list(check.find(home)):
-            if finding.mend is None:
+            if finding.fix is None:
                 continue
             try:
-                yield Repair(finding, done=finding.mend())
+                yield Repair(finding, done=finding.fix())
             except Exception as error:  # one repair that fails keeps no other from being made
                 yield Repair(finding, failure=" ".join(str(error).split())[:240])

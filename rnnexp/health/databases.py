@@ -12,11 +12,11 @@ from rnnexp.errors import RnnexpError
 from rnnexp.health import studies
 from rnnexp.health.finding import Finding
 from rnnexp.home import SINGLE_RUNS, Home
-from rnnexp.study import sqlite
-from rnnexp.study import store as stores
-from rnnexp.study.cursor import Cursor
-from rnnexp.study.rebuild import rebuild
-from rnnexp.study.tracking import Projection, import_mlflow
+from rnnexp.storage import sqlite
+from rnnexp.storage import store as stores
+from rnnexp.storage.rebuild import rebuild
+from rnnexp.tracking.projection import Projection, import_mlflow
+from rnnexp.trial.cursor import Cursor
 
 CHECK = "databases"
 _BESIDE = ("", "-wal", "-shm")

@@ -13,7 +13,7 @@ class Finding:
         where: a file, a study, a trial, a device.
         what: what is wrong, one line.
         repair: what `--repair` does; None where nothing can be done from here.
-        mend: does it, and says in one line what it did.
+        fix: does it, and says in one line what it did.
         frees_bytes: the disk space that this gives back.
     """
 
@@ -21,5 +21,5 @@ class Finding:
     where: str
     what: str
     repair: str | None = None
-    mend: Callable[[], str] | None = None
+    fix: Callable[[], str] | None = None
     frees_bytes: int = 0

@@ -9,18 +9,18 @@ from rnnexp import disk
 from rnnexp.config.trial import load_trial
 from rnnexp.errors import RnnexpError
 from rnnexp.health import studies
-from rnnexp.health.studies import Seen
+from rnnexp.health.studies import TrialSnapshot
 from rnnexp.home import Home
-from rnnexp.study import store as stores
-from rnnexp.study.states import FINISHED, State
-from rnnexp.study.tracking import open_client
+from rnnexp.storage import store as stores
+from rnnexp.tracking.projection import open_client
 from rnnexp.trial import events
-from rnnexp.trial.events import Closed, EpochEnded, Event, Finished, Started
+from rnnexp.trial.events import AttemptEnded, EpochEnded, Event, Finished, Started
+from rnnexp.trial.states import FINISHED, State
 
 _WITH_A_RESULT = (State.COMPLETE, State.PRUNED)
 
 
-def missing(seen: Seen) -> str:
+def missing(seen: TrialSnapshot) -> str:
     """Returns what a trial's events should hold and do not, in words; nothing where they are whole."""
     assert seen.trial is not None
     said = {epoch.epoch for epoch in events.epochs(seen.happened)}
@@ -34,21 +34,21 @@ def missing(seen: Seen) -> str:
     return " and ".join(words)
 
 
-def write(seen: Seen, happened: list[Event]) -> str:
+def write(seen: TrialSnapshot, happened: list[Event]) -> str:
     """Writes the events anew."""
     disk.write_text(seen.folder.events, "".join(f"{events.encode(event)}\n" for event in happened))
     return "they are put back from Optuna and MLflow"
 
 
-def restored(home: Home, seen: Seen) -> list[Event] | None:
+def restored(home: Home, seen: TrialSnapshot) -> list[Event] | None:
     """Returns a finished trial's events, whole and in order; None where they cannot be had."""
     run = _run(home, seen)
     epochs = _epochs(home, seen, run)
     started = [event for event in seen.happened if isinstance(event, Started)] or _started(run, seen)
     if epochs is None or not started:
         return None
-    known = [event for event in seen.happened if not isinstance(event, Started | EpochEnded | Finished | Closed)]
-    closing = [event for event in seen.happened if isinstance(event, Closed)]
+    known = [event for event in seen.happened if not isinstance(event, Started | EpochEnded | Finished | AttemptEnded)]
+    closing = [event for event in seen.happened if isinstance(event, AttemptEnded)]
     whole: list[Event] = [*started, *epochs]
     if seen.state in _WITH_A_RESULT:
         finished = [event for event in seen.happened if isinstance(event, Finished)]
@@ -56,11 +56,11 @@ def restored(home: Home, seen: Seen) -> list[Event] | None:
     whole += closing
     if not any(event.state == seen.state for event in closing):
         whole.append(_closed(seen, whole))
-    order = {Started: 0, EpochEnded: 1, Finished: 2, Closed: 4}
+    order = {Started: 0, EpochEnded: 1, Finished: 2, AttemptEnded: 4}
     return sorted([*whole, *known], key=lambda event: (event.time, order.get(type(event), 3)))
 
 
-def _run(home: Home, seen: Seen) -> Any:
+def _run(home: Home, seen: TrialSnapshot) -> Any:
     """Returns the trial's run, None where MLflow has none or cannot be asked."""
     assert seen.trial is not None
     try:
@@ -73,7 +73,7 @@ def _run(home: Home, seen: Seen) -> Any:
         return None
 
 
-def _epochs(home: Home, seen: Seen, run: Any) -> list[EpochEnded] | None:
+def _epochs(home: Home, seen: TrialSnapshot, run: Any) -> list[EpochEnded] | None:
     """Returns every epoch, those that the events lack from MLflow; None where one cannot be had."""
     assert seen.trial is not None
     said = {epoch.epoch: epoch for epoch in events.epochs(seen.happened)}
@@ -106,7 +106,7 @@ def _points(home: Home, run: Any) -> dict[int, dict[str, tuple[float, float]]]:
     return found
 
 
-def _seconds(seen: Seen, said: dict[int, EpochEnded], absent: list[int]) -> dict[int, float]:
+def _seconds(seen: TrialSnapshot, said: dict[int, EpochEnded], absent: list[int]) -> dict[int, float]:
     """Returns the seconds of the epochs: from the table beside the events, else of the whole what is left, evenly."""
     assert seen.trial is not None
     whole = seen.trial.user_attrs.get(stores.SUMMARY, {}).get("duration_s") or 0.0
@@ -120,7 +120,7 @@ def _seconds(seen: Seen, said: dict[int, EpochEnded], absent: list[int]) -> dict
     return found
 
 
-def _with_best_epochs(seen: Seen, curve: list[EpochEnded]) -> list[EpochEnded]:
+def _with_best_epochs(seen: TrialSnapshot, curve: list[EpochEnded]) -> list[EpochEnded]:
     """Fills in the best epoch so far: a report is the objective at that epoch, and the last is Optuna's own word."""
     assert seen.trial is not None
     told = seen.trial.user_attrs.get(stores.SUMMARY, {}).get("best_epoch")
@@ -139,7 +139,7 @@ def _replaced(epoch: EpochEnded, best: int) -> EpochEnded:
     return EpochEnded(epoch.time, epoch.epoch, epoch.metrics, epoch.seconds, best, epoch.best_value)
 
 
-def _started(run: Any, seen: Seen) -> list[Started]:
+def _started(run: Any, seen: TrialSnapshot) -> list[Started]:
     """The start, as far as MLflow knows it: what the run is labelled with, and the plan."""
     if run is None or "n_params" not in run.data.metrics:
         return []
@@ -161,12 +161,12 @@ def _started(run: Any, seen: Seen) -> list[Started]:
     return [Started(run.info.start_time / 1000, attempts, 0, 0, int(run.data.metrics["n_params"]), data, plan)]
 
 
-def _finished(seen: Seen, epochs: list[EpochEnded], n_params: int) -> Finished:
+def _finished(seen: TrialSnapshot, epochs: list[EpochEnded], n_params: int) -> Finished:
     """The result, from the curve; Optuna's summary names its best epoch."""
     assert seen.trial is not None
     best_epoch = seen.trial.user_attrs.get(stores.SUMMARY, {}).get("best_epoch") or epochs[-1].best_epoch
     metrics = next(epoch.metrics for epoch in epochs if epoch.epoch == best_epoch)
-    ended: events.Ended = "pruned"
+    ended: events.EndReason = "pruned"
     if seen.state is State.COMPLETE:
         try:
             planned = load_trial(seen.folder.config, {}).train.epochs
@@ -177,10 +177,10 @@ def _finished(seen: Seen, epochs: list[EpochEnded], n_params: int) -> Finished:
     return Finished(epochs[-1].time, ended, best_epoch, metrics, n_params, seconds)
 
 
-def _closed(seen: Seen, happened: list[Event]) -> Closed:
+def _closed(seen: TrialSnapshot, happened: list[Event]) -> AttemptEnded:
     assert seen.trial is not None
     summary, attempts = seen.trial.user_attrs.get(stores.SUMMARY, {}), seen.trial.user_attrs.get(stores.ATTEMPTS, 1)
     when = max((event.time for event in happened), default=0.0)
     if seen.trial.datetime_complete is not None:
         when = max(when, seen.trial.datetime_complete.timestamp())
-    return Closed(when, seen.state, summary.get("reason") or "", attempts)
+    return AttemptEnded(when, seen.state, summary.get("reason") or "", attempts)

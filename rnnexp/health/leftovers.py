@@ -13,8 +13,8 @@ from rnnexp.health import studies
 from rnnexp.health.finding import Finding
 from rnnexp.health.usage import size
 from rnnexp.home import SINGLE_RUNS, Home
-from rnnexp.study.states import FINISHED, State
-from rnnexp.study.tracking import import_mlflow
+from rnnexp.tracking.projection import import_mlflow
+from rnnexp.trial.states import FINISHED, State
 
 CHECK = "leftovers"
 _RUN_ID_LENGTH = 32
@@ -58,13 +58,13 @@ def _finished(home: Home) -> Iterator[Finding]:
             paths = [seen.folder.state, *([] if keep_model else [seen.folder.best, seen.folder.held_out])]
             frees = sum(size(path) for path in paths)
             if seen.state in FINISHED and any(path.exists() for path in paths):
-                mend = studies.held(
+                fix = studies.held(
                     home,
                     name,
                     lambda name=name, number=seen.number, keep=keep_model: _clean_up(home, name, number, keep),  # type: ignore[misc]
                 )
                 what = f"it is {seen.state} and still has what only a running trial needs"
-                yield Finding(CHECK, seen.where, what, "removed", mend, frees)
+                yield Finding(CHECK, seen.where, what, "removed", fix, frees)
 
 
 def _clean_up(home: Home, name: str, number: int, keep_model: bool) -> str:

@@ -17,7 +17,7 @@ from rnnexp.errors import RnnexpError
 from rnnexp.health import studies
 from rnnexp.health.finding import Finding
 from rnnexp.home import Home
-from rnnexp.study.states import FINISHED
+from rnnexp.trial.states import FINISHED
 
 DEVICES, DATA = "devices", "data"
 _PACKAGES = ("tensorflow", "tensorflow-metal", "keras", "numba", "optuna", "mlflow", "numpy", "pandas")
@@ -63,7 +63,7 @@ def machine(measured: Devices | None) -> Machine:
         packages={"rnnexp": __version__, **dict(_versions())},
         cores=local.n_cores(),
         memory_gb=None if memory is None else round(memory, 1),
-        data={name: built_in(name).at_hand() for name in names.data_sets()},
+        data={name: built_in(name).local_path() for name in names.data_sets()},
         rnnexp_data=os.environ.get("RNNEXP_DATA"),
         devices=measured,
         device=devices.choice(measured.step_ms) if measured else "auto",

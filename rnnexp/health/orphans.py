@@ -29,8 +29,8 @@ def check(home: Home) -> Iterator[Finding]:
             where, pids = f"{name} trial {number}", locks.holders(lock)
             if pids:
                 what = f"process {', '.join(map(str, pids))} works in its folder, and nobody supervises it"
-                mend = studies.held(home, name, lambda lock=lock: end(lock))  # type: ignore[misc]
-                yield Finding(CHECK, where, what, "the process is ended; the trial goes on from its last epoch", mend)
+                fix = studies.held(home, name, lambda lock=lock: end(lock))  # type: ignore[misc]
+                yield Finding(CHECK, where, what, "the process is ended; the trial goes on from its last epoch", fix)
             else:
                 yield Finding(CHECK, where, "a process that cannot be told from here works in its folder; end it")
 

@@ -10,13 +10,13 @@ from rnnexp import disk
 from rnnexp.health import history, studies
 from rnnexp.health.files import copy_of_best
 from rnnexp.health.finding import Finding
-from rnnexp.health.studies import Seen
+from rnnexp.health.studies import TrialSnapshot
 from rnnexp.home import SINGLE_RUNS, Home
-from rnnexp.study.cursor import Cursor
-from rnnexp.study.states import FINISHED, RUN_STATUS, State
-from rnnexp.study.tracking import Projection, open_client
+from rnnexp.tracking.projection import Projection, open_client
 from rnnexp.trial import events
-from rnnexp.trial.events import Closed, Evicted, Finished, Started
+from rnnexp.trial.cursor import Cursor
+from rnnexp.trial.events import AttemptEnded, Evicted, Finished, Started
+from rnnexp.trial.states import FINISHED, RUN_STATUS, State
 
 CHECK = "runs"
 _PAGE = 1000
@@ -42,15 +42,15 @@ def check(home: Home) -> Iterator[Finding]:
 
 
 def _study(
-    home: Home, client: Any, name: str, group: list[Seen], known: set[int], points: Points | None
+    home: Home, client: Any, name: str, group: list[TrialSnapshot], known: set[int], points: Points | None
 ) -> Iterator[Finding]:
     experiment = client.get_experiment_by_name(name)
     if experiment is None or experiment.lifecycle_stage != "active":
         if group:
             what = "MLflow has no experiment of it" if experiment is None else "its experiment was deleted in MLflow"
             repair = "it is created and every trial is sent again" if experiment is None else "it is restored"
-            mend = studies.held(home, name, lambda: _send_all(home, name, group))
-            yield Finding(CHECK, f"study {name}", what, repair, mend)
+            fix = studies.held(home, name, lambda: _send_all(home, name, group))
+            yield Finding(CHECK, f"study {name}", what, repair, fix)
         return
     identity = studies.identity(home, name)
     runs = _runs(client, experiment.experiment_id, identity)
@@ -59,8 +59,8 @@ def _study(
             continue  # MLflow may have more of it than its events
         what = _difference(home, seen, runs.get(seen.number, []), points)
         if what:
-            mend = studies.held(home, name, lambda seen=seen: _send(home, seen))  # type: ignore[misc]
-            yield Finding(CHECK, seen.where, what, "its events are sent again", mend)
+            fix = studies.held(home, name, lambda seen=seen: _send(home, seen))  # type: ignore[misc]
+            yield Finding(CHECK, seen.where, what, "its events are sent again", fix)
     own = {Cursor.load(seen.folder.tracking).run_id for seen in group}
     for number in sorted(set(runs) - known):
         # A trial's own run, whose tag somebody has changed, is not a stranger.
@@ -68,8 +68,8 @@ def _study(
         if not ids:
             continue
         what = f"MLflow has a run of a trial {number} that there is not"
-        mend = studies.held(home, name, lambda ids=ids: _delete(client, ids))  # type: ignore[misc]
-        yield Finding(CHECK, f"study {name}", what, "the run is deleted", mend)
+        fix = studies.held(home, name, lambda ids=ids: _delete(client, ids))  # type: ignore[misc]
+        yield Finding(CHECK, f"study {name}", what, "the run is deleted", fix)
 
 
 def _runs(client: Any, experiment: str, identity: str) -> dict[int, list[Any]]:
@@ -87,7 +87,7 @@ def _runs(client: Any, experiment: str, identity: str) -> dict[int, list[Any]]:
             return found
 
 
-def _difference(home: Home, seen: Seen, runs: list[Any], points: Points | None) -> str:
+def _difference(home: Home, seen: TrialSnapshot, runs: list[Any], points: Points | None) -> str:
     """Returns in words how MLflow differs from a trial's events; nothing where it does not."""
     cursor = Cursor.load(seen.folder.tracking)
     if cursor.store != (home.tracking_server or Cursor().store):
@@ -104,13 +104,13 @@ def _difference(home: Home, seen: Seen, runs: list[Any], points: Points | None) 
     return _tags(seen, run) or _metrics(seen, run, points) or _copy(home, seen)
 
 
-def _tags(seen: Seen, run: Any) -> str:
-    last = next((event for event in reversed(seen.happened) if isinstance(event, Closed | Started)), None)
-    state = State(last.state) if isinstance(last, Closed) else State.RUNNING
+def _tags(seen: TrialSnapshot, run: Any) -> str:
+    last = next((event for event in reversed(seen.happened) if isinstance(event, AttemptEnded | Started)), None)
+    state = State(last.state) if isinstance(last, AttemptEnded) else State.RUNNING
     if run.info.status != RUN_STATUS[state]:
         return f"its run is {run.info.status} in MLflow, and it is {state}"
     wanted = {"rnnexp.state": str(state), "rnnexp.study": seen.study}
-    if isinstance(last, Closed):
+    if isinstance(last, AttemptEnded):
         wanted["rnnexp.attempts"] = str(last.attempts)
     if any(isinstance(event, Evicted) for event in seen.happened):
         wanted["rnnexp.checkpoint"] = "evicted"
@@ -118,7 +118,7 @@ def _tags(seen: Seen, run: Any) -> str:
     return f"its run's tag {wrong[0]} is {run.data.tags.get(wrong[0])}, not {wanted[wrong[0]]}" if wrong else ""
 
 
-def _metrics(seen: Seen, run: Any, points: Points | None) -> str:
+def _metrics(seen: TrialSnapshot, run: Any, points: Points | None) -> str:
     curve = events.epochs(seen.happened)
     due: dict[str, set[int]] = defaultdict(set)
     for epoch in curve:
@@ -132,7 +132,7 @@ def _metrics(seen: Seen, run: Any, points: Points | None) -> str:
     return f"its run lacks points of {', '.join(lacking)}" if lacking else ""
 
 
-def _copy(home: Home, seen: Seen) -> str:
+def _copy(home: Home, seen: TrialSnapshot) -> str:
     """Compares what MLflow keeps of the trial's files; those of a server are not looked at."""
     kept = copy_of_best(home, seen)
     if kept is None or home.tracking_server is not None or seen.state not in FINISHED:
@@ -142,7 +142,7 @@ def _copy(home: Home, seen: Seen) -> str:
         if fault is not None:
             return f"MLflow's copy of best.keras is damaged ({fault})"
     files = [seen.folder.config]
-    if any(isinstance(event, Closed) for event in seen.happened):
+    if any(isinstance(event, AttemptEnded) for event in seen.happened):
         files += [seen.folder.history, seen.folder.curves, seen.folder.log]
     lacking = [path.name for path in files if path.exists() and not (kept.parent.parent / path.name).exists()]
     return f"MLflow lacks its {', '.join(lacking)}" if lacking else ""
@@ -159,7 +159,7 @@ def _points(home: Home) -> Points | None:
     return found
 
 
-def _send(home: Home, seen: Seen) -> str:
+def _send(home: Home, seen: TrialSnapshot) -> str:
     projection = Projection.open(home, seen.study, studies.identity(home, seen.study))
     cursor = Cursor.load(seen.folder.tracking)
     if cursor.run_id is not None and cursor.sent < len(seen.happened):
@@ -168,7 +168,7 @@ def _send(home: Home, seen: Seen) -> str:
     return f"sent again, into run {projection.resend(seen.number)}"
 
 
-def _send_all(home: Home, name: str, group: list[Seen]) -> str:
+def _send_all(home: Home, name: str, group: list[TrialSnapshot]) -> str:
     projection = Projection.open(home, name, studies.identity(home, name))
     for seen in group:
         projection.resend(seen.number)

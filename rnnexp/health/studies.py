@@ -11,20 +11,20 @@ from pathlib import Path
 import optuna
 
 from rnnexp.home import SINGLE_RUNS, Home, TrialFolder
-from rnnexp.study import frozen
-from rnnexp.study import store as stores
-from rnnexp.study.owner import owned, owner_of
-from rnnexp.study.records import Records, unsettled
-from rnnexp.study.states import State
+from rnnexp.storage import bulk_reader
+from rnnexp.storage import store as stores
+from rnnexp.storage.study_lock import hold_study_lock, lock_owner
+from rnnexp.study.records import TrialRecords, pending_result
 from rnnexp.trial import events
-from rnnexp.trial.events import Closed, Event, Failed, Finished, Started
+from rnnexp.trial.events import AttemptEnded, Event, Failed, Finished, Started
+from rnnexp.trial.states import State
 
 _SETTLED_S = 120
 """A single run has no supervisor's lock; one whose files have not changed for so long is nobody's."""
 
 
 @dataclass(frozen=True)
-class Seen:
+class TrialSnapshot:
     """A trial, from its folder and, where it belongs to a study, from Optuna.
 
     Attributes:
@@ -60,7 +60,7 @@ def folders(home: Home) -> list[str]:
 
 def running(home: Home) -> list[str]:
     """Returns the studies that somebody runs now."""
-    return [name for name in folders(home) if owner_of(home.study(name).lock) is not None]
+    return [name for name in folders(home) if lock_owner(home.study(name).lock) is not None]
 
 
 def idle(home: Home) -> list[str]:
@@ -69,26 +69,28 @@ def idle(home: Home) -> list[str]:
     return [name for name in stores.study_names(home) if name not in busy and not home.study(name).deleted.exists()]
 
 
-def trials(home: Home, name: str) -> list[Seen]:
+def trials(home: Home, name: str) -> list[TrialSnapshot]:
     """Returns the trials of a study that Optuna knows."""
     folder = home.study(name)
     return [
-        Seen(name, trial.number, folder.trial(trial.number), State(trial.state.name), trial)
-        for trial in frozen.read(home, name)
+        TrialSnapshot(name, trial.number, folder.trial(trial.number), State(trial.state.name), trial)
+        for trial in bulk_reader.read(home, name)
     ]
 
 
-def single_runs(home: Home) -> list[Seen]:
+def single_runs(home: Home) -> list[TrialSnapshot]:
     """Returns the runs that belong to no study and that nobody works at."""
     folder = home.single_runs()
     return [
-        Seen(SINGLE_RUNS, number, folder.trial(number), _own_state(events.read(folder.trial(number).events)), None)
+        TrialSnapshot(
+            SINGLE_RUNS, number, folder.trial(number), _own_state(events.read(folder.trial(number).events)), None
+        )
         for number in folder.numbers()
         if not _in_use(folder.trial(number))
     ]
 
 
-def everything(home: Home) -> Iterator[Seen]:
+def everything(home: Home) -> Iterator[TrialSnapshot]:
     """Yields the trials of all idle studies, then the single runs."""
     for name in idle(home):
         yield from trials(home, name)
@@ -97,11 +99,11 @@ def everything(home: Home) -> Iterator[Seen]:
 
 def _own_state(happened: list[Event]) -> State:
     """What a single run came to, by its own word."""
-    result = unsettled(happened)
+    result = pending_result(happened)
     if result is not None:
         return State.COMPLETE if isinstance(result, Finished) else State.FAIL
-    last = next((event for event in reversed(happened) if isinstance(event, Started | Closed | Failed)), None)
-    return State(last.state) if isinstance(last, Closed) else State.WAITING
+    last = next((event for event in reversed(happened) if isinstance(event, Started | AttemptEnded | Failed)), None)
+    return State(last.state) if isinstance(last, AttemptEnded) else State.WAITING
 
 
 def _in_use(folder: TrialFolder) -> bool:
@@ -111,7 +113,7 @@ def _in_use(folder: TrialFolder) -> bool:
 
 
 def _is_closed(folder: TrialFolder) -> bool:
-    return any(isinstance(event, Closed) for event in events.read(folder.events)[-2:])
+    return any(isinstance(event, AttemptEnded) for event in events.read(folder.events)[-2:])
 
 
 def is_held(lock: Path) -> bool:
@@ -127,9 +129,9 @@ def is_held(lock: Path) -> bool:
     return False
 
 
-def records(home: Home, name: str) -> Records:
+def records(home: Home, name: str) -> TrialRecords:
     """Returns the trials' folders of a study."""
-    return Records(home.study(name))
+    return TrialRecords(home.study(name))
 
 
 def identity(home: Home, name: str) -> str:
@@ -137,14 +139,14 @@ def identity(home: Home, name: str) -> str:
     return SINGLE_RUNS if name == SINGLE_RUNS else stores.identity(stores.load_study(home, name))
 
 
-def held(home: Home, name: str, mend: Callable[[], str]) -> Callable[[], str]:
+def held(home: Home, name: str, fix: Callable[[], str]) -> Callable[[], str]:
     """Returns the repair, done while the study's lock is held."""
 
-    def mending() -> str:
-        with owned(home.study(name).lock, name):
-            return mend()
+    def fixing() -> str:
+        with hold_study_lock(home.study(name).lock, name):
+            return fix()
 
-    return mending
+    return fixing
 
 
 @contextlib.contextmanager
@@ -156,5 +158,5 @@ def all_held(home: Home) -> Iterator[None]:
     """
     with contextlib.ExitStack() as held_ones:
         for name in folders(home):
-            held_ones.enter_context(owned(home.study(name).lock, name))
+            held_ones.enter_context(hold_study_lock(home.study(name).lock, name))
         yield

@@ -8,9 +8,9 @@ from rnnexp.health.databases import identity_in_mlflow
 from rnnexp.health.finding import Finding
 from rnnexp.health.usage import size
 from rnnexp.home import Home
-from rnnexp.study import removal
-from rnnexp.study import store as stores
-from rnnexp.study.rebuild import rebuild
+from rnnexp.storage import store as stores
+from rnnexp.storage.rebuild import rebuild
+from rnnexp.study import deletion
 
 CHECK = "folders"
 
@@ -30,8 +30,8 @@ def check(home: Home) -> Iterator[Finding]:
             if folder.sweep.exists():
                 what = "it has a folder, and Optuna does not know it"
                 repair = "it is built anew from its folder; `rnnexp delete` removes it for good"
-                mend = studies.held(home, name, lambda name=name: _rebuild(home, name))  # type: ignore[misc]
-                yield Finding(CHECK, f"study {name}", what, repair, mend)
+                fix = studies.held(home, name, lambda name=name: _rebuild(home, name))  # type: ignore[misc]
+                yield Finding(CHECK, f"study {name}", what, repair, fix)
             else:
                 what = (
                     f"Optuna does not know it, and its sweep file is gone; {folder.root} can be looked at and removed"
@@ -49,12 +49,12 @@ def _unknown_trials(home: Home, name: str) -> Iterator[Finding]:
     lost = [number for number in home.study(name).numbers() if number not in known]
     if lost:
         what = f"Optuna does not know its trials {', '.join(map(str, lost))}, which have folders"
-        mend = studies.held(home, name, lambda: _rebuild(home, name))
-        yield Finding(CHECK, f"study {name}", what, "they are added from their folders", mend)
+        fix = studies.held(home, name, lambda: _rebuild(home, name))
+        yield Finding(CHECK, f"study {name}", what, "they are added from their folders", fix)
 
 
 def _delete(home: Home, name: str) -> str:
-    removal.delete(home, name)
+    deletion.delete(home, name)
     shutil.rmtree(home.study(name).root, ignore_errors=True)
     return "its deletion is finished"
 

@@ -24,7 +24,7 @@ _FAR_BELOW = -1e9
 
 
 @dataclass(frozen=True)
-class Words:
+class TokenInput:
     """What a recurrent layer reads that stands right on the embedding.
 
     Attributes:
@@ -40,7 +40,7 @@ class Words:
 
 def vectors(inputs: Any, training: bool | None) -> Any:
     """Returns what a layer reads as vectors (B, T, E)."""
-    if not isinstance(inputs, Words):
+    if not isinstance(inputs, TokenInput):
         return inputs
     found = inputs.embedding(inputs.tokens)
     return found if inputs.dropout is None else inputs.dropout(found, training=training)
@@ -60,16 +60,16 @@ class Runner(Protocol):
         """Returns the layer of that name."""
         ...
 
-    def read(self, layer: Any, inputs: Any, lengths: Any, training: bool | None, *, all_states: bool) -> Any:
-        """Runs a recurrent layer over `Words` or vectors (B, T, E).
+    def read(self, layer: Any, inputs: Any, lengths: Any, training: bool | None, *, return_sequences: bool) -> Any:
+        """Runs a recurrent layer over `TokenInput` or vectors (B, T, E).
 
         Args:
             layer: stock.
             inputs: what it reads.
             lengths: words of each review, (B, 1); None where all are of T.
             training: whether gradients will be asked for.
-            all_states: whether to return (B, T, H), of which what is past a review's end means nothing; else (B, H),
-                the state after each review's last word.
+            return_sequences: whether to return all states (B, T, H), where those past a text's end mean nothing;
+                else the state after each text's last word, (B, H).
         """
         ...
 
@@ -80,9 +80,9 @@ class _Stock:
     def layer(self, name: str, make: Callable[[], Any]) -> Any:
         return make()
 
-    def read(self, layer: Any, inputs: Any, lengths: Any, training: bool | None, *, all_states: bool) -> Any:
+    def read(self, layer: Any, inputs: Any, lengths: Any, training: bool | None, *, return_sequences: bool) -> Any:
         states = layer(vectors(inputs, training), training=training)
-        return states if all_states else last(states, lengths)
+        return states if return_sequences else last(states, lengths)
 
 
 def build(config: TrialConfig, n_outputs: int, activation: str) -> keras.Model:
@@ -131,13 +131,13 @@ def network(tokens: Any, config: TrialConfig, n_outputs: int, runner: Runner, tr
     embedding = runner.layer(
         "embedding", lambda: keras.layers.Embedding(config.data.vocab_size, settings.embedding_dim, name="embedding")
     )
-    inputs: Any = Words(tokens, embedding, dropout("embedding_dropout") if settings.dropout else None)
+    inputs: Any = TokenInput(tokens, embedding, dropout("embedding_dropout") if settings.dropout else None)
     if settings.dropout and settings.bidirectional:
         inputs = vectors(inputs, training)  # both directions read the same entries
     for index in range(settings.layers):
         is_last = index + 1 == settings.layers
-        all_states = not is_last or settings.pooling != "last"
-        read = _directions(inputs, lengths, config, index, runner, training, all_states)
+        return_sequences = not is_last or settings.pooling != "last"
+        read = _directions(inputs, lengths, config, index, runner, training, return_sequences)
         if not is_last:
             inputs = dropped(_aligned(read, lengths), f"dropout_{index + 1}")
     if settings.pooling == "last":
@@ -164,7 +164,7 @@ def _directions(
     index: int,
     runner: Runner,
     training: bool | None,
-    all_states: bool,
+    return_sequences: bool,
 ) -> list[Any]:
     """Returns what each direction has read, the backward one in its own order: its last step is the first word."""
     settings = config.model
@@ -174,14 +174,14 @@ def _directions(
         make = partial(cell(settings.cell).layer, settings.units, settings.recurrent_dropout, name)
         layer = runner.layer(name, make)
         source = _reversed(inputs, lengths) if direction else inputs
-        result.append(runner.read(layer, source, lengths, training, all_states=all_states))
+        result.append(runner.read(layer, source, lengths, training, return_sequences=return_sequences))
     return result
 
 
 def _reversed(inputs: Any, lengths: Any) -> Any:
     """Reverses each review within its own length, of words or (B, T, H); padding stays where it is."""
-    if isinstance(inputs, Words):
-        return Words(_reversed(inputs.tokens[..., None], lengths)[..., 0], inputs.embedding, inputs.dropout)
+    if isinstance(inputs, TokenInput):
+        return TokenInput(_reversed(inputs.tokens[..., None], lengths)[..., 0], inputs.embedding, inputs.dropout)
     if lengths is None:
         return ops.flip(inputs, axis=1)
     steps = ops.cumsum(ops.ones_like(inputs[:, :, 0], dtype="int32"), axis=1) - 1

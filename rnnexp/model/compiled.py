@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from rnnexp.config.trial import TrialConfig
-from rnnexp.model.build import Words, last, network, vectors
+from rnnexp.model.build import TokenInput, last, network, vectors
 from rnnexp.model.kernel import Recurrence, Table
 
 _STOCK = {keras.layers.SimpleRNN: "simple_rnn", keras.layers.LSTM: "lstm", keras.layers.GRU: "gru"}
@@ -25,7 +25,7 @@ _AS_COMPILED = {
 }
 
 
-def suits(layer: Any) -> bool:
+def supports(layer: Any) -> bool:
     """Tells whether a layer computes what the kernel does."""
     settings = layer.get_config()
     return type(layer) in _STOCK and all(settings.get(name, value) == value for name, value in _AS_COMPILED.items())
@@ -52,33 +52,33 @@ class _Compiled:
     def __init__(self, model: keras.Model, threads: int) -> None:
         self._model = model
         self._recurrences = {
-            layer.name: Recurrence(_STOCK[type(layer)], threads) for layer in model.layers if suits(layer)
+            layer.name: Recurrence(_STOCK[type(layer)], threads) for layer in model.layers if supports(layer)
         }
 
     def layer(self, name: str, make: Callable[[], Any]) -> Any:
         return self._model.get_layer(name)
 
-    def read(self, layer: Any, inputs: Any, lengths: Any, training: bool | None, *, all_states: bool) -> Any:
+    def read(self, layer: Any, inputs: Any, lengths: Any, training: bool | None, *, return_sequences: bool) -> Any:
         if layer.name not in self._recurrences:
             states = layer(vectors(inputs, training), training=training)
-            return states if all_states else last(states, lengths)
-        given = inputs.tokens if isinstance(inputs, Words) else inputs
+            return states if return_sequences else last(states, lengths)
+        given = inputs.tokens if isinstance(inputs, TokenInput) else inputs
         n_words = tf.shape(given)[1] if lengths is None else lengths[:, 0]
         n_words = tf.broadcast_to(n_words, tf.shape(given)[:1])
         weights = [layer.cell.kernel, layer.cell.recurrent_kernel, layer.cell.bias]
-        run = _Run(self._recurrences[layer.name], bool(training), all_states)
+        run = _Run(self._recurrences[layer.name], bool(training), return_sequences)
         return run(inputs, n_words, [tf.convert_to_tensor(weight) for weight in weights])
 
 
 class _Run:
     """A layer's computation over one batch, as an operation with a gradient."""
 
-    def __init__(self, recurrence: Recurrence, learn: bool, all_states: bool) -> None:
-        self._recurrence, self._learn, self._all_states = recurrence, learn, all_states
+    def __init__(self, recurrence: Recurrence, learn: bool, return_sequences: bool) -> None:
+        self._recurrence, self._learn, self._all_states = recurrence, learn, return_sequences
 
     def __call__(self, inputs: Any, lengths: Any, weights: list[Any]) -> Any:
-        """Returns (B, H) or (B, T, H) from `Words` or vectors, their lengths (B,), and the layer's weights."""
-        of_words = isinstance(inputs, Words)
+        """Returns (B, H) or (B, T, H) from `TokenInput` or vectors, their lengths (B,), and the layer's weights."""
+        of_words = isinstance(inputs, TokenInput)
         rate = inputs.dropout.rate if of_words and inputs.dropout is not None and self._learn else 0.0
         seed = tf.cast(inputs.dropout.seed_generator.next(), tf.int32) if rate else tf.zeros([2], tf.int32)
         tokens = inputs.tokens if of_words else tf.zeros([0], tf.int32)
@@ -86,7 +86,7 @@ class _Run:
         def forward(tokens: Any, seed: Any, lengths: Any, source: Any, *weights: Any) -> Any:
             given, table = (tokens, Table(source, rate, seed)) if of_words else (source, None)
             return self._recurrence.forward(
-                given, lengths, table, weights, learn=self._learn, all_states=self._all_states
+                given, lengths, table, weights, learn=self._learn, return_sequences=self._all_states
             )
 
         def backward(gradient: Any) -> Any:

@@ -1,4 +1,1 @@
-"""The supervisor's loop: asks, submits, reports, prunes, tells. Optuna is here, MLflow is here, and their reconciling.
-
-Optuna holds the truth about a study; MLflow is a projection of the trials' events and can be written late.
-"""
+"""The supervisor of a study: it fills slots, reports, prunes and retries; the failure policy and retention rules."""

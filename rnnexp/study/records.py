@@ -1,19 +1,21 @@
 """The trials' folders, as the supervisor reads and writes them; the one place where it touches files."""
 
 from pathlib import Path
-from typing import Any
 
 from rnnexp import disk
 from rnnexp.home import StudyFolder
+from rnnexp.storage.store import TrialRequest
 from rnnexp.study import retention
-from rnnexp.study.faults import TABLE, Fault, Then
-from rnnexp.study.states import State
-from rnnexp.study.store import Asked
-from rnnexp.trial import events, run
-from rnnexp.trial.events import Closed, EpochEnded, Event, Evicted, Failed, Finished, Started
+from rnnexp.study.failures import FAILURE_POLICY, FailureAction, FailureKind
+from rnnexp.trial import events, process
+from rnnexp.trial.events import AttemptEnded, Event, Evicted, Failed, Finished, Started
+from rnnexp.trial.states import State
+
+_SUPERVISOR_LOST = (FailureKind.SUPERVISOR_LOST, "cut off")
+"""The second is what homes written before November 2026 say."""
 
 
-class Records:
+class TrialRecords:
     """The folders of one study's trials."""
 
     def __init__(self, folder: StudyFolder) -> None:
@@ -24,9 +26,9 @@ class Records:
         """The folder that holds all state."""
         return self.folder.root.parent.parent
 
-    def begin(self, asked: Asked) -> None:
+    def begin(self, asked: TrialRequest) -> None:
         """Makes a trial's folder, with its settings, once no orphan of an earlier supervisor writes there any more."""
-        run.await_end(self.folder.trial(asked.number))
+        process.wait_for_lock_release(self.folder.trial(asked.number))
         disk.write_text(self.folder.trial(asked.number).config, asked.config.to_yaml())
 
     def read(self, number: int) -> list[Event]:
@@ -51,7 +53,7 @@ class Records:
         ended = state is not State.WAITING  # even one whose process never began has a record
         if (happened or ended) and not is_closed(happened, state):
             started = sum(isinstance(event, Started) for event in happened)
-            self.append(number, Closed(when, state, reason, attempts or started))
+            self.append(number, AttemptEnded(when, state, reason, attempts or started))
         if ended:
             self.clean_up(number, keep_model=state is not State.FAIL)
 
@@ -77,24 +79,7 @@ class Records:
         return disk.free_bytes(self.folder.root)
 
 
-def summary(curve: list[EpochEnded], value: float | None, reason: str) -> dict[str, Any]:
-    """Returns what a list of trials shows of one that has ended: best epoch, metrics, duration, reason.
-
-    Args:
-        curve: its epochs.
-        value: the objective, None for a trial without one.
-        reason: why it was pruned or failed.
-    """
-    best_epoch = curve[-1].best_epoch if curve and value is not None else None
-    return {
-        "best_epoch": best_epoch,
-        "metrics": next((epoch.metrics for epoch in curve if epoch.epoch == best_epoch), {}),
-        "duration_s": round(sum(epoch.seconds for epoch in curve), 3),
-        "reason": reason,
-    }
-
-
-def unsettled(happened: list[Event]) -> Finished | Failed | None:
+def pending_result(happened: list[Event]) -> Finished | Failed | None:
     """Returns the result that a trial came to and that no supervisor lived to settle, or None.
 
     Whoever takes over closes the record as cut off; that settles no result that ends the trial.
@@ -102,29 +87,29 @@ def unsettled(happened: list[Event]) -> Finished | Failed | None:
     taken_over = False
     for event in reversed(happened):
         if isinstance(event, Finished | Failed):
-            return None if taken_over and not ends_for_good(event) else event
-        if isinstance(event, Closed) and event.state == State.WAITING and event.reason == Fault.CUT_OFF:
+            return None if taken_over and not is_terminal(event) else event
+        if isinstance(event, AttemptEnded) and event.state == State.WAITING and event.reason in _SUPERVISOR_LOST:
             taken_over = True
-        elif isinstance(event, Started | Closed):
+        elif isinstance(event, Started | AttemptEnded):
             return None
     return None
 
 
-def fault_of(failed: Failed) -> Fault:
+def fault_of(failed: Failed) -> FailureKind:
     """Returns the fault that a trial has named itself."""
-    known = [fault for fault in Fault if fault == failed.kind]
-    return known[0] if known else Fault.ERROR
+    known = [fault for fault in FailureKind if fault == failed.kind]
+    return known[0] if known else FailureKind.ERROR
 
 
-def ends_for_good(result: Finished | Failed) -> bool:
+def is_terminal(result: Finished | Failed) -> bool:
     """Tells whether a result that a dead supervisor has left ends the trial.
 
     Where it does not, that supervisor may have counted it already: the trial goes on, and spends nothing twice.
     """
-    return isinstance(result, Finished) or TABLE[fault_of(result)].then is Then.FAILS
+    return isinstance(result, Finished) or FAILURE_POLICY[fault_of(result)].then is FailureAction.FAILS
 
 
 def is_closed(happened: list[Event], state: str) -> bool:
     """Tells whether the record ends with the closing event of this state."""
     last = next((event for event in reversed(happened) if not isinstance(event, Evicted)), None)
-    return isinstance(last, Closed) and last.state == state
+    return isinstance(last, AttemptEnded) and last.state == state

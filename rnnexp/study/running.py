@@ -3,16 +3,16 @@
 from dataclasses import dataclass
 
 from rnnexp.config.sweep import Limits
-from rnnexp.study.faults import Fault
-from rnnexp.study.states import State
-from rnnexp.study.store import Asked
+from rnnexp.storage.store import TrialRequest
+from rnnexp.study.failures import FailureKind
 from rnnexp.trial.events import Failed, Finished
+from rnnexp.trial.states import State
 
 BY_HAND = "stopped by hand"
 
 
 @dataclass
-class Running:
+class RunningTrial:
     """A trial in a slot.
 
     Attributes:
@@ -27,17 +27,17 @@ class Running:
         value: the objective that Optuna was told, None while or where there is none.
     """
 
-    asked: Asked
+    asked: TrialRequest
     began: float
     heard: float
     result: Finished | Failed | None = None
-    killed_for: tuple[Fault, str] | None = None
+    killed_for: tuple[FailureKind, str] | None = None
     stopped: bool = False
     end_by: float | None = None
     told: tuple[State, str] | None = None
     value: float | None = None
 
-    def over_a_limit(self, limits: Limits, now: float, held_bytes: int | None) -> tuple[Fault, str] | None:
+    def over_a_limit(self, limits: Limits, now: float, held_bytes: int | None) -> tuple[FailureKind, str] | None:
         """Returns which limit the trial has gone over, None where it has not.
 
         Args:
@@ -46,12 +46,15 @@ class Running:
             held_bytes: its private memory, None where nobody looked.
         """
         if self.end_by is not None and now > self.end_by:
-            return Fault.STOPPED, BY_HAND
+            return FailureKind.STOPPED, BY_HAND
         if limits.trial_s is not None and now - self.began > limits.trial_s:
-            return Fault.TIME, f"over its limit of {limits.trial_s:g} s (limits.trial_s)"
-        if limits.silence_s is not None and now - self.heard > limits.silence_s:
-            return Fault.SILENT, f"no epoch and no sign of life for {limits.silence_s:g} s (limits.silence_s)"
+            return FailureKind.TIME, f"over its limit of {limits.trial_s:g} s (limits.trial_s)"
+        if limits.heartbeat_timeout_s is not None and now - self.heard > limits.heartbeat_timeout_s:
+            return (
+                FailureKind.HEARTBEAT_TIMEOUT,
+                f"no epoch and no sign of life for {limits.heartbeat_timeout_s:g} s (limits.heartbeat_timeout_s)",
+            )
         if limits.memory_gb is not None and held_bytes is not None and held_bytes > limits.memory_gb * 2**30:
             held = f"{held_bytes / 2**30:.2f} GB"
-            return Fault.MEMORY, f"over its limit of {limits.memory_gb:g} GB (limits.memory_gb): {held}"
+            return FailureKind.MEMORY, f"over its limit of {limits.memory_gb:g} GB (limits.memory_gb): {held}"
         return None

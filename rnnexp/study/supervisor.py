@@ -17,18 +17,18 @@ from rnnexp.config.sweep import SweepConfig
 from rnnexp.config.trial import TrialConfig
 from rnnexp.engine.executor import Executor, Exited
 from rnnexp.errors import DataError
-from rnnexp.study import faults, retention
+from rnnexp.storage.store import StudyStore, TrialRequest
+from rnnexp.study import failures, retention
 from rnnexp.study.clock import Clock
-from rnnexp.study.faults import GOES_ON, TABLE, Fault
-from rnnexp.study.records import Records, ends_for_good, fault_of, summary, unsettled
-from rnnexp.study.running import BY_HAND, Running
-from rnnexp.study.sender import Sender
-from rnnexp.study.states import FINISHED, State
-from rnnexp.study.store import Asked, StudyStore
-from rnnexp.study.watch import Standing, Watch
+from rnnexp.study.failures import FAILURE_POLICY, FailureKind
+from rnnexp.study.progress import ProgressReporter, ProgressSnapshot
+from rnnexp.study.records import TrialRecords, fault_of, is_terminal, pending_result
+from rnnexp.study.running import BY_HAND, RunningTrial
+from rnnexp.tracking.sender import Sender
 from rnnexp.trial import events
-from rnnexp.trial.events import Closed, EpochEnded, Event, Failed, Finished, Started
-from rnnexp.trial.run import Beat, TrialJob
+from rnnexp.trial.events import RESUMES, AttemptEnded, EpochEnded, Event, Failed, Finished, Started
+from rnnexp.trial.process import Heartbeat, TrialJob
+from rnnexp.trial.states import FINISHED, State
 
 _TICK_S = 0.25
 _LOOK_S = 1.0
@@ -64,10 +64,10 @@ class Supervisor:
         self,
         config: SweepConfig,
         store: StudyStore,
-        records: Records,
+        records: TrialRecords,
         executor: Executor,
         sender: Sender,
-        watch: Watch,
+        watch: ProgressReporter,
         prepare: Callable[[TrialConfig], Path],
         threads: int,
         clock: Clock,
@@ -90,7 +90,7 @@ class Supervisor:
         self._prepare, self._threads, self._clock, self._device = prepare, threads, clock, device
         self._limits = config.limits
         self._n_trials = config.n_trials
-        self._running: dict[int, Running] = {}
+        self._running: dict[int, RunningTrial] = {}
         self._signal: int | None = None
         self._out_of_time = False
         self._halted = ""
@@ -133,12 +133,12 @@ class Supervisor:
             if not self._running:
                 return
             for number, message in self._executor.poll(_TICK_S):
-                self._hear(number, message)
+                self._on_message(number, message)
             if self._stopping():
                 self._interrupt()
             self._hold_limits()
             self._heed_stop_requests()
-            self._watch.tick(self._standing())
+            self._watch.tick(self._snapshot())
 
     def _stopping(self) -> bool:
         limit = self._config.budget.timeout_s
@@ -148,15 +148,15 @@ class Supervisor:
 
     def _recover(self) -> None:
         """Takes over what a dead supervisor left, and has MLflow's gaps filled."""
-        for number in self._store.take_over():
-            self._watch.note(f"trial {number} was cut off; it goes on from its last epoch")
+        for number in self._store.requeue_running():
+            self._watch.note(f"trial {number} was cut off; it resumes from its last epoch")
         for number in self._store.waiting:
-            self._close_record(number, State.WAITING, Fault.CUT_OFF, 0)
+            self._close_record(number, State.WAITING, FailureKind.SUPERVISOR_LOST, 0)
         finished = self._store.finished()
         for row in finished:
             self._close_record(row.number, row.state, row.reason, row.attempts)
             if row.value is not None:
-                self._take_in(row.number, row.value)
+                self._update_best(row.number, row.value)
             if row.seconds:
                 self._n_timed, self._seconds = self._n_timed + 1, self._seconds + row.seconds
         last = max((row for row in finished if row.value is not None), key=lambda row: row.ended, default=None)
@@ -179,19 +179,19 @@ class Supervisor:
                 return
             self._start(asked)
 
-    def _start(self, asked: Asked) -> None:
+    def _start(self, asked: TrialRequest) -> None:
         number, now = asked.number, self._clock.monotonic()
-        running = Running(asked, now, now)
+        running = RunningTrial(asked, now, now)
         self._running[number] = running
         self._records.begin(asked)
-        left = unsettled(self._records.read(number))
-        if left is not None and ends_for_good(left):  # it had come to its result when its supervisor died
+        left = pending_result(self._records.read(number))
+        if left is not None and is_terminal(left):  # it had come to its result when its supervisor died
             self._conclude(running, left)
             return
         try:
             store = self._prepare(asked.config)
         except DataError as error:
-            failed = Failed(self._clock.time(), Fault.DATA, str(error))
+            failed = Failed(self._clock.time(), FailureKind.DATA, str(error))
             self._records.append(number, failed)
             self._conclude(running, failed)
             return
@@ -201,19 +201,19 @@ class Supervisor:
         try:
             self._executor.submit(number, job)
         except OSError as error:
-            self._befall(running, Fault.KILLED, f"its process could not be started ({error})")
-            self._leave(running)
+            self._handle_failure(running, FailureKind.KILLED, f"its process could not be started ({error})")
+            self._release_slot(running)
             return
         # The first start waits for the forkserver's import of TensorFlow; that counts for no limit.
         running.began = running.heard = self._clock.monotonic()
 
-    def _conclude(self, running: Running, result: Finished | Failed) -> None:
+    def _conclude(self, running: RunningTrial, result: Finished | Failed) -> None:
         """Settles a trial that has no process, and frees its slot."""
         running.result = result
         self._settle_result(running, result)
-        self._leave(running)
+        self._release_slot(running)
 
-    def _hear(self, number: int, message: Event | Beat | Exited) -> None:
+    def _on_message(self, number: int, message: Event | Heartbeat | Exited) -> None:
         running = self._running[number]
         running.heard = self._clock.monotonic()
         if isinstance(message, Started):
@@ -235,25 +235,25 @@ class Supervisor:
         elif isinstance(message, Exited):
             if running.told is None:
                 self._settle_exit(running, message)
-            self._leave(running)
-        if not isinstance(message, Beat):
+            self._release_slot(running)
+        if not isinstance(message, Heartbeat):
             self._sender.notify(number)
 
-    def _settle_exit(self, running: Running, exited: Exited) -> None:
+    def _settle_exit(self, running: RunningTrial, exited: Exited) -> None:
         """Decides about a trial whose process has ended, and was not told before."""
         # The record knows more than the pipe: the process may have died between writing and sending.
-        result = running.result or unsettled(self._records.read(running.asked.number))
+        result = running.result or pending_result(self._records.read(running.asked.number))
         if result is not None:
             self._settle_result(running, result)
         elif running.killed_for is not None:
-            self._befall(running, *running.killed_for)
+            self._handle_failure(running, *running.killed_for)
         else:
-            self._befall(running, *faults.of_exit(exited))
+            self._handle_failure(running, *failures.of_exit(exited))
 
-    def _settle_result(self, running: Running, result: Finished | Failed) -> None:
+    def _settle_result(self, running: RunningTrial, result: Finished | Failed) -> None:
         """Settles a trial by its own word."""
         if isinstance(result, Failed):
-            self._befall(running, fault_of(result), result.reason)
+            self._handle_failure(running, fault_of(result), result.reason)
             return
         state, reason = State.COMPLETE, ""
         if result.ended == "pruned":
@@ -261,60 +261,60 @@ class Supervisor:
             state, reason = State.PRUNED, BY_HAND if running.stopped else f"pruned after epoch {curve[-1].epoch}"
         self._tell(running, state, reason, result.metrics[self._config.objective.metric])
 
-    def _befall(self, running: Running, fault: Fault, reason: str) -> None:
+    def _handle_failure(self, running: RunningTrial, fault: FailureKind, reason: str) -> None:
         """Settles what becomes of a trial by the table of faults."""
-        number, deaths = running.asked.number, running.asked.deaths
-        if faults.waits(fault, deaths, self._limits.retries):
-            retried = TABLE[fault].then is faults.Then.RETRIED
-            self._store.requeue(number, died=retried)
-            running.told = (State.WAITING, f"{reason}{GOES_ON}" if retried else reason)
-            if fault is Fault.DISK:
+        number, n_crashes = running.asked.number, running.asked.n_crashes
+        if failures.waits(fault, n_crashes, self._limits.retries):
+            retried = FAILURE_POLICY[fault].then is failures.FailureAction.RETRIED
+            self._store.requeue(number, crashed=retried)
+            running.told = (State.WAITING, f"{reason}{RESUMES}" if retried else reason)
+            if fault is FailureKind.DISK:
                 self._halt_for_space()
             return
-        if TABLE[fault].then is faults.Then.RETRIED:
-            reason += f", {deaths + 1} times" if deaths else ""
-            reason += f"; {TABLE[fault].advice}" if TABLE[fault].advice else ""
+        if FAILURE_POLICY[fault].then is failures.FailureAction.RETRIED:
+            reason += f", {n_crashes + 1} times" if n_crashes else ""
+            reason += f"; {FAILURE_POLICY[fault].advice}" if FAILURE_POLICY[fault].advice else ""
         self._tell(running, State.FAIL, reason, None)
 
-    def _tell(self, running: Running, state: State, reason: str, value: float | None) -> None:
+    def _tell(self, running: RunningTrial, state: State, reason: str, value: float | None) -> None:
         """Tells Optuna what became of a trial, for good."""
         number = running.asked.number
         curve = events.epochs(self._records.read(number))
-        self._store.tell(number, state, value, summary(curve, value, reason))
+        self._store.tell(number, state, value, events.summary(curve, value, reason))
         running.told = (state, reason)
         running.value = value
         self._n_timed, self._seconds = self._n_timed + 1, self._seconds + self._clock.monotonic() - running.began
         if value is not None:
-            self._take_in(number, value)
+            self._update_best(number, value)
             self._newest = number
             self._failures.clear()
         elif reason != BY_HAND:
             self._failures.append(reason)
-            self._heed_failures()
+            self._check_failure_limit()
 
-    def _take_in(self, number: int, value: float) -> None:
+    def _update_best(self, number: int, value: float) -> None:
         """Counts a trial's value among the best so far; among equals the first stays the best."""
         self._kept[number] = value
         sign = 1 if self._config.objective.direction == "maximize" else -1
         if self._best is None or sign * value > sign * self._best[1]:
             self._best = number, value
 
-    def _heed_failures(self) -> None:
+    def _check_failure_limit(self) -> None:
         """Ends a sweep that cannot work, with the reason that most of its failures share."""
         most = self._limits.consecutive_failures
         if most is not None and len(self._failures) >= most and not self._halted:
             ((reason, times),) = Counter(self._failures).most_common(1)
             share = "" if times == len(self._failures) else f" ({times} of them)"
             self._halted = (
-                f"{len(self._failures)} trials failed one after another{share}: {reason}; mend the cause, then the "
+                f"{len(self._failures)} trials failed one after another{share}: {reason}; fix the cause, then the "
                 "same command goes on (limits.consecutive_failures)"
             )
 
-    def _leave(self, running: Running) -> None:
+    def _release_slot(self, running: RunningTrial) -> None:
         """A trial has left its slot: closes its record."""
         assert running.told is not None
         number, (state, reason) = running.asked.number, running.told
-        self._records.append(number, Closed(self._clock.time(), state, reason, running.asked.attempt))
+        self._records.append(number, AttemptEnded(self._clock.time(), state, reason, running.asked.attempt))
         del self._running[number]
         if state in FINISHED:
             self._records.clean_up(number, keep_model=state is not State.FAIL)
@@ -334,7 +334,7 @@ class Supervisor:
         """Ends every trial at once; each goes on later from its last epoch's checkpoint."""
         for number, running in self._running.items():
             if running.told is None and running.killed_for is None:
-                running.killed_for = (Fault.INTERRUPTED, "interrupted")
+                running.killed_for = (FailureKind.INTERRUPTED, "interrupted")
                 self._executor.kill(number)
 
     def _hold_limits(self) -> None:
@@ -346,7 +346,7 @@ class Supervisor:
                 self._halt_for_space()
         for number, running in self._running.items():
             if running.told is not None:
-                self._end_what_has_ended(number, running, now)
+                self._kill_lingering(number, running, now)
             elif running.killed_for is None:
                 weighed = looking and self._limits.memory_gb is not None
                 held_bytes = self._executor.private_bytes(number) if weighed else None
@@ -354,7 +354,7 @@ class Supervisor:
                 if running.killed_for is not None:
                     self._executor.kill(number)
 
-    def _end_what_has_ended(self, number: int, running: Running, now: float) -> None:
+    def _kill_lingering(self, number: int, running: RunningTrial, now: float) -> None:
         """A process that has said its last word has a while to end by itself."""
         if running.end_by is None:
             running.end_by = now + _STOP_PATIENCE_S
@@ -376,7 +376,7 @@ class Supervisor:
             f"(`rnnexp doctor --home {home}` shows what takes it), then the same command goes on"
         )
 
-    def _standing(self) -> Standing:
+    def _snapshot(self) -> ProgressSnapshot:
         n_finished, n_trials = self._store.n_finished, self._n_trials
         left = None
         if self._n_timed:
@@ -385,4 +385,4 @@ class Supervisor:
             spent = sum(min(each, now - running.began) for running in self._running.values())
             left = max(0.0, (n_trials - n_finished) * each - spent) / self._executor.n_slots
         number, value = self._best or (None, None)
-        return Standing(n_finished, n_trials, number, value, left)
+        return ProgressSnapshot(n_finished, n_trials, number, value, left)

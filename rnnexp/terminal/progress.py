@@ -9,14 +9,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from rnnexp.study.states import State
-from rnnexp.study.watch import Standing
+from rnnexp.study.progress import ProgressSnapshot
 from rnnexp.terminal.tables import duration, heading, number, short
 from rnnexp.trial.events import EpochEnded
+from rnnexp.trial.states import State
 
 
 @dataclass
-class _Line:
+class _TrialLine:
     settings: str
     epochs: int
     epoch: EpochEnded | None = None
@@ -27,7 +27,7 @@ def _settings(settings: dict[str, Any]) -> str:
 
 
 class PlainWatch:
-    """A `Watch` that prints a line for each thing that happens; for logs and pipes."""
+    """A `ProgressReporter` that prints a line for each thing that happens; for logs and pipes."""
 
     def __init__(self, console: Console, metric: str) -> None:
         self._console = console
@@ -60,17 +60,17 @@ class PlainWatch:
     def note(self, line: str) -> None:
         self._print(line)
 
-    def tick(self, standing: Standing) -> None:
+    def tick(self, standing: ProgressSnapshot) -> None:
         return
 
 
 class LiveWatch:
-    """A `Watch` that keeps a few lines at the terminal's foot up to date."""
+    """A `ProgressReporter` that keeps a few lines at the terminal's foot up to date."""
 
     def __init__(self, console: Console, metric: str, study: str) -> None:
         self._console, self._metric, self._study = console, metric, study
-        self._lines: dict[int, _Line] = {}
-        self._standing: Standing | None = None
+        self._lines: dict[int, _TrialLine] = {}
+        self._snapshot: ProgressSnapshot | None = None
         self._began = time.monotonic()
         self._live = Live(console=console, auto_refresh=False, transient=True)
 
@@ -83,7 +83,7 @@ class LiveWatch:
         self._live.stop()
 
     def started(self, number: int, settings: dict[str, Any], attempt: int, from_epoch: int, epochs: int) -> None:
-        self._lines[number] = _Line(_settings(settings), epochs)
+        self._lines[number] = _TrialLine(_settings(settings), epochs)
 
     def epoch_ended(self, number_: int, event: EpochEnded) -> None:
         if number_ in self._lines:
@@ -98,8 +98,8 @@ class LiveWatch:
     def note(self, line: str) -> None:
         self._console.print(Text(line))
 
-    def tick(self, standing: Standing) -> None:
-        self._standing = standing
+    def tick(self, standing: ProgressSnapshot) -> None:
+        self._snapshot = standing
         self._live.update(self._picture(), refresh=True)
 
     def _picture(self) -> Group:
@@ -120,7 +120,7 @@ class LiveWatch:
 
     def _head(self) -> Text:
         spent = duration(time.monotonic() - self._began)
-        standing = self._standing
+        standing = self._snapshot
         if standing is None:
             return Text(f"{self._study}: starting TensorFlow")
         done = standing.n_finished / max(1, standing.n_trials)

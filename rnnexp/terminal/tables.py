@@ -7,10 +7,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rnnexp.study.reading import StudyView, TrialRow
-from rnnexp.study.states import State
-from rnnexp.study.store import Asked
+from rnnexp.storage.store import TrialRequest
+from rnnexp.storage.views import StudyView, TrialRow
 from rnnexp.trial.events import EpochEnded
+from rnnexp.trial.states import State
 
 _STYLES = {
     State.COMPLETE: "green",
@@ -99,7 +99,7 @@ def trials(view: StudyView, rows: Sequence[TrialRow], *, rank: bool) -> Table:
     return table
 
 
-def samples(drawn: Sequence[Asked], seconds: Sequence[float]) -> Table:
+def samples(drawn: Sequence[TrialRequest], seconds: Sequence[float]) -> Table:
     """Returns trials that a study may draw, with the time that each is expected to take."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     names = list(dict.fromkeys(name for sample in drawn for name in sample.settings))

@@ -1,7 +1,7 @@
 """What happens to a trial, as values: the schema of `events.jsonl` and of what the trial's process sends.
 
 A trial's process appends `Started`, `EpochEnded`, `Finished` and `Failed`; when the process has ended, the supervisor
-appends `Closed`, and later perhaps `Evicted`. Times are seconds since 1970. A line that a killed process left
+appends `AttemptEnded`, and later perhaps `Evicted`. Times are seconds since 1970. A line that a killed process left
 unfinished is not an event.
 """
 
@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-Ended = Literal["epochs", "patience", "pruned"]
+EndReason = Literal["epochs", "patience", "pruned"]
+
+RESUMES = "; it resumes from its last epoch"
+"""The end of the reason of an attempt whose process died, where the trial will be retried."""
+_RESUMES_UNTIL_0_1 = "; it goes on from its last epoch"
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Finished:
     """
 
     time: float
-    ended: Ended
+    ended: EndReason
     best_epoch: int
     metrics: dict[str, float]
     n_params: int
@@ -92,7 +96,7 @@ class Failed:
 
 
 @dataclass(frozen=True)
-class Closed:
+class AttemptEnded:
     """The supervisor has settled what became of the attempt.
 
     Attributes:
@@ -122,17 +126,18 @@ class Unknown:
     line: str
 
 
-Event = Started | EpochEnded | Finished | Failed | Closed | Evicted | Unknown
+Event = Started | EpochEnded | Finished | Failed | AttemptEnded | Evicted | Unknown
 
 _KINDS: dict[str, type[Any]] = {
     "started": Started,
     "epoch_ended": EpochEnded,
     "finished": Finished,
     "failed": Failed,
-    "closed": Closed,
+    "attempt_ended": AttemptEnded,
+    "closed": AttemptEnded,  # as homes written before November 2026 have it
     "evicted": Evicted,
 }
-_NAMES = {kind: name for name, kind in _KINDS.items()}
+_NAMES = {kind: name for name, kind in reversed(_KINDS.items())}
 
 
 def encode(event: Event) -> str:
@@ -195,3 +200,27 @@ def epochs(events: list[Event]) -> list[EpochEnded]:
     """Returns the epochs in order, each once: the curve of the trial over all its attempts."""
     by_number = {event.epoch: event for event in events if isinstance(event, EpochEnded)}
     return [by_number[number] for number in sorted(by_number)]
+
+
+def n_crashes(events: list[Event]) -> int:
+    """Returns how many attempts of the trial ended with a crash and a retry."""
+    return sum(
+        isinstance(event, AttemptEnded) and event.reason.endswith((RESUMES, _RESUMES_UNTIL_0_1)) for event in events
+    )
+
+
+def summary(curve: list[EpochEnded], value: float | None, reason: str) -> dict[str, Any]:
+    """Returns what a list of trials shows of a finished one: best epoch, metrics, duration, reason.
+
+    Args:
+        curve: its epochs.
+        value: the objective; None for a trial without one.
+        reason: why it was pruned or failed.
+    """
+    best_epoch = curve[-1].best_epoch if curve and value is not None else None
+    return {
+        "best_epoch": best_epoch,
+        "metrics": next((epoch.metrics for epoch in curve if epoch.epoch == best_epoch), {}),
+        "duration_s": round(sum(epoch.seconds for epoch in curve), 3),
+        "reason": reason,
+    }

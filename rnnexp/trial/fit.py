@@ -25,7 +25,7 @@ from rnnexp.model import compiled
 from rnnexp.model.build import build, logits_of
 from rnnexp.model.clipping import optimizer as build_optimizer
 from rnnexp.trial import checkpoint, events
-from rnnexp.trial.events import Ended, EpochEnded, Event, Failed, Finished, Started
+from rnnexp.trial.events import EndReason, EpochEnded, Event, Failed, Finished, Started
 from rnnexp.trial.plan import ExecutionPlan
 from rnnexp.trial.progress import Progress
 
@@ -37,7 +37,7 @@ _LOSSES = {
 GoOn = Callable[[Event], bool]
 """Is told an event; answers False where the trial is to end now."""
 
-Beat = Callable[[], None]
+Heartbeat = Callable[[], None]
 """Is called after every batch: a sign of life."""
 
 
@@ -48,7 +48,7 @@ def fit(
     plan: ExecutionPlan,
     attempt: int,
     tell: GoOn,
-    beat: Beat,
+    beat: Heartbeat,
 ) -> None:
     """Trains one trial, going on from the folder's checkpoint where there is one.
 
@@ -84,7 +84,7 @@ def fit(
         # Ended, and then cut off before the supervisor had settled it: it has not changed its mind.
         tell(settled[-1])
         return
-    ended: Ended = "epochs"
+    ended: EndReason = "epochs"
     if progress.epoch:
         # Said again, for the supervisor may have missed it or its answer may have been lost.
         ended = "epochs" if tell(_epoch_ended(progress, 0.0, said)) else "pruned"
@@ -172,14 +172,14 @@ class Network:
             total.assign(0.0)
         return {"loss": loss / n_reviews, "accuracy": right / n_reviews}
 
-    def train(self, batches: Any, beat: Beat) -> dict[str, float]:
+    def train(self, batches: Any, beat: Heartbeat) -> dict[str, float]:
         """Trains on every batch; returns the mean loss and accuracy while it did."""
         for batch in batches:
             self._step(tf.constant(batch.tokens), tf.constant(batch.labels))
             beat()
         return self._read_totals()
 
-    def measure(self, part: Batches, beat: Beat) -> tuple[dict[str, float], NDArray[np.float32]]:
+    def measure(self, part: Batches, beat: Heartbeat) -> tuple[dict[str, float], NDArray[np.float32]]:
         """Returns loss and accuracy on a part, and its probabilities, (n, C) or (n, 1), in the order of its rows."""
         rows, found = [], []
         batch: Batch

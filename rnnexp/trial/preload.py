@@ -10,8 +10,8 @@ os.environ.setdefault("MPLBACKEND", "agg")
 with quiet.standard_error():
     import rnnexp.data.store
     import rnnexp.trial.fit
-    import rnnexp.trial.record
-    import rnnexp.trial.run  # noqa: F401
+    import rnnexp.trial.history
+    import rnnexp.trial.process  # noqa: F401
     from rnnexp.model.kernel import warm_up
 
     warm_up()

@@ -16,7 +16,7 @@ from rnnexp.config.sweep import (
     SweepConfig,
     TpeSampler,
 )
-from rnnexp.trial.events import Closed, EpochEnded, Event, Started
+from rnnexp.trial.events import AttemptEnded, EpochEnded, Event, Started
 from tests.benchmarks.quality.compare import baseline, common, replays
 from tests.benchmarks.quality.curves import Curve, Recording, about, check_space, draw, sweep
 from tests.benchmarks.quality.program_curves import beside_s
@@ -210,7 +210,7 @@ def trial(*starts: float, trained: float, ended: float) -> list[Event]:
     began: list[Event] = [
         Started(time, attempt, 0, pid=1, n_params=1, data={}, plan={}) for attempt, time in enumerate(starts, start=1)
     ]
-    return [*began, EpochEnded(starts[-1] + trained, 1, {}, trained, 1, 0.5), Closed(ended, "COMPLETE")]
+    return [*began, EpochEnded(starts[-1] + trained, 1, {}, trained, 1, 0.5), AttemptEnded(ended, "COMPLETE")]
 
 
 def test_what_a_trial_costs_beside_its_epochs_is_counted_from_the_end_of_the_one_before_it() -> None:

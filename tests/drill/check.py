@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 
 from rnnexp.errors import StudyError
 from rnnexp.home import TrialFolder
-from rnnexp.study.reading import TrialRow
-from rnnexp.study.states import FINISHED, RUN_STATUS, State
-from rnnexp.study.tracking import import_mlflow
+from rnnexp.storage.views import TrialRow
+from rnnexp.tracking.projection import import_mlflow
 from rnnexp.trial import events
 from rnnexp.trial.events import EpochEnded
+from rnnexp.trial.states import FINISHED, RUN_STATUS, State
 from tests.drill import processes
 from tests.drill.sweeps import Sweep
 
 
 @dataclass
-class Seen:
+class TrialSnapshot:
     """The trials that were once seen finished; from then on they never change."""
 
     rows: dict[int, TrialRow] = field(default_factory=dict)

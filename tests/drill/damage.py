@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rnnexp.home import TrialFolder
 from rnnexp.trial import events
-from rnnexp.trial.events import Closed
+from rnnexp.trial.events import AttemptEnded
 from tests.drill.sweeps import Sweep
 
 Harm = Callable[[Path, random.Random], None]
@@ -46,7 +46,7 @@ def unfinished(sweep: Sweep) -> Iterator[TrialFolder]:
     for root in sorted(sweep.home.study(sweep.study).trials.glob("*")):
         folder = TrialFolder(root)
         happened = events.read(folder.events)
-        last = [event for event in happened if isinstance(event, Closed)]
+        last = [event for event in happened if isinstance(event, AttemptEnded)]
         if happened and not (last and last[-1].state != "WAITING"):
             yield folder
 

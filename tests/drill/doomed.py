@@ -1,6 +1,6 @@
 """A sweep whose trials cannot succeed: each fails with its reason, and nothing else suffers."""
 
-from rnnexp.study.states import State
+from rnnexp.trial.states import State
 from tests.drill import check, processes
 from tests.drill.faults import KINDS, Kind, Where
 from tests.drill.rounds import Result

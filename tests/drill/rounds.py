@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rnnexp.study.states import State
+from rnnexp.trial.states import State
 from tests.drill import check, processes
-from tests.drill.check import Seen
+from tests.drill.check import TrialSnapshot
 from tests.drill.faults import KINDS, EndedError, Kind, Scene, Where, kill_supervisor
 from tests.drill.sweeps import EPOCHS, STUDY, SWEEP, NotSurvivedError, Server, Sweep, World, borrow_cache, small_disk
 
@@ -47,7 +47,7 @@ class Round:
         self._n_trials = FIRST_TRIALS
         self._scene = Scene(self.sweep, rng, [])
         self._rng, self._note, self._most = rng, note, most
-        self._seen = Seen()
+        self._seen = TrialSnapshot()
         self._up = False
 
     def run(self, kinds: Sequence[Kind], reference: Sweep) -> Result:

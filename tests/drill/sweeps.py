@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rnnexp.home import Home
-from rnnexp.study.reading import StudyView, view
+from rnnexp.storage.views import StudyView, view
 from tests.drill import processes
 from tests.drill.processes import Process
 
@@ -33,7 +33,7 @@ space:
   model.cell: {{choice: [simple_rnn, gru, lstm]}}
   model.units: {{int: [4, 24]}}
   train.optimizer: {{choice: [adam, rmsprop, sgd]}}
-limits: {{silence_s: {SILENCE_S}, retries: 1000}}
+limits: {{heartbeat_timeout_s: {SILENCE_S}, retries: 1000}}
 keep: {{checkpoints: 100}}
 """
 """Drawn at random and never pruned, so that no trial depends on another; every model is kept, to be compared."""

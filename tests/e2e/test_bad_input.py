@@ -102,7 +102,7 @@ class _Evil:
     def __reduce__(self) -> tuple[Any, ...]:
         import os
 
-        return (os.system, ("touch owned",))
+        return (os.system, ("touch hold_study_lock",))
 
 
 def imdb(tmp_path: Path, damage: str) -> Path:
@@ -136,7 +136,7 @@ def test_an_imdb_file_that_cannot_be_trusted(tmp_path: Path, damage: str, words:
     folder = imdb(tmp_path, damage)
     text = SWEEP.replace("{name: reviews, train_samples: 600, maxlen: 60}", "{name: imdb}")
     refused(tmp_path, text, "imdb.npz", words, RNNEXP_DATA=str(folder))
-    assert not Path("owned").exists()
+    assert not Path("hold_study_lock").exists()
 
 
 def test_a_home_that_cannot_be_written(tmp_path: Path) -> None:

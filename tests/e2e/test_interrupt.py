@@ -17,7 +17,7 @@ from tests.e2e.contents import open_client
 pytestmark = pytest.mark.tensorflow
 
 
-class Running:
+class RunningTrial:
     """A sweep in a process group of its own, as a terminal would start it."""
 
     def __init__(self, root: Path, epochs: int = 12) -> None:
@@ -54,7 +54,7 @@ class Running:
 
 
 def test_ctrl_c_then_the_same_command(tmp_path: Path) -> None:
-    running = Running(tmp_path)
+    running = RunningTrial(tmp_path)
     running.until("epoch 2/12")
     os.killpg(running.process.pid, signal.SIGINT)  # Ctrl-C reaches every process of the group
     assert running.end() == 130, "".join(running.lines)
@@ -88,7 +88,7 @@ def test_ctrl_c_then_the_same_command(tmp_path: Path) -> None:
 
 
 def test_from_another_shell(tmp_path: Path) -> None:
-    running = Running(tmp_path, epochs=2000)  # none ends by itself while the other shell is busy
+    running = RunningTrial(tmp_path, epochs=2000)  # none ends by itself while the other shell is busy
     running.until("epoch 1/2000")
     home = ("--home", str(running.home))
 
@@ -113,7 +113,7 @@ def test_from_another_shell(tmp_path: Path) -> None:
 
 
 def test_a_supervisor_that_is_killed_leaves_nothing_that_a_second_start_does_not_mend(tmp_path: Path) -> None:
-    running = Running(tmp_path)
+    running = RunningTrial(tmp_path)
     running.until("epoch 3/12")
     pids = [int(pid) for pid in _children(running.process.pid)]
     running.process.kill()
@@ -124,7 +124,7 @@ def test_a_supervisor_that_is_killed_leaves_nothing_that_a_second_start_does_not
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()], "its processes live on"
     done = rnnexp(*running.arguments)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "was cut off; it goes on from its last epoch" in done.stdout
+    assert "was cut off; it resumes from its last epoch" in done.stdout
     assert [row["state"] for row in running.trials()] == ["COMPLETE"] * 4
 
 

@@ -14,13 +14,13 @@ from rnnexp.config.trial import TrialConfig
 from rnnexp.data.store import prepare
 from rnnexp.engine import local
 from rnnexp.engine.executor import Exited, Message
-from rnnexp.engine.local import Share
+from rnnexp.engine.local import SlotPlan
 from rnnexp.home import Home, TrialFolder
+from rnnexp.model.cost import memory_gb
 from rnnexp.trial import events
-from rnnexp.trial.cost import memory_gb
 from rnnexp.trial.events import EpochEnded, Failed, Finished, Started
-from rnnexp.trial.plan import stored_or_chosen
-from rnnexp.trial.run import Beat, TrialJob
+from rnnexp.trial.plan import eval_batch_size, stored_or_chosen
+from rnnexp.trial.process import Heartbeat, TrialJob
 
 pytestmark = pytest.mark.tensorflow
 
@@ -59,7 +59,7 @@ def run(executor: local.LocalExecutor, jobs: dict[int, TrialJob], kill_after: in
     left = set(jobs)
     while left:
         for number, message in executor.poll(5.0):
-            if isinstance(message, Beat):
+            if isinstance(message, Heartbeat):
                 continue
             seen.append((number, message))
             if isinstance(message, EpochEnded):
@@ -123,7 +123,7 @@ def test_a_trial_needs_no_more_memory_than_was_estimated(home: Home) -> None:
         seen += messages
         peak = max(peak, executor.private_bytes(20) or 0)
     assert any(isinstance(message, Finished) for message in seen)
-    estimate = memory_gb(each.config, 1)
+    estimate = memory_gb(each.config, 1, eval_batch_size(each.config))
     assert 0.4 * estimate < peak / 2**30 < estimate
 
 
@@ -226,12 +226,12 @@ def test_a_trial_ends_itself_when_its_supervisor_is_gone(home: Home, tmp_path: P
 def test_slots_and_threads_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "n_cores", lambda: 8)
     monkeypatch.setattr(local, "free_memory_gb", lambda: 64.0)
-    assert local.share_out(None, 40, 1.5) == Share(slots=8, threads=1, fitting=42)
-    assert local.share_out(None, 3, 1.5) == Share(slots=3, threads=2, fitting=42)
-    assert local.share_out(2, 40, 1.5) == Share(slots=2, threads=4, fitting=42)
-    assert local.share_out(16, 40, 1.5) == Share(slots=16, threads=1, fitting=42)
-    assert local.share_out(None, 40, 30.0) == Share(slots=2, threads=4, fitting=2), "large trials"
-    assert local.share_out(None, 40, 100.0) == Share(slots=1, threads=8, fitting=0), "one is always tried"
+    assert local.plan_slots(None, 40, 1.5) == SlotPlan(slots=8, threads=1, fitting=42)
+    assert local.plan_slots(None, 3, 1.5) == SlotPlan(slots=3, threads=2, fitting=42)
+    assert local.plan_slots(2, 40, 1.5) == SlotPlan(slots=2, threads=4, fitting=42)
+    assert local.plan_slots(16, 40, 1.5) == SlotPlan(slots=16, threads=1, fitting=42)
+    assert local.plan_slots(None, 40, 30.0) == SlotPlan(slots=2, threads=4, fitting=2), "large trials"
+    assert local.plan_slots(None, 40, 100.0) == SlotPlan(slots=1, threads=8, fitting=0), "one is always tried"
     monkeypatch.setattr(local, "free_memory_gb", lambda: 4.1)
-    assert local.share_out(None, 40, 1.5) == Share(slots=2, threads=4, fitting=2)
-    assert local.share_out(4, 40, 1.5) == Share(slots=4, threads=2, fitting=2), "the user's word counts"
+    assert local.plan_slots(None, 40, 1.5) == SlotPlan(slots=2, threads=4, fitting=2)
+    assert local.plan_slots(4, 40, 1.5) == SlotPlan(slots=4, threads=2, fitting=2), "the user's word counts"

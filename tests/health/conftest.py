@@ -14,10 +14,10 @@ from rnnexp.cli import main
 from rnnexp.health import checks
 from rnnexp.health.finding import Finding
 from rnnexp.home import Home, TrialFolder
-from rnnexp.study import store as stores
-from rnnexp.study.cursor import Cursor
-from rnnexp.study.reading import view
-from rnnexp.study.tracking import import_mlflow
+from rnnexp.storage import store as stores
+from rnnexp.storage.views import view
+from rnnexp.tracking.projection import import_mlflow
+from rnnexp.trial.cursor import Cursor
 from tests.e2e.conftest import SWEEP, sweep
 
 STUDY = "small"
@@ -117,8 +117,8 @@ def patient(moved: Patient) -> Iterator[Patient]:
     from rnnexp.health import moved as moving
 
     for finding in moving.check(moved.home):
-        assert finding.mend is not None
-        finding.mend()
+        assert finding.fix is not None
+        finding.fix()
     for path in moved.root.glob("mlflow.db.before-*"):
         path.unlink()
     import_mlflow()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rnnexp.data.store import is_sound
+from rnnexp.data.store import is_valid
 from rnnexp.trial import events
 from rnnexp.trial.events import Evicted
 from tests.e2e.conftest import rnnexp
@@ -32,7 +32,7 @@ def test_a_healthy_home_is_left_alone(patient: Patient, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(("damage", "name"), [(cut, "tokens.npy"), (flip, "labels.npy"), (Path.unlink, "meta.json")])
 def test_a_damaged_store_is_removed(patient: Patient, damage: Callable[[Path], None], name: str) -> None:
     (root,) = (path for path in patient.home.cache.iterdir() if path.is_dir())
-    assert is_sound(root)
+    assert is_valid(root)
     damage(root / name)
     found = patient.named("cache", root.name)
     assert found.frees_bytes > 0
@@ -101,7 +101,7 @@ def test_a_model_of_another_epoch_is_not_taken_for_the_best(patient: Patient) ->
 @pytest.mark.parametrize("damage", [cut, flip])
 def test_a_damaged_checkpoint_of_a_waiting_trial_is_removed(patient: Patient, damage: Callable[[Path], None]) -> None:
     waits(patient, 2)
-    patient.named("small trial 2", "nobody runs it").mend()  # type: ignore[misc]
+    patient.named("small trial 2", "nobody runs it").fix()  # type: ignore[misc]
     damage(patient.trial(2).state)
     patient.named("checkpoints", "small trial 2", "state.npz")
     patient.repair()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rnnexp.study.cursor import Cursor
+from rnnexp.trial.cursor import Cursor
 from tests.e2e import contents
 from tests.health.conftest import STUDY, Patient
 

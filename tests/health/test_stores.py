@@ -13,11 +13,11 @@ from rnnexp.disk import zip_fault
 from rnnexp.errors import RnnexpError
 from rnnexp.health import checks, databases
 from rnnexp.home import Home
-from rnnexp.study import removal
-from rnnexp.study import store as stores
-from rnnexp.study.owner import owned
-from rnnexp.study.reading import view
-from rnnexp.study.tracking import MovedError, Projection, import_mlflow
+from rnnexp.storage import store as stores
+from rnnexp.storage.study_lock import hold_study_lock
+from rnnexp.storage.views import view
+from rnnexp.study import deletion
+from rnnexp.tracking.projection import MovedError, Projection, import_mlflow
 from tests.e2e import contents
 from tests.e2e.conftest import rnnexp
 from tests.health.conftest import STUDY, Patient, cut, waits
@@ -91,7 +91,7 @@ def test_mlflows_database_is_written_anew(patient: Patient, damage: Callable[[Pa
 def test_a_study_that_is_run_keeps_its_database(patient: Patient) -> None:
     _damage(patient, "optuna.db", cut)
     damaged = (patient.root / "optuna.db").read_bytes()
-    with owned(patient.home.study(STUDY).lock, STUDY):
+    with hold_study_lock(patient.home.study(STUDY).lock, STUDY):
         (left,) = checks.repair(patient.home)
     assert left.failure is not None
     assert "is being run already" in left.failure
@@ -152,7 +152,7 @@ def test_tables_of_a_newer_version_are_left_alone(
 
 _USE = """
 import sys
-from rnnexp.study.tracking import MovedError, Projection, import_mlflow
+from rnnexp.tracking.projection import MovedError, Projection, import_mlflow
 mlflow = import_mlflow()
 mlflow.set_tracking_uri(sys.argv[1])
 mlflow.set_registry_uri(sys.argv[1])
@@ -193,7 +193,7 @@ def test_an_experiment_with_files_of_its_own_was_not_moved(patient: Patient, tmp
     assert patient.findings() == []
 
 
-@pytest.mark.parametrize("step", ["_delete_experiment", "delete_study"])
+@pytest.mark.parametrize("step", ["delete_experiment", "delete_study"])
 def test_a_deletion_that_was_cut_off_is_finished(
     patient: Patient, step: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -201,9 +201,9 @@ def test_a_deletion_that_was_cut_off_is_finished(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(removal if step.startswith("_") else removal.optuna, step, killed)
+        patched.setattr(deletion, step, killed)
         with contextlib.suppress(KeyboardInterrupt):
-            removal.delete(patient.home, STUDY)
+            deletion.delete(patient.home, STUDY)
     refused = rnnexp("sweep", str(patient.sweep), "--home", str(patient.root))
     assert refused.returncode == 2
     assert "its deletion was cut off" in refused.stderr
@@ -238,7 +238,7 @@ def test_trials_that_an_older_database_lacks_are_added(patient: Patient) -> None
 def test_a_folder_without_its_sweep_file_is_only_named(patient: Patient) -> None:
     root = patient.home.study("stray").root
     shutil.copytree(patient.home.study(STUDY).trials, root / "trials")
-    assert patient.named("folders", "study stray").mend is None
+    assert patient.named("folders", "study stray").fix is None
     outcomes = list(checks.repair(patient.home))
     assert [one.done for one in outcomes] == [None]
     assert root.is_dir()

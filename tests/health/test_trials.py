@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from rnnexp import locks
-from rnnexp.study.owner import owned
+from rnnexp.storage.study_lock import hold_study_lock
 from rnnexp.trial import events
-from rnnexp.trial.events import Closed, EpochEnded, Finished, Started
+from rnnexp.trial.events import AttemptEnded, EpochEnded, Finished, Started
 from tests.health.conftest import STUDY, Patient, until, waits
 
 pytestmark = pytest.mark.tensorflow
@@ -33,7 +33,7 @@ def test_a_zombie_waits_again_and_the_study_goes_on(patient: Patient) -> None:
     patient.repair()
     assert [row["state"] for row in patient.rows()] == ["COMPLETE", "COMPLETE", "WAITING"]
     last = events.read(patient.trial(2).events)[-1]
-    assert isinstance(last, Closed)
+    assert isinstance(last, AttemptEnded)
     assert last.state == "WAITING"
     assert patient.mlflow().get_run(patient.run_id(2)).info.status == "KILLED"
 
@@ -41,7 +41,7 @@ def test_a_zombie_waits_again_and_the_study_goes_on(patient: Patient) -> None:
 def test_a_study_that_is_run_is_not_looked_at(patient: Patient, capsys: pytest.CaptureFixture[str]) -> None:
     waits(patient, 2)
     patient.trial(1).best.unlink()
-    with owned(patient.home.study(STUDY).lock, STUDY):
+    with hold_study_lock(patient.home.study(STUDY).lock, STUDY):
         assert patient.findings() == []
         assert patient.doctor("--repair") == 0
     assert "not looked at, for they are being run: small" in capsys.readouterr().out
@@ -85,7 +85,7 @@ def test_a_closing_event_that_was_not_written_is_added(patient: Patient) -> None
     path.write_text("".join(line + "\n" for line in path.read_text().splitlines() if '"closed"' not in line))
     patient.named("trials", "small trial 1", "do not say so")
     patient.repair()
-    assert isinstance(events.read(path)[-1], Closed)
+    assert isinstance(events.read(path)[-1], AttemptEnded)
 
 
 def test_a_torn_line_is_no_fault(patient: Patient) -> None:
@@ -104,7 +104,7 @@ def test_events_that_were_cut_short_are_put_back(patient: Patient, kept: int) ->
     patient.named("trials", "small trial 1", "its events lack")
     patient.repair()
     after = events.read(path)
-    assert [type(event) for event in after] == [Started, EpochEnded, EpochEnded, Finished, Closed]
+    assert [type(event) for event in after] == [Started, EpochEnded, EpochEnded, Finished, AttemptEnded]
     for old, new in zip(before, after, strict=True):
         # An epoch's time is MLflow's; that of the result and the closing is Optuna's, a moment earlier or later.
         assert new.time == pytest.approx(old.time, abs=0.01 if isinstance(old, EpochEnded) else 60)

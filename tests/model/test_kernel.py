@@ -115,7 +115,7 @@ def test_dropout_drops_its_share_scales_the_rest_and_learns_what_it_read() -> No
 
     def states(seed: int) -> np.ndarray:
         table = Table(embedding, rate, np.array([seed, 9], "int32"))
-        return layer.forward(batch, lengths, table, (kernel, recurrent, bias), learn=True, all_states=False)
+        return layer.forward(batch, lengths, table, (kernel, recurrent, bias), learn=True, return_sequences=False)
 
     kept = np.arctanh(states(1)[:, 0]) * 4 * (1 - rate)
     assert kept.mean() == pytest.approx(1 - rate, abs=0.01), "the share"
@@ -170,10 +170,10 @@ def test_a_layer_that_is_not_the_stock_one_runs_as_it_is() -> None:
     from rnnexp.model import compiled
     from rnnexp.model.build import logits_of
 
-    assert compiled.suits(keras.layers.LSTM(3))
-    assert not compiled.suits(keras.layers.LSTM(3, activation="relu"))
-    assert not compiled.suits(keras.layers.GRU(3, reset_after=False))
-    assert not compiled.suits(type("Other", (keras.layers.LSTM,), {})(3))
+    assert compiled.supports(keras.layers.LSTM(3))
+    assert not compiled.supports(keras.layers.LSTM(3, activation="relu"))
+    assert not compiled.supports(keras.layers.GRU(3, reset_after=False))
+    assert not compiled.supports(type("Other", (keras.layers.LSTM,), {})(3))
     made = config(model__cell="lstm", model__recurrent_dropout=0.2)
     model = built(made)
     batch = tokens()

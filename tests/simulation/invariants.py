@@ -6,12 +6,12 @@ import optuna
 
 from rnnexp.config.sweep import SweepConfig
 from rnnexp.disk import WRITING
+from rnnexp.storage.store import ATTEMPTS, DEATHS, SUMMARY, StudyStore
 from rnnexp.study import retention
-from rnnexp.study.cursor import Cursor
-from rnnexp.study.states import RUN_STATUS, State
-from rnnexp.study.store import ATTEMPTS, DEATHS, SUMMARY, StudyStore
 from rnnexp.trial import events
-from rnnexp.trial.events import Closed, EpochEnded, Finished
+from rnnexp.trial.cursor import Cursor
+from rnnexp.trial.events import AttemptEnded, EpochEnded, Finished
+from rnnexp.trial.states import RUN_STATUS, State
 from tests.simulation.mlflow_fake import FakeRun, FakeServer
 from tests.simulation.stores import SimStorage
 from tests.simulation.trials import metrics_of
@@ -26,7 +26,7 @@ def require(holds: bool, complaint: str) -> None:
         raise Violation(complaint)
 
 
-class Seen:
+class TrialSnapshot:
     """What was seen of a sweep so far, and what must therefore hold."""
 
     def __init__(self, world: World, storage: SimStorage, server: FakeServer) -> None:
@@ -93,15 +93,15 @@ class Seen:
 
     def _check_settled(self, trial: Any, config: SweepConfig) -> None:
         number, befell = trial.number, self._world.befell[trial.number]
-        deaths, died = trial.user_attrs.get(DEATHS, 0), befell.count("died")
-        require(deaths <= config.limits.retries, f"trial {number} was retried {deaths} times")
-        require(deaths <= died, f"trial {number}: {deaths} retries are spent, {died} deaths happened")
+        n_crashes, died = trial.user_attrs.get(DEATHS, 0), befell.count("died")
+        require(n_crashes <= config.limits.retries, f"trial {number} was retried {n_crashes} times")
+        require(n_crashes <= died, f"trial {number}: {n_crashes} retries are spent, {died} n_crashes happened")
         happened = events.read(self._folder(number).events)
         if any(isinstance(event, Finished) for event in happened):
             require(trial.state.name != State.FAIL, f"trial {number} had a result, and is FAIL: {trial.user_attrs}")
         if trial.state.name == State.FAIL:
             word = "failed" in befell or "unfit" in befell
-            spent = died > deaths == config.limits.retries
+            spent = died > n_crashes == config.limits.retries
             require(word or spent, f"trial {number} is FAIL without cause: {befell}, {trial.user_attrs}")
 
     def _check_record(self, trial: Any, config: SweepConfig) -> None:
@@ -113,7 +113,7 @@ class Seen:
         settings = config.base.with_settings(trial.params)
         for event in said:
             require(event.metrics == metrics_of(settings, event.epoch), f"trial {number}, epoch {event.epoch} differs")
-        closed = [event for event in happened if isinstance(event, Closed)]
+        closed = [event for event in happened if isinstance(event, AttemptEnded)]
         last = closed[-1].state if closed else "not at all"
         require(last == trial.state.name, f"trial {number}: its record is closed as {last}")
         if trial.state.name != State.FAIL:

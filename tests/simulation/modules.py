@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-NAMES = ("retention", "store", "records", "sender", "tracking", "supervisor")
+PLACES = {
+    "store": "rnnexp.storage.store",
+    "sender": "rnnexp.tracking.sender",
+    "projection": "rnnexp.tracking.projection",
+    "retention": "rnnexp.study.retention",
+    "records": "rnnexp.study.records",
+    "supervisor": "rnnexp.study.supervisor",
+}
 """In the order in which they import each other."""
 
 
@@ -33,13 +40,13 @@ class Modules:
     store: ModuleType
     records: ModuleType
     sender: ModuleType
-    tracking: ModuleType
+    projection: ModuleType
     supervisor: ModuleType
 
 
 def real() -> Modules:
     """Returns the modules as everybody imports them."""
-    return _chosen({name: importlib.import_module(f"rnnexp.study.{name}") for name in NAMES})
+    return _chosen({name: importlib.import_module(place) for name, place in PLACES.items()})
 
 
 def changed(change: Change) -> Modules:
@@ -48,8 +55,7 @@ def changed(change: Change) -> Modules:
     Raises:
         ValueError: if the source does not have the text exactly once.
     """
-    package = importlib.import_module("rnnexp.study")
-    originals = {name: importlib.import_module(f"rnnexp.study.{name}") for name in NAMES}
+    originals = {name: importlib.import_module(place) for name, place in PLACES.items()}
     copies: dict[str, ModuleType] = {}
     try:
         for name, original in originals.items():
@@ -62,13 +68,17 @@ def changed(change: Change) -> Modules:
             copy = ModuleType(original.__name__)
             copy.__file__ = original.__file__
             sys.modules[original.__name__] = copies[name] = copy  # its dataclasses look themselves up here
-            setattr(package, name, copy)
+            setattr(_package(original), name, copy)
             exec(compile(source, original.__file__, "exec"), copy.__dict__)
     finally:
         for name, original in originals.items():
             sys.modules[original.__name__] = original
-            setattr(package, name, original)
+            setattr(_package(original), name, original)
     return _chosen(copies)
+
+
+def _package(module: ModuleType) -> ModuleType:
+    return sys.modules[module.__name__.rpartition(".")[0]]
 
 
 def _chosen(found: Mapping[str, ModuleType]) -> Modules:

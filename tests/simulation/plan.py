@@ -114,7 +114,7 @@ def _rates(rng: random.Random, config: SweepConfig) -> dict[str, dict[str, float
     density = rng.choice([0.25, 0.5, 1.0])  # thin, so that they last until the sweep's end; or thick
     times = {kind: density * rng.choice([0, 0.5, 1, 1, 3, 8]) for kind in KINDS}
     limits = config.limits
-    if limits.silence_s is None:
+    if limits.heartbeat_timeout_s is None:
         times |= dict.fromkeys(_WITHOUT_SILENCE, 0)
     if limits.trial_s is None:
         times["trial slow"] = 0
@@ -154,7 +154,7 @@ def _sweep(rng: random.Random) -> dict[str, Any]:
         "limits": {
             "retries": rng.randint(0, 2),
             "trial_s": rng.choice([None, 40.0, 90.0]),
-            "silence_s": rng.choice([None, 4.0, 10.0, 30.0]),
+            "heartbeat_timeout_s": rng.choice([None, 4.0, 10.0, 30.0]),
             "memory_gb": rng.choice([None, 2.0]),
             "consecutive_failures": rng.choice([None, 1, 2, 5]),
         },

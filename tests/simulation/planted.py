@@ -32,8 +32,10 @@ class Found:
     violation: str
 
 
-_TELL = "        self._store.tell(number, state, value, summary(curve, value, reason))\n"
-_CLOSE = "        self._records.append(number, Closed(self._clock.time(), state, reason, running.asked.attempt))\n"
+_TELL = "        self._store.tell(number, state, value, events.summary(curve, value, reason))\n"
+_CLOSE = (
+    "        self._records.append(number, AttemptEnded(self._clock.time(), state, reason, running.asked.attempt))\n"
+)
 _SEND = "        batch.send(self._client, run_id)\n        self._sync()\n"
 _SAVE = "        Cursor(run_id, len(happened), self._store).save(folder.tracking)\n"
 _EVICTED = """    if not any(isinstance(event, Evicted) for event in events.read(folder.events)):
@@ -49,8 +51,8 @@ _EVICTED_LAST = """    _removed(folder.best)
 BUGS = (
     Planted("Optuna is told after the record is closed", Change("supervisor", _TELL, _CLOSE + _TELL)),
     Planted("one trial too many is begun", Change("supervisor", "len(self._running) <", "len(self._running) <=")),
-    Planted("a death spends no retry", Change("supervisor", "died=retried", "died=False")),
-    Planted("an interruption spends a retry", Change("supervisor", "died=retried", "died=True")),
+    Planted("a death spends no retry", Change("supervisor", "crashed=retried", "crashed=False")),
+    Planted("an interruption spends a retry", Change("supervisor", "crashed=retried", "crashed=True")),
     Planted(
         "a trial that is pruned is not told so",
         Change("supervisor", "            self._executor.answer(", "            prune or self._executor.answer("),
@@ -65,7 +67,9 @@ BUGS = (
     ),
     Planted(
         "a result whose message was lost is ignored",
-        Change("supervisor", "result = running.result or unsettled(", "result = running.result and unsettled("),
+        Change(
+            "supervisor", "result = running.result or pending_result(", "result = running.result and pending_result("
+        ),
     ),
     Planted(
         "the worst checkpoints are kept",
@@ -87,10 +91,10 @@ BUGS = (
             "sampling.sampler(self._config.sampler, len(self._states))",
         ),
     ),
-    Planted("the cursor is saved before the event is sent", Change("tracking", _SEND + _SAVE, _SAVE + _SEND)),
+    Planted("the cursor is saved before the event is sent", Change("projection", _SEND + _SAVE, _SAVE + _SEND)),
     Planted(
         "a run that was created late is left",
-        Change("tracking", "            if run.info.run_id != run_id:", "            if run.info.run_id == '':"),
+        Change("projection", "            if run.info.run_id != run_id:", "            if run.info.run_id == '':"),
     ),
     Planted(
         "what fails is forgotten",

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from rnnexp.engine.executor import Exited, Message
-from rnnexp.study.states import State
 from rnnexp.trial.events import EpochEnded
-from rnnexp.trial.run import DISK_FULL, TrialJob
+from rnnexp.trial.process import DISK_FULL, TrialJob
+from rnnexp.trial.states import State
 from tests.simulation.stores import Append
 from tests.simulation.trials import Process
 from tests.simulation.world import Generation, Violation
@@ -120,7 +120,10 @@ class SimExecutor:
             befell.append("failed")
         if now - self._world.asked_to_stop.get(number, now) > _STOP_PATIENCE_S - _A_STEP_S:
             befell.append("failed")
-        silent = limits.silence_s is not None and now - self._heard[number] > limits.silence_s - _A_STEP_S
+        silent = (
+            limits.heartbeat_timeout_s is not None
+            and now - self._heard[number] > limits.heartbeat_timeout_s - _A_STEP_S
+        )
         if silent or self._processes[number].bytes > (limits.memory_gb or 1024) * 2**30:
             befell.append("died")
 

@@ -14,9 +14,9 @@ from optuna.trial import TrialState
 
 from rnnexp import disk
 from rnnexp.home import StudyFolder
-from rnnexp.study.states import FINISHED, State
 from rnnexp.trial import events
-from rnnexp.trial.events import Closed, Event
+from rnnexp.trial.events import AttemptEnded, Event
+from rnnexp.trial.states import FINISHED, State
 from tests.simulation.world import Generation, Violation, World
 
 Append = Callable[[Path, Event], None]
@@ -106,7 +106,7 @@ class SimStorage(InMemoryStorage):  # type: ignore[misc]
 
 
 class SimRecords:
-    """The real `Records`, each of whose calls may fail half-way or be the last."""
+    """The real `TrialRecords`, each of whose calls may fail half-way or be the last."""
 
     def __init__(self, generation: Generation, inner: Any, state_of: Callable[[int], str]) -> None:
         """Args:
@@ -150,7 +150,7 @@ class SimRecords:
 
     def append(self, number: int, event: Event) -> None:
         self._generation.step(f"append to {number}", "write")
-        if isinstance(event, Closed) and event.state in FINISHED and self._state_of(number) != event.state:
+        if isinstance(event, AttemptEnded) and event.state in FINISHED and self._state_of(number) != event.state:
             raise Violation(f"trial {number} is closed as {event.state}; Optuna says {self._state_of(number)}")
         self._inner.append(number, event)
         self._world.say("record", f"trial {number}: {_words(event)}")
@@ -211,5 +211,5 @@ def tear(path: Path, event: Event, world: World) -> None:
 
 
 def _words(event: Event) -> str:
-    state = f" {State(event.state)}: {event.reason}" if isinstance(event, Closed) else ""
+    state = f" {State(event.state)}: {event.reason}" if isinstance(event, AttemptEnded) else ""
     return type(event).__name__ + state

@@ -18,7 +18,7 @@ from rnnexp.config.sweep import SweepConfig
 from rnnexp.config.trial import TrialConfig
 from rnnexp.errors import DataError, StudyError
 from rnnexp.home import Home, TrialFolder
-from rnnexp.study import owner
+from rnnexp.storage import study_lock
 from rnnexp.trial import events
 from tests.simulation import invariants, plan
 from tests.simulation.mlflow_fake import FakeClient, FakeServer
@@ -86,7 +86,7 @@ class _Sweep:
         self._world, self._modules = world, modules
         self._storage = SimStorage(world)
         self._server = FakeServer(world)
-        self._seen = invariants.Seen(world, self._storage, self._server)
+        self._seen = invariants.TrialSnapshot(world, self._storage, self._server)
         self._yaml: dict[str, Any] = {}
 
     def run(self) -> None:
@@ -121,7 +121,7 @@ class _Sweep:
         self._storage.generation = generation
         clock = SimClock(generation)
         try:
-            with self._replaced(generation, clock), owner.owned(world.folder.lock, config.study):
+            with self._replaced(generation, clock), study_lock.hold_study_lock(world.folder.lock, config.study):
                 outcome = self._supervise(config, generation, clock)
         except Killed:
             return None
@@ -142,7 +142,7 @@ class _Sweep:
         world, modules = self._world, self._modules
         store = modules.store.StudyStore.open(world.home, config, "digest")
         executor = SimExecutor(generation, world.plan.n_slots, _append, self._seen.standing_of)
-        records = SimRecords(generation, modules.records.Records(world.folder), self._seen.state_of)
+        records = SimRecords(generation, modules.records.TrialRecords(world.folder), self._seen.state_of)
         sender = SimSender(
             generation, self._server, modules.sender.Outbox, lambda: self._connect(generation, store.identity)
         )
@@ -163,7 +163,7 @@ class _Sweep:
         return self._world.home.root
 
     def _connect(self, generation: Generation, identity: str) -> Callable[[int], object]:
-        world, tracking = self._world, self._modules.tracking
+        world, tracking = self._world, self._modules.projection
         client = FakeClient(self._server, generation)
         projection = tracking.Projection(client, "1", "home", world.folder, "s", identity, draw=_draw)
         projection._delete_artifacts = client.delete_artifacts
@@ -173,7 +173,7 @@ class _Sweep:
     def _second_supervisor(self) -> None:
         """Must be refused."""
         try:
-            with owner.owned(self._world.folder.lock, "s"):
+            with study_lock.hold_study_lock(self._world.folder.lock, "s"):
                 pass
         except StudyError:
             self._world.say("supervisor 2", "is refused")
@@ -188,11 +188,11 @@ class _Sweep:
             def put(place: ModuleType | type, name: str, value: Any) -> None:
                 stack.enter_context(mock.patch.object(place, name, value))
 
-            put(owner, "time", _LockTime(clock, self._world))
+            put(study_lock, "time", _LockTime(clock, self._world))
             put(Path, "unlink", _unlink_of(generation))
             put(events, "append", torn_append(generation, _append))
             put(self._modules.store, "open_storage", lambda home: self._storage)
-            put(self._modules.tracking, "load_mapping", self._load_json)
+            put(self._modules.projection, "load_mapping", self._load_json)
             put(TrialConfig, "to_yaml", lambda config: json.dumps(config.model_dump()))
             yield
 
@@ -229,7 +229,7 @@ class _LockTime:
 class _Watch:
     """Looks on; at each call the supervisor may die."""
 
-    def __init__(self, generation: Generation, seen: invariants.Seen) -> None:
+    def __init__(self, generation: Generation, seen: invariants.TrialSnapshot) -> None:
         self._generation, self._seen = generation, seen
 
     def started(self, number: int, settings: dict[str, Any], attempt: int, from_epoch: int, epochs: int) -> None:

@@ -17,8 +17,8 @@ from rnnexp.config.trial import TrialConfig
 from rnnexp.engine.executor import Exited
 from rnnexp.trial import events
 from rnnexp.trial.events import EpochEnded, Event, Failed, Finished, Started
+from rnnexp.trial.process import DISK_FULL, ORPHANED, Heartbeat, TrialJob
 from rnnexp.trial.progress import Progress
-from rnnexp.trial.run import DISK_FULL, ORPHANED, Beat, TrialJob
 from tests.simulation.stores import Append, tear
 from tests.simulation.world import Violation, World
 
@@ -228,7 +228,7 @@ class Process:
         while left > _BEAT_S or self._endless:
             left -= _BEAT_S
             yield _BEAT_S
-            self._send(Beat())
+            self._send(Heartbeat())
         yield max(left, 0.01)
 
     def _save(self, progress: Progress) -> Life:
@@ -247,9 +247,9 @@ class Process:
         if kind is not None:
             if kind != "trial killed in a write":
                 beside.unlink()
-                self._befall("disk")
+                self._handle_failure("disk")
                 raise _Dies(DISK_FULL)
-            self._befall("died")
+            self._handle_failure("died")
             raise _Dies(-signal.SIGKILL)
         beside.write_text(text)
         beside.replace(path)
@@ -281,20 +281,20 @@ class Process:
             tear(self._job.folder.events, event, self._world)
         if kind is not None:
             killed = kind == "trial killed in a write"
-            self._befall("died" if killed else "disk")
+            self._handle_failure("died" if killed else "disk")
             raise _Dies(-signal.SIGKILL if killed else DISK_FULL)
         self._append(self._job.folder.events, event)
         self._world.say(f"trial {self.number}", f"writes {_words(event)}")
 
-    def _send(self, message: Event | Beat) -> None:
+    def _send(self, message: Event | Heartbeat) -> None:
         if self.orphaned:
             raise _Dies(ORPHANED)
         place = "last word" if isinstance(message, Finished | Failed) else "message"
-        kind = None if isinstance(message, Beat) else self._world.strike(place)
+        kind = None if isinstance(message, Heartbeat) else self._world.strike(place)
         if kind != "message lost":
             self._deliver(message, 0.001 if kind is None else self._world.rng.uniform(0.5, 12))
 
-    def _befall(self, what: str) -> None:
+    def _handle_failure(self, what: str) -> None:
         self._world.befell[self.number].append(what)
 
     def _peril(self, where: str) -> None:
@@ -312,10 +312,10 @@ class Process:
             self._endless = True
         elif kind in ("trial raises", "trial lacks memory"):
             own = kind == "trial raises"
-            self._befall("failed" if own else "died")
+            self._handle_failure("failed" if own else "died")
             raise _TrialError("error: ValueError: broken" if own else "memory: MemoryError: want of memory")
         else:
-            self._befall("died")
+            self._handle_failure("died")
             code = rng.choice((-9, -11, -6)) if kind == "trial killed" else rng.choice((1, 3, 139))
             raise _Dies(code)
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from rnnexp.engine.executor import Exited, Message
-from rnnexp.study.states import State
-from rnnexp.study.watch import Standing
+from rnnexp.study.progress import ProgressSnapshot
 from rnnexp.trial import events
 from rnnexp.trial.events import EpochEnded, Failed, Finished, Started
-from rnnexp.trial.run import TrialJob
+from rnnexp.trial.process import TrialJob
+from rnnexp.trial.states import State
 
 Accuracy = Callable[[TrialJob, int], float]
 
@@ -18,7 +18,7 @@ Accuracy = Callable[[TrialJob, int], float]
 class FakeExecutor:
     """Trials that go through their epochs at once, without a process.
 
-    `accuracy` gives each epoch's; `deaths` maps a trial's number to the epochs after which its process dies, one an
+    `accuracy` gives each epoch's; `n_crashes` maps a trial's number to the epochs after which its process dies, one an
     attempt; `bugs` are numbers of trials that raise, `endless` of those that say nothing more, `stays` of those whose
     process does not end; `failures` maps a number to the kind and reason that the trial gives, `exits` to an exit code,
     `refuses` to the times that no process can be had for it.
@@ -27,7 +27,7 @@ class FakeExecutor:
     def __init__(self, n_slots: int = 2, accuracy: Accuracy | None = None) -> None:
         self.n_slots = n_slots
         self.accuracy = accuracy or (lambda job, epoch: 0.5 + 0.01 * epoch)
-        self.deaths: dict[int, list[int]] = {}
+        self.n_crashes: dict[int, list[int]] = {}
         self.bugs: set[int] = set()
         self.endless: set[int] = set()
         self.failures: dict[int, tuple[str, str]] = {}
@@ -78,8 +78,8 @@ class FakeExecutor:
         job = self._running[number]
         curve = events.epochs(events.read(job.folder.events))
         epoch = len(curve) + 1
-        if self.deaths.get(number) and self.deaths[number][0] < epoch:
-            self.deaths[number].pop(0)
+        if self.n_crashes.get(number) and self.n_crashes[number][0] < epoch:
+            self.n_crashes[number].pop(0)
             self._exit(number, -9)
             return
         if number in self.endless:
@@ -147,7 +147,7 @@ class FakeWatch:
     def __init__(self) -> None:
         self.ends: list[tuple[int, State, str]] = []
         self.notes: list[str] = []
-        self.standings: list[Standing] = []
+        self.standings: list[ProgressSnapshot] = []
 
     def started(self, number: int, settings: dict[str, Any], attempt: int, from_epoch: int, epochs: int) -> None:
         return
@@ -161,5 +161,5 @@ class FakeWatch:
     def note(self, line: str) -> None:
         self.notes.append(line)
 
-    def tick(self, standing: Standing) -> None:
+    def tick(self, standing: ProgressSnapshot) -> None:
         self.standings.append(standing)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from rnnexp.engine.executor import Message
-from rnnexp.study.states import State
-from rnnexp.trial.run import TrialJob
+from rnnexp.trial.process import TrialJob
+from rnnexp.trial.states import State
 from tests.study.fakes import FakeExecutor
 from tests.study.test_supervisor import Study
 

@@ -11,13 +11,13 @@ from rnnexp.config.load import load_sweep
 from rnnexp.config.sweep import SweepConfig
 from rnnexp.errors import DataError, StudyError
 from rnnexp.home import Home
-from rnnexp.study.reading import StudyView, view
-from rnnexp.study.records import Records
-from rnnexp.study.states import State
-from rnnexp.study.store import StudyStore
+from rnnexp.storage.store import StudyStore
+from rnnexp.storage.views import StudyView, view
+from rnnexp.study.records import TrialRecords
 from rnnexp.study.supervisor import Outcome, Supervisor
 from rnnexp.trial import events
-from rnnexp.trial.events import Closed
+from rnnexp.trial.events import AttemptEnded
+from rnnexp.trial.states import State
 from tests.study.fakes import FakeExecutor, FakeSender, FakeWatch
 
 SWEEP = """
@@ -54,7 +54,7 @@ class Study:
         supervisor = Supervisor(
             config,
             store,
-            Records(self.home.study("s")),
+            TrialRecords(self.home.study("s")),
             executor,
             self.sender,
             self.watch,
@@ -129,19 +129,19 @@ def test_switched_off_settings_are_neither_drawn_nor_set(study: Study) -> None:
 
 def test_a_killed_trial_goes_on_under_its_number(study: Study) -> None:
     executor = FakeExecutor()
-    executor.deaths = {1: [2]}
+    executor.n_crashes = {1: [2]}
     study.run(executor)
     assert study.states() == [State.COMPLETE] * 4
     row = study.view.trials[1]
     assert row.attempts == 2
     curve = events.epochs(events.read(study.home.study("s").trial(1).events))
     assert [epoch.epoch for epoch in curve] == [1, 2, 3]
-    assert (1, State.WAITING, "its process was killed by SIGKILL; it goes on from its last epoch") in study.watch.ends
+    assert (1, State.WAITING, "its process was killed by SIGKILL; it resumes from its last epoch") in study.watch.ends
 
 
 def test_a_trial_that_always_dies_fails_when_its_retries_are_spent(study: Study) -> None:
     executor = FakeExecutor()
-    executor.deaths = {0: [1, 1, 1, 1, 1]}
+    executor.n_crashes = {0: [1, 1, 1, 1, 1]}
     study.run(executor)
     assert study.states() == [State.FAIL, State.COMPLETE, State.COMPLETE, State.COMPLETE]
     row = study.view.trials[0]
@@ -181,7 +181,9 @@ def test_a_signal_requeues_what_runs_and_the_next_start_finishes_it(study: Study
     assert State.WAITING in states
     before = {row.number: row.settings for row in study.view.trials}
     waiting = states.index(State.WAITING)
-    closed = [event for event in events.read(study.home.study("s").trial(waiting).events) if isinstance(event, Closed)]
+    closed = [
+        event for event in events.read(study.home.study("s").trial(waiting).events) if isinstance(event, AttemptEnded)
+    ]
     assert (closed[-1].state, closed[-1].reason) == ("WAITING", "interrupted")
 
     study.run(FakeExecutor())
@@ -202,7 +204,7 @@ def test_what_a_dead_supervisor_left_running_is_taken_over(study: Study) -> None
     assert study.states() == [State.COMPLETE] * 4
     assert [row.settings for row in study.view.trials[:2]] == [asked.settings for asked in left if asked]
     assert [row.attempts for row in study.view.trials] == [2, 2, 1, 1]
-    assert "trial 0 was cut off; it goes on from its last epoch" in study.watch.notes
+    assert "trial 0 was cut off; it resumes from its last epoch" in study.watch.notes
 
 
 def test_a_finished_trial_whose_record_was_not_closed_is_closed(study: Study) -> None:
@@ -211,7 +213,7 @@ def test_a_finished_trial_whose_record_was_not_closed_is_closed(study: Study) ->
     lines = [line for line in folder.events.read_text().splitlines(keepends=True) if '"closed"' not in line]
     folder.events.write_text("".join(lines))
     study.run(FakeExecutor(), budget__trials=5)
-    assert any(isinstance(event, Closed) and event.state == "COMPLETE" for event in events.read(folder.events))
+    assert any(isinstance(event, AttemptEnded) and event.state == "COMPLETE" for event in events.read(folder.events))
 
 
 def test_bad_trials_are_pruned_and_keep_their_best_value(study: Study) -> None:
@@ -323,7 +325,7 @@ def test_interruptions_spend_no_retries(study: Study) -> None:
     for epoch in (1, 4):
         study.run(FakeExecutor(n_slots=1), signals={(0, epoch): signal.SIGINT})
     executor = FakeExecutor(n_slots=1)
-    executor.deaths = {0: [7]}
+    executor.n_crashes = {0: [7]}
     study.run(executor, limits__retries=1)
     row = study.view.trials[0]
     assert (row.state, row.attempts) == (State.COMPLETE, 4)

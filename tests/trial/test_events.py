@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnnexp.trial import events
-from rnnexp.trial.events import Closed, EpochEnded, Event, Evicted, Failed, Finished, Started, Unknown
+from rnnexp.trial.events import AttemptEnded, EpochEnded, Event, Evicted, Failed, Finished, Started, Unknown
 
 _FLOATS = st.floats(allow_nan=False)
 _METRICS = st.dictionaries(st.sampled_from(["loss", "accuracy", "val_loss", "val_accuracy"]), _FLOATS)
@@ -17,7 +17,7 @@ _EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.builds(EpochEnded, time=_FLOATS, metrics=_METRICS, seconds=_FLOATS, best_value=_FLOATS),
     st.builds(Finished, time=_FLOATS, metrics=_METRICS, train_seconds=_FLOATS),
     st.builds(Failed, time=_FLOATS),
-    st.builds(Closed, time=_FLOATS),
+    st.builds(AttemptEnded, time=_FLOATS),
     st.builds(Evicted, time=_FLOATS),
 )
 
@@ -40,7 +40,7 @@ def test_what_is_appended_is_read_in_order(tmp_path: Path) -> None:
         _epoch(1),
         _epoch(2),
         Failed(3.0, "error", "line one\nline two – “three”"),
-        Closed(4.0, "FAIL", "x", 2),
+        AttemptEnded(4.0, "FAIL", "x", 2),
     ]
     for event in written:
         events.append(path, event)
@@ -109,7 +109,9 @@ def test_fields_of_a_newer_version_are_passed_over_and_its_kinds_keep_their_plac
 
 
 def test_fields_that_an_older_version_did_not_write_have_their_defaults() -> None:
-    assert events.decode('{"event": "closed", "time": 1.0, "state": "COMPLETE"}') == Closed(1.0, "COMPLETE", "", 1)
+    assert events.decode('{"event": "closed", "time": 1.0, "state": "COMPLETE"}') == AttemptEnded(
+        1.0, "COMPLETE", "", 1
+    )
 
 
 @pytest.mark.parametrize("line", ["{", "{}", '{"event": 5}', '{"event": "evicted"}'])

@@ -43,7 +43,7 @@ def about() -> str:
     return "50,000 film reviews, negative or positive (Maas et al. 2011), as Keras gives them"
 
 
-def at_hand() -> str | None:
+def local_path() -> str | None:
     """Returns the folder that the files are in, None where they would have to be downloaded."""
     found, _ = _look()
     return str(found[0].parent) if found else None

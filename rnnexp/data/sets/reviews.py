@@ -55,7 +55,7 @@ def about() -> str:
     return "generated film reviews, negative or positive, with negation, contrast and distance; no network"
 
 
-def at_hand() -> str | None:
+def local_path() -> str | None:
     """Returns where the data are."""
     return "generated"
 

@@ -88,7 +88,7 @@ class Recurrence:
         weights: Sequence[Floats],
         *,
         learn: bool,
-        all_states: bool,
+        return_sequences: bool,
     ) -> Floats:
         """Reads a batch.
 
@@ -98,7 +98,7 @@ class Recurrence:
             table: what words stand for.
             weights: kernel (E, G), recurrent kernel (H, G), bias (G,) or, for a GRU, (2, G).
             learn: whether `backward` will follow.
-            all_states: whether to return all of them.
+            return_sequences: whether to return all of them.
 
         Returns:
             The state after each review's last word (B, H), or all states (B, T, H), zero past each review's end.
@@ -106,13 +106,13 @@ class Recurrence:
         self._bias_shape = weights[2].shape
         self._vectors_shape = None if table else inputs.shape
         H, reviews = weights[1].shape[0], np.argsort(-lengths, kind="stable").astype(np.int32)
-        shape = (*inputs.shape[:2], H) if all_states else (len(lengths), H)
-        result = np.zeros(shape, np.float32) if all_states else np.empty(shape, np.float32)
-        states = result if all_states else _NO_STATES
+        shape = (*inputs.shape[:2], H) if return_sequences else (len(lengths), H)
+        result = np.zeros(shape, np.float32) if return_sequences else np.empty(shape, np.float32)
+        states = result if return_sequences else _NO_STATES
 
         def read(part: "_Part", order: Ints) -> None:
             last = part.forward(inputs, lengths, order, table, weights, learn, states)
-            if not all_states:
+            if not return_sequences:
                 result[order] = last
 
         self._used = self._parts[: len(reviews)]
@@ -148,9 +148,9 @@ def warm_up() -> None:
         for dropout in (0.0, 0.5):
             layer = Recurrence(cell)
             table = Table(np.zeros((2, 1), np.float32), dropout, np.zeros(2, np.int32))
-            layer.forward(tokens, lengths, table, weights, learn=True, all_states=False)
+            layer.forward(tokens, lengths, table, weights, learn=True, return_sequences=False)
             layer.backward(np.zeros((2, 1), np.float32))
-        layer.forward(np.zeros((2, 2, 1), np.float32), lengths, None, weights, learn=True, all_states=True)
+        layer.forward(np.zeros((2, 2, 1), np.float32), lengths, None, weights, learn=True, return_sequences=True)
         layer.backward(np.zeros((2, 2, 1), np.float32))
 
 

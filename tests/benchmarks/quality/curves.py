@@ -19,7 +19,7 @@ from rnnexp import disk
 from rnnexp import space as spaces
 from rnnexp.config.load import load_sweep
 from rnnexp.config.sweep import RandomSampler, SweepConfig
-from rnnexp.study.store import StudyStore
+from rnnexp.storage.store import StudyStore
 
 SEED = 4
 """Draws the settings."""

@@ -9,10 +9,10 @@ from typing import Any
 
 from rnnexp.config.sweep import Budget, Keep, NoPruner, RandomSampler, SweepConfig
 from rnnexp.home import Home
-from rnnexp.study.reading import StudyView, TrialRow, view
-from rnnexp.study.states import State
+from rnnexp.storage.views import StudyView, TrialRow, view
 from rnnexp.trial import events
-from rnnexp.trial.events import Closed, Event, Started
+from rnnexp.trial.events import AttemptEnded, Event, Started
+from rnnexp.trial.states import State
 from tests.benchmarks.frame import python, users_environment
 from tests.benchmarks.quality.curves import SEED, Curve, sweep
 
@@ -104,7 +104,9 @@ def beside_s(happened: Mapping[int, list[Event]], starts: Sequence[float]) -> di
         happened: the events of each trial that has ended.
         starts: when the command was begun, each time.
     """
-    ended = {number: _times(Closed, those)[-1] for number, those in happened.items() if _times(Closed, those)}
+    ended = {
+        number: _times(AttemptEnded, those)[-1] for number, those in happened.items() if _times(AttemptEnded, those)
+    }
     once = {number: times[0] for number in ended if len(times := _times(Started, happened[number])) == 1}
     free, beside = dict(ended), {}
     for number in sorted(once, key=once.__getitem__):
@@ -117,5 +119,5 @@ def beside_s(happened: Mapping[int, list[Event]], starts: Sequence[float]) -> di
     return beside
 
 
-def _times(kind: type[Started] | type[Closed], happened: list[Event]) -> list[float]:
+def _times(kind: type[Started] | type[AttemptEnded], happened: list[Event]) -> list[float]:
     return [event.time for event in happened if isinstance(event, kind)]

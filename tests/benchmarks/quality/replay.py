@@ -17,9 +17,9 @@ from optuna.storages import InMemoryStorage
 
 from rnnexp.config.sweep import Pruner, RandomSampler, Sampler, SweepConfig
 from rnnexp.space import Choice, FloatRange, IntRange, Space
-from rnnexp.study import sampling
-from rnnexp.study.states import State
-from rnnexp.study.store import StudyStore
+from rnnexp.storage import sampling
+from rnnexp.storage.store import StudyStore
+from rnnexp.trial.states import State
 from tests.benchmarks.quality.curves import Curve
 
 

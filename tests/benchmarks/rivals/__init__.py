@@ -31,7 +31,7 @@ def run(options: Options) -> Result:
 
     if "RNNEXP_DATA" not in os.environ:
         raise RuntimeError("RNNEXP_DATA names no folder with imdb.npz; the rivals read it there")
-    there, missing = contestants.at_hand()
+    there, missing = contestants.installed()
     file = options.state / f"rivals{'-quick' if options.quick else ''}.jsonl"
     kept = _read(file)
     n_before = len(kept)

@@ -42,7 +42,7 @@ class Ran:
 Contestant = Callable[[Task], Ran]
 
 
-def at_hand() -> tuple[dict[str, Contestant], list[str]]:
+def installed() -> tuple[dict[str, Contestant], list[str]]:
     """Returns the contestants in the order in which they run, and a line for each that is left out."""
     there: dict[str, Contestant] = {PLAIN: _program("plain_loop", sys.executable)}
     missing: list[str] = []

@@ -11,10 +11,10 @@ import numpy as np
 from rnnexp import disk
 from rnnexp.engine.executor import Exited, Message
 from rnnexp.home import TrialFolder
-from rnnexp.trial import record
+from rnnexp.trial import history
 from rnnexp.trial.events import EpochEnded, Event, Finished, Started, append
 from rnnexp.trial.plan import stored_or_chosen
-from rnnexp.trial.run import TrialJob
+from rnnexp.trial.process import TrialJob
 
 _N_PARAMS = 1000
 _PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(40_000)
@@ -85,7 +85,7 @@ class InstantExecutor:
         finished = Finished(time.time(), ended, curve[-1].epoch, curve[-1].metrics, _N_PARAMS, 0.001 * len(curve))
         self._tell(number, job.folder, finished)
         job.folder.curves.write_bytes(_PICTURE)
-        disk.write_text(job.folder.history, record._history(curve))
+        disk.write_text(job.folder.history, history._history(curve))
         self._queue.append((number, Exited(0)))
 
     def _say(self, number: int, event: Event) -> None:

@@ -18,14 +18,14 @@ from typing import Any
 from rnnexp.config.load import load_sweep
 from rnnexp.data.store import TokenStore, prepare
 from rnnexp.home import Home
-from rnnexp.study.records import Records
-from rnnexp.study.sender import SenderThread
-from rnnexp.study.states import FINISHED, State
-from rnnexp.study.store import Asked, StudyStore
+from rnnexp.storage.store import StudyStore, TrialRequest
+from rnnexp.study.progress import ProgressSnapshot
+from rnnexp.study.records import TrialRecords
 from rnnexp.study.supervisor import Supervisor
-from rnnexp.study.tracking import Projection
-from rnnexp.study.watch import Standing
+from rnnexp.tracking.projection import Projection
+from rnnexp.tracking.sender import SenderThread
 from rnnexp.trial.events import EpochEnded
+from rnnexp.trial.states import FINISHED, State
 from tests.benchmarks.scale.instant import InstantExecutor
 
 NAME = "scale"
@@ -78,7 +78,7 @@ class TimedStore(StudyStore):
 
     costs: Costs
 
-    def ask(self) -> Asked | None:
+    def ask(self) -> TrialRequest | None:
         began = time.perf_counter()
         self.costs.began = self.costs.began or began
         asked = super().ask()
@@ -144,7 +144,7 @@ class Ends:
     def note(self, line: str) -> None:
         print(line, file=sys.stderr)
 
-    def tick(self, standing: Standing) -> None:
+    def tick(self, standing: ProgressSnapshot) -> None:
         return
 
 
@@ -163,7 +163,7 @@ def run(home: Home, sampler: str, workers: int, n_trials: int) -> None:
     sender = NearSender(home, store.identity, costs)
     executor = InstantExecutor(workers, _said_of(data), sender.wait)
     outcome = Supervisor(
-        config, store, Records(folder), executor, sender, Ends(costs), lambda _: data.root, 1, time
+        config, store, TrialRecords(folder), executor, sender, Ends(costs), lambda _: data.root, 1, time
     ).run()
     ended = time.perf_counter()
     if outcome.halted or outcome.unsent:

@@ -9,15 +9,15 @@ import tensorflow as tf
 import rnnexp.trial.preload  # noqa: F401 - first, as in the program: it sets the environment
 from rnnexp.data.batches import Batches
 from rnnexp.data.store import TokenStore
-from rnnexp.trial import checkpoint, fit, record, run
+from rnnexp.trial import checkpoint, fit, history, process
 from tests.benchmarks.trial_cost import spans
 from tests.benchmarks.trial_cost.spans import timed
 
 
 def _put_timers() -> None:
-    run._run = timed(run._run, "run")
-    run._Line.tell = timed(run._Line.tell, "event")
-    run._Line._exchange = timed(run._Line._exchange, "answer")
+    process._run = timed(process._run, "run")
+    process.EventReporter.tell = timed(process.EventReporter.tell, "event")
+    process.EventReporter._exchange = timed(process.EventReporter._exchange, "answer")
     TokenStore.open = timed(TokenStore.open, "open")
     TokenStore.split = timed(TokenStore.split, "split")
     Batches.shuffled = _batches(Batches.shuffled, "training batch")
@@ -26,8 +26,8 @@ def _put_timers() -> None:
     fit.fit = timed(fit.fit, "fit")
     fit._keep_best = timed(fit._keep_best, "best model")
     checkpoint.save = timed(checkpoint.save, "checkpoint")
-    record.write = timed(record.write, "picture")
-    run.main = _main(run.main)
+    history.write = timed(history.write, "picture")
+    process.main = _main(process.main)
 
 
 def _main(main: Callable[..., None]) -> Callable[..., None]:

@@ -12,9 +12,9 @@ def main() -> int:
     from rnnexp.cli import main as rnnexp
     from rnnexp.engine import local
     from rnnexp.engine.executor import Exited
-    from rnnexp.study.records import Records
-    from rnnexp.study.store import StudyStore
-    from rnnexp.study.tracking import Projection
+    from rnnexp.storage.store import StudyStore
+    from rnnexp.study.records import TrialRecords
+    from rnnexp.tracking.projection import Projection
 
     def first(args: tuple[Any, ...], _: Any) -> int:
         return int(args[1])
@@ -23,7 +23,7 @@ def main() -> int:
     local.LocalExecutor.submit = timed(local.LocalExecutor.submit, "submit", first)  # type: ignore[method-assign]
     StudyStore.ask = timed(StudyStore.ask, "ask", lambda _, asked: asked.number)  # type: ignore[method-assign]
     StudyStore.tell = timed(StudyStore.tell, "tell", first)  # type: ignore[method-assign]
-    Records.begin = timed(Records.begin, "settings file", lambda args, _: args[1].number)  # type: ignore[method-assign]
+    TrialRecords.begin = timed(TrialRecords.begin, "settings file", lambda args, _: args[1].number)  # type: ignore[method-assign]
     Projection.replay = timed(Projection.replay, "mlflow", first)  # type: ignore[method-assign]
     poll = local.LocalExecutor.poll
 

@@ -1,0 +1,1 @@
+"""Studies in Optuna's database. The only package that imports Optuna."""

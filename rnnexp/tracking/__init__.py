@@ -1,0 +1,1 @@
+"""Runs in MLflow, replayed from the trials' events. The only package that imports MLflow."""

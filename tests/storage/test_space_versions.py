@@ -1,0 +1,149 @@
+"""A study whose search space became wider: what it keeps, what it draws, and what it refuses."""
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from pydantic import TypeAdapter
+
+from rnnexp.errors import StudyError
+from rnnexp.space import Distribution, widening
+from rnnexp.storage import sampling
+from rnnexp.storage.store import open_storage
+from rnnexp.trial.states import State
+from tests.study.fakes import FakeExecutor
+from tests.study.test_supervisor import Study
+
+SWEEP = """
+study: s
+sampler: {name: tpe, seed: 3, n_startup_trials: 3}
+budget: {trials: 6}
+base: {data: {name: reviews}, train: {epochs: 2}}
+space:
+  model.cell: {choice: [gru, lstm]}
+  model.units: {int: [8, 32], log: true}
+  clip.kind: {choice: [none, norm]}
+  clip.threshold: {float: [0.5, 2], log: true, when: {clip.kind: [norm]}}
+"""
+WIDER = (
+    SWEEP.replace("[gru, lstm]", "[simple_rnn, lstm, gru]")
+    .replace("[8, 32]", "[4, 128]")
+    .replace("[0.5, 2]", "[0.1, 10]")
+    .replace("trials: 6", "trials: 30")
+)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    found = Study(tmp_path)
+    found.file.write_text(SWEEP)
+    return found
+
+
+def test_a_wider_space_goes_on_with_the_old_trials_as_evidence(study: Study) -> None:
+    study.run(FakeExecutor())
+    before = study.view.trials
+    study.file.write_text(WIDER)
+    study.run(FakeExecutor())
+    after = study.view.trials
+    assert after[:6] == before, "an old trial keeps its settings and its result"
+    assert len(after) == 30
+    assert {row.state for row in after} == {State.COMPLETE}
+    new = after[6:]
+    assert any(row.settings["model.cell"] == "simple_rnn" for row in new), "the new choice is drawn"
+    assert any(not 8 <= row.settings["model.units"] <= 32 for row in new), "and the wider range"
+    loaded = optuna.load_study(study_name="s", storage=open_storage(study.home))
+    known = {name: sampling.distribution(setting) for name, setting in study.config().space.items()}
+    for trial in loaded.get_trials():
+        for name, distribution in trial.distributions.items():
+            assert distribution == known[name], "the sampler models all trials by one space"
+
+
+def test_the_versions_of_the_space_are_shown(study: Study) -> None:
+    study.run(FakeExecutor())
+    assert study.view.space_versions == ()
+    study.file.write_text(WIDER)
+    study.run(FakeExecutor(), budget__trials=7)
+    study.run(FakeExecutor(), budget__trials=8)
+    (version,) = study.view.space_versions
+    assert (version.version, version.from_trial) == (2, 6)
+    assert version.changes == (
+        "model.cell: one of gru, lstm → one of simple_rnn, lstm, gru",
+        "model.units: 8 to 32 (log) → 4 to 128 (log)",
+        "clip.threshold: 0.5 to 2.0 (log) → 0.1 to 10.0 (log)",
+    )
+    study.file.write_text(WIDER.replace("[4, 128]", "[4, 256]"))
+    study.run(FakeExecutor(), budget__trials=9)
+    assert [(one.version, one.from_trial) for one in study.view.space_versions] == [(2, 6), (3, 8)]
+
+
+def test_interrupted_trials_of_the_narrower_space_go_on_in_the_wider(study: Study) -> None:
+    study.run(FakeExecutor(), signals={(1, 1): 2})
+    waiting = {row.number: row.settings for row in study.view.trials if row.state is State.WAITING}
+    assert waiting
+    study.file.write_text(WIDER)
+    study.run(FakeExecutor(), budget__trials=6)
+    assert {number: study.view.trials[number].settings for number in waiting} == waiting
+    assert study.states() == [State.COMPLETE] * 6
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("[8, 32], log: true", "[8, 16], log: true", "model.units: was 8 to 32 (log), is 8 to 16 (log) (narrower)"),
+        ("[8, 32], log: true", "[4, 64]", "drawn in another way"),
+        ("[gru, lstm]", "[gru]", "model.cell: was one of gru, lstm, is one of gru (without lstm)"),
+        ("log: true}\n  clip.kind", "log: true, when: {model.cell: gru}}\n  clip.kind", "another condition"),
+        ("  model.units: {int: [8, 32], log: true}\n", "", "model.units: was searched, is fixed"),
+        ("space:\n", "space:\n  model.dropout: {float: [0, 0.5]}\n", "model.dropout: was fixed, is searched"),
+    ],
+)
+def test_any_other_change_is_refused_with_what_to_do(study: Study, before: str, after: str, words: str) -> None:
+    study.run(FakeExecutor())
+    rows = study.view.trials
+    assert before in SWEEP
+    study.file.write_text(SWEEP.replace(before, after))
+    with pytest.raises(StudyError) as refused:
+        study.run(FakeExecutor())
+    assert words in str(refused.value)
+    assert "--study NAME" in str(refused.value)
+    assert study.view.trials == rows
+    study.file.write_text(SWEEP)
+    study.run(FakeExecutor(), budget__trials=7)
+    assert study.states() == [State.COMPLETE] * 7
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ({"int": [8, 32]}, {"int": [8, 32]}, None),
+        ({"int": [8, 32]}, {"int": [1, 64]}, None),
+        ({"int": [8, 32], "step": 8}, {"int": [0, 64], "step": 8}, None),
+        ({"int": [8, 32], "step": 8}, {"int": [4, 64], "step": 8}, "with other steps"),
+        ({"int": [8, 32]}, {"float": [1, 64]}, "another kind of setting"),
+        ({"float": [0.1, 1]}, {"float": [0.2, 2]}, "narrower"),
+        ({"choice": [1, 2]}, {"choice": [2, 1, 3]}, None),
+        ({"choice": [True, False]}, {"choice": [1, 0]}, "without True, False"),
+    ],
+)
+def test_wider_or_not(old: dict[str, Any], new: dict[str, Any], fault: str | None) -> None:
+    adapter: TypeAdapter[Any] = TypeAdapter(Distribution)
+    assert widening(adapter.validate_python(old), adapter.validate_python(new)) == fault
+
+
+def test_a_study_of_an_older_version_goes_on(study: Study) -> None:
+    """A newer version knows more settings; what an older one did not know had the default of today."""
+    study.run(FakeExecutor())
+    found = optuna.load_study(study_name="s", storage=open_storage(study.home))
+    older = found.user_attrs["rnnexp:definition"]
+    for name in ("train.monitor", "model.pooling", "clip.threshold"):
+        del older["base"][name]
+    del older["sampler"]["n_startup_trials"]
+    found.set_user_attr("rnnexp:definition", older)
+    study.file.write_text(SWEEP.replace(", n_startup_trials: 3", ""))
+    study.run(FakeExecutor(), budget__trials=7)
+    assert study.states() == [State.COMPLETE] * 7
+    study.file.write_text(SWEEP.replace("epochs: 2", "epochs: 2}, model: {pooling: max"))
+    with pytest.raises(StudyError, match=r"model\.pooling: was last, is max"):
+        study.run(FakeExecutor())

@@ -1,0 +1,170 @@
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from rnnexp.tracking import sender
+from rnnexp.tracking.sender import RefusedError, SenderThread
+
+
+class _Tracker:
+    """Stands for MLflow: remembers what was replayed, is out of reach as often as told, waits where told."""
+
+    def __init__(self) -> None:
+        self.sent: list[int] = []
+        self.lines: list[str] = []
+        self.failures = 0
+        self.failing_connections = 0
+        self.connections = 0
+        self.entered = threading.Event()
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def connect(self) -> Callable[[int], object]:
+        self.connections += 1
+        if self.failing_connections:
+            self.failing_connections -= 1
+            raise ConnectionError("no\nroute")
+        return self.replay
+
+    def replay(self, number: int) -> None:
+        self.entered.set()
+        self.gate.wait(20)
+        if self.failures:
+            self.failures -= 1
+            raise TimeoutError("no answer")
+        self.sent.append(number)
+
+
+@pytest.fixture
+def tracker(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Tracker]:
+    monkeypatch.setattr(sender, "_RETRY_S", 0.02)
+    tracker = _Tracker()
+    yield tracker
+    tracker.gate.set()
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.005)
+
+
+def test_trials_are_sent_in_the_order_of_their_news(tracker: _Tracker) -> None:
+    thread = SenderThread(tracker.connect, tracker.lines.append)
+    tracker.gate.clear()
+    for number in (4, 2, 9, 2, 1):
+        thread.notify(number)
+    tracker.entered.wait(10)
+    tracker.gate.set()
+    assert thread.close(10) == []
+    assert list(dict.fromkeys(tracker.sent)) == [4, 2, 9, 1]
+    assert tracker.lines == []
+    assert tracker.connections == 1
+
+
+def test_news_of_a_trial_that_is_being_sent_are_sent_too(tracker: _Tracker) -> None:
+    thread = SenderThread(tracker.connect, tracker.lines.append)
+    tracker.gate.clear()
+    thread.notify(3)
+    assert tracker.entered.wait(10)
+    thread.notify(3)
+    tracker.gate.set()
+    assert thread.close(10) == []
+    assert tracker.sent == [3, 3]
+
+
+def test_nobody_waits_for_the_tracker(tracker: _Tracker) -> None:
+    thread = SenderThread(tracker.connect, tracker.lines.append)
+    tracker.gate.clear()
+    start = time.monotonic()
+    for number in range(100):
+        thread.notify(number)
+    assert time.monotonic() - start < 1
+    tracker.gate.set()
+    assert thread.close(10) == []
+    assert tracker.sent == list(range(100))
+
+
+def test_what_failed_is_sent_later_without_any_further_news(tracker: _Tracker) -> None:
+    tracker.failures = 3
+    thread = SenderThread(tracker.connect, tracker.lines.append)
+    for number in (5, 6, 7):
+        thread.notify(number)
+    _wait_for(lambda: tracker.sent == [5, 6, 7])
+    assert thread.close(10) == []
+    assert tracker.connections == 4, "each failure opens MLflow again"
+
+
+def test_an_outage_is_told_once_and_its_end_once(tracker: _Tracker) -> None:
+    tracker.failing_connections = 4
+    thread = SenderThread(tracker.connect, tracker.lines.append)
+    thread.notify(1)
+    _wait_for(lambda: len(tracker.lines) == 2)
+    tracker.failures = 1
+    thread.notify(2)
+    _wait_for(lambda: len(tracker.lines) == 4)
+    assert thread.close(10) == []
+    assert tracker.sent == [1, 2]
+    gone, back, gone_again, back_again = tracker.lines
+    assert "no route" in gone
+    assert "no answer" in gone_again
+    assert back == back_again
+    assert "MLflow is back" in back
+    assert all("\n" not in line for line in tracker.lines)
+
+
+def test_closing_sends_what_is_left(tracker: _Tracker) -> None:
+    tracker.failures = 2
+    thread = SenderThread(tracker.connect, tracker.lines.append)
+    thread.notify(8)
+    assert thread.close(10) == []
+    assert tracker.sent == [8]
+
+
+def test_closing_while_the_tracker_is_out_of_reach_names_what_is_unsent(tracker: _Tracker) -> None:
+    tracker.failing_connections = 10**9
+    thread = SenderThread(tracker.connect, tracker.lines.append)
+    for number in (3, 1, 2, 1):
+        thread.notify(number)
+    start = time.monotonic()
+    assert thread.close(0.3) == [1, 2, 3]
+    assert time.monotonic() - start < 3
+    time.sleep(0.2)
+    tries = tracker.connections
+    time.sleep(0.2)
+    assert tracker.connections == tries, "it has given up"
+
+
+def test_closing_does_not_wait_longer_for_a_tracker_that_hangs(tracker: _Tracker) -> None:
+    tracker.gate.clear()
+    thread = SenderThread(tracker.connect, tracker.lines.append)
+    thread.notify(6)
+    assert tracker.entered.wait(10)
+    thread.notify(7)
+    start = time.monotonic()
+    assert thread.close(0.2) == [6, 7]
+    assert time.monotonic() - start < 3
+
+
+def test_closing_without_any_news_is_quick(tracker: _Tracker) -> None:
+    start = time.monotonic()
+    assert SenderThread(tracker.connect, tracker.lines.append).close(10) == []
+    assert time.monotonic() - start < 3
+    assert tracker.sent == []
+
+
+def test_a_record_that_is_refused_holds_up_no_other(tracker: _Tracker) -> None:
+    def refusing(number: int) -> None:
+        if number == 1:
+            raise RefusedError("the run was deleted")
+        tracker.replay(number)
+
+    thread = SenderThread(lambda: refusing, tracker.lines.append)
+    for number in (0, 1, 2):
+        thread.notify(number)
+    assert thread.close(10) == [1]
+    assert tracker.sent == [0, 2]
+    assert tracker.lines == ["trial 1: MLflow refuses its record (the run was deleted); the next start tries again"]
