@@ -1,6 +1,7 @@
 """What every room needs of the disk: files that are whole or not there, and the knowledge that it is full."""
 
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -56,6 +57,12 @@ def zip_fault(path: Path) -> str | None:
     except (OSError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, zlib.error) as error:
         return str(error) or type(error).__name__
     return f"{damaged} does not have its checksum" if damaged else None
+
+
+def file_hash(path: Path, algorithm: str = "sha256") -> str:
+    """Returns the digest of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 @contextmanager

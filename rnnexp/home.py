@@ -10,8 +10,8 @@ from pathlib import Path
 
 from rnnexp.errors import HomeError
 
-SINGLE_RUNS = "train"
-"""The name under which runs that belong to no study are kept (`rnnexp train`)."""
+FORMER_SINGLE_RUNS = "train"
+"""Where versions before November 2026 kept the runs of `rnnexp train`, which belonged to no study."""
 
 
 @dataclass(frozen=True)
@@ -227,4 +227,4 @@ class Home:
         return StudyFolder(self.work / name)
 
     def single_runs(self) -> StudyFolder:
-        return self.study(SINGLE_RUNS)
+        return self.study(FORMER_SINGLE_RUNS)

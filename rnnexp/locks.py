@@ -1,15 +1,65 @@
-"""Who holds a lock, where the system says it (Linux)."""
+"""File locks: the one place that calls `flock`, and who holds a lock where the system tells it (Linux).
+
+A lock belongs to an open file. It is released when the file is closed, so also when its process dies.
+"""
 
 import contextlib
+import fcntl
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
+_POLL_S = 0.02
 _LOCKS = Path("/proc/locks")
 
 
-def holders(lock: Path) -> list[int]:
-    """Returns the processes that hold a lock and have its file open; none where the system does not say it."""
-    about = lock.stat()
+def acquire(file: IO[str], timeout_s: float) -> bool:
+    """Takes an exclusive lock on an open file.
+
+    Args:
+        file: stays locked until it is closed.
+        timeout_s: how long to wait for another holder; 0 tries once.
+
+    Returns:
+        Whether the lock was taken in time.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_POLL_S)
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Holds an exclusive lock on a file, which is created where needed; waits as long as another holder has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def is_held(path: Path) -> bool:
+    """Tells whether another open file holds an exclusive lock on the file; False where there is no file."""
+    try:
+        with path.open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def holders(path: Path) -> list[int]:
+    """Returns the processes that hold a lock on the file and have it open; none where the system does not tell."""
+    status = path.stat()
     found = []
     with contextlib.suppress(OSError):
         for line in _LOCKS.read_text().splitlines():
@@ -17,15 +67,15 @@ def holders(lock: Path) -> list[int]:
             if len(fields) < 8 or fields[1] != "FLOCK":
                 continue
             pid, inode = int(fields[4]), fields[5].rpartition(":")[2]
-            if pid > 0 and pid != os.getpid() and inode == str(about.st_ino) and _has_open(pid, about):
+            if pid > 0 and pid != os.getpid() and inode == str(status.st_ino) and _has_open(pid, status):
                 found.append(pid)
     return sorted(set(found))
 
 
-def _has_open(pid: int, about: os.stat_result) -> bool:
+def _has_open(pid: int, status: os.stat_result) -> bool:
     with contextlib.suppress(OSError):
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
             with contextlib.suppress(OSError):
-                if os.path.samestat(descriptor.stat(), about):
+                if os.path.samestat(descriptor.stat(), status):
                     return True
     return False

@@ -20,7 +20,7 @@ from rnnexp.config.trial import TrialConfig
 from rnnexp.data.store import TokenStore, prepare, resolve
 from rnnexp.engine import devices, local
 from rnnexp.errors import UserError, WorkError
-from rnnexp.home import SINGLE_RUNS, Home
+from rnnexp.home import FORMER_SINGLE_RUNS, Home
 from rnnexp.terminal import tables
 from rnnexp.terminal.progress import watch
 
@@ -30,8 +30,10 @@ _SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 def run(args: argparse.Namespace) -> int:
     """Runs the study of a sweep file up to its budget."""
     config = load_sweep(Path(args.file), _assignments(args))
-    if config.study == SINGLE_RUNS:
-        raise UserError(f"{args.file}: study: {SINGLE_RUNS!r} is the name of runs without a study; choose another")
+    if config.study == FORMER_SINGLE_RUNS:
+        raise UserError(
+            f"{args.file}: study: {FORMER_SINGLE_RUNS!r} is the name of runs without a study; choose another"
+        )
     if args.workers is not None and args.workers < 1:
         raise UserError(f"--workers: got {args.workers}, expected 1 or more")
     home = Home.open(args.home)

@@ -14,7 +14,7 @@ from rnnexp.data.store import prepare, resolve
 from rnnexp.engine import devices, local
 from rnnexp.engine.executor import Exited
 from rnnexp.errors import WorkError
-from rnnexp.home import SINGLE_RUNS, Home, TrialFolder
+from rnnexp.home import FORMER_SINGLE_RUNS, Home, TrialFolder
 from rnnexp.study import failures, retention
 from rnnexp.study.progress import ProgressReporter
 from rnnexp.terminal import tables
@@ -42,7 +42,9 @@ def run(args: argparse.Namespace) -> int:
     threads = local.n_cores()
     executor = local.LocalExecutor(1)
     seen = _Seen()
-    job = TrialJob(config, folder, store.root, threads, 1, f"{SINGLE_RUNS} {number}", devices.chosen(home.devices))
+    job = TrialJob(
+        config, folder, store.root, threads, 1, f"{FORMER_SINGLE_RUNS} {number}", devices.chosen(home.devices)
+    )
     executor.submit(number, job)
     signal.signal(signal.SIGTERM, _ended)
     try:
@@ -121,7 +123,7 @@ def _send(home: Home, console: Any) -> str | None:
 
     run_id: str | None = None
     try:
-        projection = Projection.open(home, SINGLE_RUNS, SINGLE_RUNS)
+        projection = Projection.open(home, FORMER_SINGLE_RUNS, FORMER_SINGLE_RUNS)
         for number in home.single_runs().numbers():
             try:
                 run_id = projection.replay(number)

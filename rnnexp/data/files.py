@@ -1,6 +1,5 @@
 """The user's own texts: CSV, TSV, JSON lines or Parquet, one row a text, its label in a column."""
 
-import hashlib
 import json
 import re
 import warnings
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnexp import disk
 from rnnexp.config.trial import DataConfig
 from rnnexp.data.source import Encoded, encode_texts
 from rnnexp.errors import DataError, did_you_mean
@@ -36,8 +36,7 @@ class TextFile:
 
     def identity(self, config: DataConfig) -> str:
         try:
-            with self.path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = disk.file_hash(self.path)
         except FileNotFoundError:
             raise DataError(
                 f"{self.path}: no such file; data.path names a .csv, .tsv, .jsonl or .parquet file"

@@ -9,14 +9,12 @@
 The training pool comes first, the test part after it. A store is written beside its place and renamed, under a lock.
 """
 
-import fcntl
 import hashlib
 import importlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +23,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnexp import disk, locks
 from rnnexp.config import names
 from rnnexp.config.trial import DataConfig
 from rnnexp.data.files import TextFile
@@ -36,6 +35,7 @@ from rnnexp.errors import DataError, DataUnavailableError
 from rnnexp.home import Home
 
 _FORMAT = 1
+_HASH = "blake2b"
 _ARRAYS = ("tokens.npy", "offsets.npy", "labels.npy", "vocabulary.txt")
 
 
@@ -154,7 +154,7 @@ def prepare(config: DataConfig, home: Home) -> TokenStore:
         # Read and checked before anything is written: wrong input leaves nothing behind.
         data = source.read(config)
         split(data.pool_labels, config, config.path or config.name)
-        with _locked(home.cache / f"{root.name}.lock"):
+        with locks.held(home.cache / f"{root.name}.lock"):
             if not is_valid(root):
                 shutil.rmtree(root, ignore_errors=True)
                 _build(data, root, config.name, digest)
@@ -163,26 +163,13 @@ def prepare(config: DataConfig, home: Home) -> TokenStore:
     return store
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def is_valid(root: Path) -> bool:
     """Tells whether the store is there and every file is the one that was written."""
     try:
         meta: dict[str, Any] = json.loads((root / "meta.json").read_text(encoding="utf-8"))
-        return all(_file_hash(root / name) == meta["files"][name] for name in _ARRAYS)
+        return all(disk.file_hash(root / name, _HASH) == meta["files"][name] for name in _ARRAYS)
     except (OSError, ValueError, KeyError):
         return False
-
-
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()
 
 
 def _build(data: Encoded, root: Path, name: str, digest: str) -> None:
@@ -202,7 +189,7 @@ def _build(data: Encoded, root: Path, name: str, digest: str) -> None:
             "labels": list(data.labels),
             "n_pool": len(data.pool),
             "n_test": len(data.test),
-            "files": {file: _file_hash(work / file) for file in _ARRAYS},
+            "files": {file: disk.file_hash(work / file, _HASH) for file in _ARRAYS},
         }
         (work / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
         work.chmod(0o755)

@@ -7,7 +7,6 @@ model.keras      tokens in, probabilities out; loads in Keras' safe mode
 saved_model/     strings in, probabilities out; needs TensorFlow only
 """
 
-import hashlib
 import importlib.metadata
 import json
 import platform
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rnnexp import quiet
+from rnnexp import disk, quiet
 from rnnexp.config.trial import TrialConfig, load_trial
 from rnnexp.data.store import TokenStore
 from rnnexp.data.text import Vocabulary
@@ -74,7 +73,7 @@ class Bundle:
             raise UserError(f"{root}: not a bundle ({reason}); make one with `rnnexp export STUDY --to DIR`") from None
         for name, digest in files.items():
             path = root / name
-            if not path.is_file() or _hash(path) != digest:
+            if not path.is_file() or disk.file_hash(path) != digest:
                 state = "was changed" if path.is_file() else "is missing"
                 raise UserError(f"{root}: {name} {state} since the export; export again")
         return cls(root, manifest, load_trial(root / "config.yaml", {}))
@@ -174,11 +173,6 @@ def _write_manifest(work: Path, source: Source, formats: Sequence[str]) -> None:
         },
         "versions": {"python": platform.python_version()}
         | {package: importlib.metadata.version(package) for package in packages},
-        "files": {str(path.relative_to(work)): _hash(path) for path in files},
+        "files": {str(path.relative_to(work)): disk.file_hash(path) for path in files},
     }
     (work / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

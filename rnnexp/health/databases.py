@@ -11,7 +11,7 @@ from pathlib import Path
 from rnnexp.errors import RnnexpError
 from rnnexp.health import studies
 from rnnexp.health.finding import Finding
-from rnnexp.home import SINGLE_RUNS, Home
+from rnnexp.home import FORMER_SINGLE_RUNS, Home
 from rnnexp.storage import sqlite
 from rnnexp.storage import store as stores
 from rnnexp.storage.rebuild import rebuild
@@ -273,7 +273,7 @@ def identity_in_mlflow(home: Home, name: str) -> str | None:
 
 def _cursors(home: Home) -> Iterator[Path]:
     """Yields the cursors that say that the home's own MLflow has something."""
-    for name in (*studies.folders(home), SINGLE_RUNS):
+    for name in (*studies.folders(home), FORMER_SINGLE_RUNS):
         folder = home.study(name)
         for number in folder.numbers():
             path = folder.trial(number).tracking
@@ -288,7 +288,7 @@ def _rebuild_mlflow(home: Home) -> str:
         for path in list(_cursors(home)):
             path.unlink()
         sent = 0
-        for name in (*stores.study_names(home), SINGLE_RUNS):
+        for name in (*stores.study_names(home), FORMER_SINGLE_RUNS):
             folder = home.study(name)
             if not folder.numbers() or folder.deleted.exists():
                 continue

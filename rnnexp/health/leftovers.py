@@ -12,7 +12,7 @@ from rnnexp.disk import WRITING
 from rnnexp.health import studies
 from rnnexp.health.finding import Finding
 from rnnexp.health.usage import size
-from rnnexp.home import SINGLE_RUNS, Home
+from rnnexp.home import FORMER_SINGLE_RUNS, Home
 from rnnexp.tracking.projection import import_mlflow
 from rnnexp.trial.states import FINISHED, State
 
@@ -99,7 +99,7 @@ def _gc(home: Home) -> str:
 def _strays(home: Home) -> Iterator[Finding]:
     """Folders of runs that MLflow does not know, as where its database was written anew."""
     # Listed before MLflow is asked: what is made in between is in neither.
-    found = {name: _run_folders(home.experiment_artifacts(name)) for name in (*studies.idle(home), SINGLE_RUNS)}
+    found = {name: _run_folders(home.experiment_artifacts(name)) for name in (*studies.idle(home), FORMER_SINGLE_RUNS)}
     with contextlib.closing(sqlite3.connect(home.mlflow_db, timeout=30)) as connection:
         known = {row[0] for row in connection.execute("SELECT run_uuid FROM runs")}
         known |= {row[0] for row in connection.execute("SELECT model_id FROM logged_models")}

@@ -24,7 +24,7 @@ def check(home: Home) -> Iterator[Finding]:
         folder = home.study(name)
         for number in folder.numbers():
             lock = folder.trial(number).lock
-            if name in busy or not studies.is_held(lock):
+            if name in busy or not locks.is_held(lock):
                 continue
             where, pids = f"{name} trial {number}", locks.holders(lock)
             if pids:
@@ -42,7 +42,7 @@ def end(lock: Path) -> str:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + _PATIENCE_S
-    while studies.is_held(lock):
+    while locks.is_held(lock):
         if time.monotonic() > deadline:
             raise WorkError(f"{lock} is still held")
         time.sleep(0.05)

@@ -11,7 +11,7 @@ from rnnexp.health import history, studies
 from rnnexp.health.files import copy_of_best
 from rnnexp.health.finding import Finding
 from rnnexp.health.studies import TrialSnapshot
-from rnnexp.home import SINGLE_RUNS, Home
+from rnnexp.home import FORMER_SINGLE_RUNS, Home
 from rnnexp.tracking.projection import Projection, open_client
 from rnnexp.trial import events
 from rnnexp.trial.cursor import Cursor
@@ -26,7 +26,7 @@ Points = dict[str, dict[str, set[int]]]
 def check(home: Home) -> Iterator[Finding]:
     """Looks at the runs of the studies that nobody runs, and at single runs'."""
     groups = {name: studies.trials(home, name) for name in studies.idle(home)}
-    groups[SINGLE_RUNS] = studies.single_runs(home)
+    groups[FORMER_SINGLE_RUNS] = studies.single_runs(home)
     recorded = {name: [seen for seen in group if seen.happened] for name, group in groups.items()}
     if not any(recorded.values()) or (home.tracking_server is None and not home.mlflow_db.exists()):
         return

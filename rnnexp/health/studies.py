@@ -1,16 +1,15 @@
 """The studies that nobody runs, with their trials; only these are looked at and mended."""
 
 import contextlib
-import fcntl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import optuna
 
-from rnnexp.home import SINGLE_RUNS, Home, TrialFolder
+from rnnexp import locks
+from rnnexp.home import FORMER_SINGLE_RUNS, Home, TrialFolder
 from rnnexp.storage import bulk_reader
 from rnnexp.storage import store as stores
 from rnnexp.storage.study_lock import hold_study_lock, lock_owner
@@ -55,7 +54,7 @@ def folders(home: Home) -> list[str]:
     """Returns the names of the studies that have a folder, single runs aside."""
     if not home.work.is_dir():
         return []
-    return sorted(path.name for path in home.work.iterdir() if path.is_dir() and path.name != SINGLE_RUNS)
+    return sorted(path.name for path in home.work.iterdir() if path.is_dir() and path.name != FORMER_SINGLE_RUNS)
 
 
 def running(home: Home) -> list[str]:
@@ -83,7 +82,7 @@ def single_runs(home: Home) -> list[TrialSnapshot]:
     folder = home.single_runs()
     return [
         TrialSnapshot(
-            SINGLE_RUNS, number, folder.trial(number), _own_state(events.read(folder.trial(number).events)), None
+            FORMER_SINGLE_RUNS, number, folder.trial(number), _own_state(events.read(folder.trial(number).events)), None
         )
         for number in folder.numbers()
         if not _in_use(folder.trial(number))
@@ -109,24 +108,11 @@ def _own_state(happened: list[Event]) -> State:
 def _in_use(folder: TrialFolder) -> bool:
     files = [path for path in (folder.config, folder.events, folder.log, folder.root) if path.exists()]
     changed = max((path.stat().st_mtime for path in files), default=0.0)
-    return is_held(folder.lock) or (time.time() - changed < _SETTLED_S and not _is_closed(folder))
+    return locks.is_held(folder.lock) or (time.time() - changed < _SETTLED_S and not _is_closed(folder))
 
 
 def _is_closed(folder: TrialFolder) -> bool:
     return any(isinstance(event, AttemptEnded) for event in events.read(folder.events)[-2:])
-
-
-def is_held(lock: Path) -> bool:
-    """Tells whether a process holds this lock."""
-    try:
-        with lock.open("r") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-    except OSError:
-        return False
-    return False
 
 
 def records(home: Home, name: str) -> TrialRecords:
@@ -136,7 +122,7 @@ def records(home: Home, name: str) -> TrialRecords:
 
 def identity(home: Home, name: str) -> str:
     """Returns what tells a study's runs in MLflow from those of others of its name."""
-    return SINGLE_RUNS if name == SINGLE_RUNS else stores.identity(stores.load_study(home, name))
+    return FORMER_SINGLE_RUNS if name == FORMER_SINGLE_RUNS else stores.identity(stores.load_study(home, name))
 
 
 def held(home: Home, name: str, fix: Callable[[], str]) -> Callable[[], str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from rnnexp.health import history, studies
 from rnnexp.health.finding import Finding
 from rnnexp.health.studies import TrialSnapshot
-from rnnexp.home import SINGLE_RUNS, Home
+from rnnexp.home import FORMER_SINGLE_RUNS, Home
 from rnnexp.storage import store as stores
 from rnnexp.study import retention
 from rnnexp.study.failures import FailureKind
@@ -97,7 +97,7 @@ def _single(home: Home, seen: TrialSnapshot) -> Iterator[Finding]:
                 else getattr(pending_result(seen.happened), "reason", FailureKind.SUPERVISOR_LOST)
             )
             # Closed here: for `close` a pending result is for the next start to settle, and here is none.
-            studies.records(home, SINGLE_RUNS).append(seen.number, AttemptEnded(time.time(), seen.state, reason))
+            studies.records(home, FORMER_SINGLE_RUNS).append(seen.number, AttemptEnded(time.time(), seen.state, reason))
             retention.clean_up(seen.folder, keep_model=True)
             return "the closing event is added"
 

@@ -5,7 +5,6 @@ same number with its settings and reports.
 """
 
 import contextlib
-import fcntl
 import itertools
 import json
 import uuid
@@ -19,7 +18,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from rnnexp import disk
+from rnnexp import disk, locks
 from rnnexp import space as spaces
 from rnnexp.config.sweep import GridSampler, SweepConfig, differences, fingerprint, with_defaults
 from rnnexp.config.trial import TrialConfig
@@ -81,9 +80,7 @@ class FinishedTrial:
 @contextlib.contextmanager
 def creating(home: Home) -> Iterator[None]:
     """Held while a database's tables are created: several processes that create one SQLite file at once crash."""
-    home.root.mkdir(parents=True, exist_ok=True)
-    with home.stores_lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locks.held(home.stores_lock):
         yield
 
 

@@ -1,7 +1,6 @@
 """Who runs a study: a lock that one supervisor holds, and that says who it is."""
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
@@ -9,8 +8,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
 
+from rnnexp import locks
 from rnnexp.errors import StudyError
 
 _GLANCES_S = 0.5
@@ -45,14 +44,11 @@ def hold_study_lock(path: Path, study: str) -> Iterator[None]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
-        deadline = time.monotonic() + _GLANCES_S
-        while not _taken(file):
-            if time.monotonic() > deadline:
-                raise StudyError(
-                    f"study {study} is being run already, by {_read(path) or 'another process'}; "
-                    f"watch it with `rnnexp trials {study}`, end it with `rnnexp stop {study}`"
-                )
-            time.sleep(0.01)
+        if not locks.acquire(file, _GLANCES_S):
+            raise StudyError(
+                f"study {study} is being run already, by {_read(path) or 'another process'}; "
+                f"watch it with `rnnexp trials {study}`, end it with `rnnexp stop {study}`"
+            )
         file.truncate(0)
         file.write(json.dumps(asdict(Owner(os.getpid(), socket.gethostname(), time.time()))))
         file.flush()
@@ -62,26 +58,9 @@ def hold_study_lock(path: Path, study: str) -> Iterator[None]:
             file.truncate(0)
 
 
-def _taken(file: IO[str]) -> bool:
-    """Takes the lock if it is free; tells whether it was."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def lock_owner(path: Path) -> Owner | None:
     """Returns who holds the lock now, or None where nobody does."""
-    try:
-        with path.open("r") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return _read(path)
-    except OSError:
-        return None
-    return None
+    return _read(path) if locks.is_held(path) else None
 
 
 def _read(path: Path) -> Owner | None:

@@ -6,7 +6,6 @@ ends itself when its supervisor is gone.
 
 import contextlib
 import faulthandler
-import fcntl
 import os
 import signal
 import sys
@@ -17,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing import connection, forkserver, parent_process, resource_tracker
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 from rnnexp import disk, locks
 from rnnexp.config.trial import TrialConfig
@@ -241,7 +240,7 @@ def _end_with_the_supervisor() -> None:
 def _sole_owner(folder: TrialFolder) -> Iterator[None]:
     """Holds the folder's lock; an orphan of an earlier supervisor may need a moment to end."""
     with folder.lock.open("w") as file:
-        if not _lock(file):
+        if not locks.acquire(file, _LOCK_PATIENCE_S):
             raise RuntimeError(f"{folder.root} is still used by another process")
         yield
 
@@ -253,21 +252,8 @@ def wait_for_lock_release(folder: TrialFolder) -> None:
     """
     if folder.lock.exists():
         with folder.lock.open("w") as file:
-            if not _lock(file):
+            if not locks.acquire(file, _LOCK_PATIENCE_S):
                 for pid in locks.holders(folder.lock):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
-                _lock(file)
-
-
-def _lock(file: IO[str]) -> bool:
-    """Takes a lock; tells whether it could be had in time."""
-    deadline = time.monotonic() + _LOCK_PATIENCE_S
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.1)
+                locks.acquire(file, _LOCK_PATIENCE_S)

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 from unittest import mock
 
-from rnnexp import disk
+from rnnexp import disk, locks
 from rnnexp.config.sweep import SweepConfig
 from rnnexp.config.trial import TrialConfig
 from rnnexp.errors import DataError, StudyError
@@ -188,7 +188,7 @@ class _Sweep:
             def put(place: ModuleType | type, name: str, value: Any) -> None:
                 stack.enter_context(mock.patch.object(place, name, value))
 
-            put(study_lock, "time", _LockTime(clock, self._world))
+            put(locks, "time", _LockTime(clock, self._world))
             put(Path, "unlink", _unlink_of(generation))
             put(events, "append", torn_append(generation, _append))
             put(self._modules.store, "open_storage", lambda home: self._storage)

@@ -4,7 +4,6 @@ Maas et al., "Learning Word Vectors for Sentiment Analysis", ACL 2011: 25,000 re
 Looked for in the folder that RNNEXP_DATA names, then in Keras' cache, then downloaded by Keras, which checks hashes.
 """
 
-import hashlib
 import json
 import os
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnexp import disk
 from rnnexp.config.trial import DataConfig
 from rnnexp.data import npz
 from rnnexp.data.source import Encoded
@@ -134,8 +134,7 @@ def _as_published(path: Path) -> bool:
 
 @lru_cache(maxsize=8)
 def _digest(path: Path, changed_ns: int, algorithm: str) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
+    return disk.file_hash(path, algorithm)
 
 
 @lru_cache(maxsize=1)
