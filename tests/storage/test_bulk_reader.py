@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 
 from rnnexp.home import Home
 from rnnexp.storage import bulk_reader
-from rnnexp.storage.store import open_storage
+from rnnexp.storage.database import open_storage
 
 
 def _study(home: Home, name: str) -> optuna.Study:

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from rnnexp.errors import StudyError
 from rnnexp.space import Distribution, widening
 from rnnexp.storage import sampling
-from rnnexp.storage.store import open_storage
+from rnnexp.storage.database import open_storage
 from rnnexp.trial.states import State
 from tests.study.fakes import FakeExecutor
 from tests.study.test_supervisor import Study

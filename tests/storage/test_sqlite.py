@@ -10,7 +10,8 @@ import sqlalchemy
 from rnnexp.config.load import load_sweep
 from rnnexp.home import Home
 from rnnexp.storage import sqlite
-from rnnexp.storage.store import StudyStore, open_storage
+from rnnexp.storage.database import open_storage
+from rnnexp.storage.store import StudyStore
 from rnnexp.trial.states import State
 from tests.study.test_supervisor import SWEEP
 
