@@ -37,7 +37,7 @@ class Owner:
 
 @contextlib.contextmanager
 def hold_study_lock(path: Path, study: str) -> Iterator[None]:
-    """Holds the study's lock. The holder knows that no other process runs the study's trials.
+    """Holds the study's lock. While it is held, no other process runs the study's trials.
 
     Args:
         path: the lock file; created if it is missing.

@@ -51,8 +51,10 @@ def test_a_study_resumes_with_a_wider_space_and_keeps_its_trials(study: Study) -
     assert len(after) == 30
     assert {row.state for row in after} == {State.COMPLETE}
     new = after[6:]
-    assert any(row.settings["model.cell"] == "simple_rnn" for row in new), "the new choice was never drawn"
-    assert any(not 8 <= row.settings["model.units"] <= 32 for row in new), "the added part of the range was never drawn"
+    assert any(row.settings["model.cell"] == "simple_rnn" for row in new), "the new choice is drawn"
+    assert any(not 8 <= row.settings["model.units"] <= 32 for row in new), (
+        "values from the added part of the range are drawn"
+    )
     loaded = optuna.load_study(study_name="s", storage=open_storage(study.home))
     current = {name: sampling.distribution(setting) for name, setting in study.config().space.items()}
     for trial in loaded.get_trials():
