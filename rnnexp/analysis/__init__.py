@@ -1,1 +1,1 @@
-"""From studies to frames, comparisons and pictures. Reads studies; writes only the files that it is asked for."""
+"""Data frames, comparisons, figures and reports of studies. Only reads studies."""

@@ -1,4 +1,4 @@
-"""Studies as pandas frames: a row a trial, and a row an epoch."""
+"""Studies as pandas data frames: one row per trial, or one row per epoch."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,15 @@ if TYPE_CHECKING:
 
 
 def trials(views: Sequence[StudyView]) -> "pd.DataFrame":
-    """Returns a row a trial: study, number, state, value, best_epoch, metrics and settings under their dotted names."""
+    """Returns a data frame with one row per trial.
+
+    Args:
+        views: the studies.
+
+    Returns:
+        Columns: study, trial, state, value, best_epoch, each metric, each setting by its dotted name, duration_s,
+        attempts, run_id and reason.
+    """
     import pandas as pd
 
     rows: list[dict[str, Any]] = [
@@ -37,7 +45,7 @@ def trials(views: Sequence[StudyView]) -> "pd.DataFrame":
 
 
 def curves(home: Home, view: StudyView) -> "pd.DataFrame":
-    """Returns a row an epoch of each trial: trial, epoch, and every metric."""
+    """Returns a data frame with one row per epoch of each trial: trial, epoch, each metric and seconds."""
     import pandas as pd
 
     folder = home.study(view.name)
@@ -50,26 +58,26 @@ def curves(home: Home, view: StudyView) -> "pd.DataFrame":
 
 
 def incomparable(views: Sequence[StudyView]) -> list[str]:
-    """Returns why the values of these studies must not be ranked together; empty where they may be.
+    """Returns the reasons why the values of these studies cannot be compared; empty if they can.
 
-    Values compare only where they measure the same thing on the same rows.
+    Values are comparable only if they are the same metric on the same rows of the same data.
     """
     first, reasons = views[0], []
     for other in views[1:]:
-        for what, path in (
+        for label, path in (
             ("objective", ("objective", "metric")),
             ("data", ("data_digest",)),
             ("validation_split", ("base", "data.validation_split")),
             ("split", ("base", "data.split")),
             ("data seed", ("base", "data.seed")),
         ):
-            ours, theirs = _at(first.definition, path), _at(other.definition, path)
-            if ours != theirs:
-                reasons.append(f"{what}: {first.name} has {ours}, {other.name} {theirs}")
+            value, other_value = _lookup(first.definition, path), _lookup(other.definition, path)
+            if value != other_value:
+                reasons.append(f"{label}: {first.name} has {value}, {other.name} has {other_value}")
     return reasons
 
 
-def _at(values: Any, path: tuple[str, ...]) -> Any:
+def _lookup(values: Any, path: tuple[str, ...]) -> Any:
     for key in path:
         values = values.get(key) if isinstance(values, dict) else None
     return values

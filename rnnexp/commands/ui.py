@@ -10,7 +10,7 @@ import time
 
 from rnnexp.errors import HomeError, UserError, WorkError
 from rnnexp.home import Home
-from rnnexp.storage.store import creating
+from rnnexp.storage.database import creating
 
 _FIRST_PORT, _LAST_PORT = 5000, 5050
 _PAGE = "/#/experiments?workflowType=machine_learning"

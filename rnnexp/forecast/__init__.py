@@ -1,1 +1,1 @@
-"""What a study will cost: time, memory and disk, estimated before it starts."""
+"""Estimates of the time, memory and disk that a study needs, before it starts."""

@@ -1,6 +1,6 @@
-"""What a study will cost, before it is begun: sample trials, time, memory and disk.
+"""Estimates what a study will cost before it starts: time, memory and disk, for sample trials.
 
-An estimate by `cost`; where the home has finished trials, their real times correct it.
+The estimates come from `model.cost`. The measured times of finished trials in the home correct them.
 """
 
 import statistics
@@ -18,23 +18,25 @@ from rnnexp.storage.views import views
 from rnnexp.trial.plan import eval_batch_size
 from rnnexp.trial.states import State
 
-_MOST_SAMPLED = 50
-_START_S = 0.9
-"""Of a trial: from its process's start to its first step."""
+_MAX_SAMPLES = 50
+_STARTUP_S = 0.9
+"""Time from the start of a trial's process to its first step."""
+_GB_PER_TRIAL = 0.0003
+"""Disk space of a trial's events, logs and records, without its checkpoints."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What to expect of a study.
+    """The expected cost of a study.
 
     Attributes:
-        samples: the first trials that it may draw; what the sampler learns may change the later ones.
-        seconds: each sample's, whole.
-        n_left: trials still to run.
-        total_seconds: of all of them, over the slots, if none is pruned.
-        memory_gb: of a trial's process at most.
-        disk_gb: what stays at the end, the data's cache aside.
-        n_measured: trials of this home that correct the estimate; 0 where there are none.
+        samples: trials that the study may draw; a sampler that learns may draw other ones later.
+        seconds: the duration of each sample.
+        n_left: the number of trials still to run.
+        total_seconds: the duration of all of them, spread over the slots, if none is pruned.
+        memory_gb: the memory of the largest trial's process.
+        disk_gb: the disk space used at the end, without the data cache.
+        n_measured: the number of finished trials that correct the estimate.
     """
 
     samples: Sequence[TrialRequest]
@@ -47,45 +49,45 @@ class Forecast:
 
 
 def forecast(config: SweepConfig, home: Home, store: TokenStore, n_slots: int) -> Forecast:
-    """Draws sample trials, as the study would, and adds up what they cost.
+    """Draws sample trials as the study would, and adds up their estimated cost.
 
     Args:
         config: the sweep.
-        home: its finished trials correct the estimate, and count as done where they are of this study.
+        home: its finished trials correct the estimate; those of this study count as done.
         store: the data that the base settings name.
-        n_slots: trials at once.
+        n_slots: the number of trials that run at the same time.
     """
-    done = {view.name: view for view in views(home)}.get(config.study)
-    n_left = config.n_trials - (done.n_finished if done else 0)
-    samples = _sample(config, min(max(1, n_left), _MOST_SAMPLED))
-    correction, n_measured = _correction(home, store)
-    each = [correction * trial_seconds(sample.config, store) for sample in samples]
+    existing = {view.name: view for view in views(home)}.get(config.study)
+    n_left = config.n_trials - (existing.n_finished if existing else 0)
+    samples = _draw_samples(config, min(max(1, n_left), _MAX_SAMPLES))
+    correction, n_measured = _correction_factor(home, store)
+    seconds = [correction * _trial_seconds(sample.config, store) for sample in samples]
     n_outputs = store.task.n_outputs
-    sizes_gb = [4 * cost.n_params(sample.config, n_outputs) / 2**30 for sample in samples]
-    slots = 1 + cost.OPTIMIZER_SLOTS[config.base.train.optimizer]
-    kept = min(config.keep.checkpoints, config.n_trials)
+    largest_gb = max(4 * cost.n_params(sample.config, n_outputs) / 2**30 for sample in samples)
+    n_copies = 1 + cost.OPTIMIZER_SLOTS[config.base.train.optimizer]  # in the mid-trial checkpoint of a running trial
+    n_kept = min(config.keep.checkpoints, config.n_trials)
     return Forecast(
         samples=samples,
-        seconds=each,
+        seconds=seconds,
         n_left=n_left,
-        total_seconds=n_left * statistics.fmean(each) / n_slots,
+        total_seconds=n_left * statistics.fmean(seconds) / n_slots,
         memory_gb=most_memory_gb(config, n_outputs),
-        disk_gb=2 * kept * max(sizes_gb) + n_slots * slots * max(sizes_gb) + 0.0003 * config.n_trials,
+        disk_gb=2 * n_kept * largest_gb + n_slots * n_copies * largest_gb + _GB_PER_TRIAL * config.n_trials,
         n_measured=n_measured,
     )
 
 
 def most_memory_gb(config: SweepConfig, n_outputs: int) -> float:
-    """Returns the memory of the largest trial that the space allows."""
+    """Returns the memory that the largest trial of the search space needs."""
     largest = config.base
     for name, setting in config.space.items():
-        found = [largest]
+        candidates = [largest]
         for value in setting.extremes():
             try:
-                found.append(largest.with_settings({name: value}))
-            except ValueError:  # has no meaning beside the others; it changes no size
+                candidates.append(largest.with_settings({name: value}))
+            except ValueError:  # not valid together with the other settings; such settings change no size
                 continue
-        largest = max(found, key=lambda each: _memory_gb(each, n_outputs))
+        largest = max(candidates, key=lambda candidate: _memory_gb(candidate, n_outputs))
     return _memory_gb(largest, n_outputs)
 
 
@@ -93,27 +95,27 @@ def _memory_gb(config: TrialConfig, n_outputs: int) -> float:
     return cost.memory_gb(config, n_outputs, eval_batch_size(config))
 
 
-def trial_seconds(config: TrialConfig, store: TokenStore) -> float:
-    """Returns the seconds that a trial is estimated to take on one core."""
+def _trial_seconds(config: TrialConfig, store: TokenStore) -> float:
+    """Returns the estimated duration of a trial on one core."""
     split = store.split(config.data)
     recurrence_s = cost.recurrence_seconds(config, store.mean_length(config.data))
     step_s = recurrence_s + cost.update_seconds(config)
-    n_steps, n_measured = (len(rows) / config.train.batch_size for rows in (split.train, split.validation))
-    return _START_S + config.train.epochs * (n_steps * step_s + cost.FORWARD_SHARE * n_measured * recurrence_s)
+    n_steps, n_eval_steps = (len(rows) / config.train.batch_size for rows in (split.train, split.validation))
+    return _STARTUP_S + config.train.epochs * (n_steps * step_s + cost.FORWARD_SHARE * n_eval_steps * recurrence_s)
 
 
-def _sample(config: SweepConfig, n: int) -> list[TrialRequest]:
-    """Draws trials into a study in memory, which is then forgotten."""
+def _draw_samples(config: SweepConfig, n: int) -> list[TrialRequest]:
+    """Draws up to n trials with a study in memory."""
     sampler: TpeSampler | RandomSampler | GridSampler = config.sampler
     if isinstance(sampler, TpeSampler):
-        sampler = RandomSampler(name="random", seed=sampler.seed)  # it has learnt nothing yet
+        sampler = RandomSampler(name="random", seed=sampler.seed)  # without results, TPE has nothing to learn from
     store = StudyStore.in_memory(config.model_copy(update={"sampler": sampler}))
-    asked = (store.ask() for _ in range(n))
-    return [sample for sample in asked if sample is not None]
+    requests = (store.ask() for _ in range(n))
+    return [request for request in requests if request is not None]
 
 
-def _correction(home: Home, store: TokenStore) -> tuple[float, int]:
-    """Returns how much longer this machine's trials took than the model says, and how many there are."""
+def _correction_factor(home: Home, store: TokenStore) -> tuple[float, int]:
+    """Returns the median of measured over estimated duration of the home's finished trials, and how many they are."""
     ratios = []
     for view in views(home):
         for row in view.trials:
@@ -124,5 +126,5 @@ def _correction(home: Home, store: TokenStore) -> tuple[float, int]:
             except RnnexpError:
                 continue
             if config.data.name == store.name and row.best_epoch:
-                ratios.append(row.duration_s / trial_seconds(config, store))
+                ratios.append(row.duration_s / _trial_seconds(config, store))
     return (statistics.median(ratios), len(ratios)) if ratios else (1.0, 0)

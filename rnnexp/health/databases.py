@@ -12,8 +12,8 @@ from rnnexp.errors import RnnexpError
 from rnnexp.health import studies
 from rnnexp.health.finding import Finding
 from rnnexp.home import FORMER_SINGLE_RUNS, Home
+from rnnexp.storage import database as stores
 from rnnexp.storage import sqlite
-from rnnexp.storage import store as stores
 from rnnexp.storage.rebuild import rebuild
 from rnnexp.tracking.projection import Projection, import_mlflow
 from rnnexp.trial.cursor import Cursor

@@ -10,8 +10,8 @@ import optuna
 
 from rnnexp import locks
 from rnnexp.home import FORMER_SINGLE_RUNS, Home, TrialFolder
-from rnnexp.storage import bulk_reader
-from rnnexp.storage import store as stores
+from rnnexp.storage import bulk_reader, metadata
+from rnnexp.storage import database as stores
 from rnnexp.storage.study_lock import hold_study_lock, lock_owner
 from rnnexp.study.records import TrialRecords, pending_result
 from rnnexp.trial import events
@@ -122,7 +122,7 @@ def records(home: Home, name: str) -> TrialRecords:
 
 def identity(home: Home, name: str) -> str:
     """Returns what tells a study's runs in MLflow from those of others of its name."""
-    return FORMER_SINGLE_RUNS if name == FORMER_SINGLE_RUNS else stores.identity(stores.load_study(home, name))
+    return FORMER_SINGLE_RUNS if name == FORMER_SINGLE_RUNS else metadata.identity(stores.load_study(home, name))
 
 
 def held(home: Home, name: str, fix: Callable[[], str]) -> Callable[[], str]:

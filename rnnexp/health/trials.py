@@ -7,7 +7,8 @@ from rnnexp.health import history, studies
 from rnnexp.health.finding import Finding
 from rnnexp.health.studies import TrialSnapshot
 from rnnexp.home import FORMER_SINGLE_RUNS, Home
-from rnnexp.storage import store as stores
+from rnnexp.storage import database, metadata
+from rnnexp.storage.store import requeue_running_trials
 from rnnexp.study import retention
 from rnnexp.study.failures import FailureKind
 from rnnexp.study.records import is_closed, pending_result
@@ -35,7 +36,7 @@ def check(home: Home) -> Iterator[Finding]:
 
 
 def _take_over(home: Home, seen: TrialSnapshot) -> str:
-    stores.requeue_running_trials(stores.load_study(home, seen.study))
+    requeue_running_trials(database.load_study(home, seen.study))
     studies.records(home, seen.study).close(seen.number, State.WAITING, FailureKind.SUPERVISOR_LOST, 0, time.time())
     return "set back to WAITING"
 
@@ -76,8 +77,8 @@ def _lost(home: Home, seen: TrialSnapshot, missing: str) -> Finding:
 
 def _close(home: Home, seen: TrialSnapshot) -> str:
     assert seen.trial is not None
-    reason = seen.trial.user_attrs.get(stores.SUMMARY, {}).get("reason") or ""
-    attempts, records = seen.trial.user_attrs.get(stores.ATTEMPTS, 1), studies.records(home, seen.study)
+    reason = seen.trial.user_attrs.get(metadata.SUMMARY, {}).get("reason") or ""
+    attempts, records = seen.trial.user_attrs.get(metadata.ATTEMPTS, 1), studies.records(home, seen.study)
     if seen.happened:
         records.close(seen.number, seen.state, reason, attempts, time.time())
     else:

@@ -8,7 +8,7 @@ from rnnexp.health.databases import identity_in_mlflow
 from rnnexp.health.finding import Finding
 from rnnexp.health.usage import size
 from rnnexp.home import Home
-from rnnexp.storage import store as stores
+from rnnexp.storage import database as stores
 from rnnexp.storage.rebuild import rebuild
 from rnnexp.study import deletion
 

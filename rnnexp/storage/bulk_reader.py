@@ -1,7 +1,7 @@
-"""A study's trials as Optuna gives them, read in a few queries.
+"""Reads the trials of a study from Optuna's tables in a few SQL queries.
 
-Optuna's own reading makes an object of every cell and parses every distribution twice; of 10,000 trials that takes many
-times as long. This knows Optuna's tables; a test compares it with what Optuna reads.
+Optuna itself builds an object for every cell and parses every distribution twice, which takes many times as long for
+10,000 trials. This module depends on the schema of Optuna's tables; a test compares its result with Optuna's.
 """
 
 import contextlib
@@ -25,10 +25,10 @@ _distribution = cache(json_to_distribution)
 
 
 def read(home: Home, study: str) -> list[FrozenTrial]:
-    """Returns the trials of a study, by number; none where there is no such study."""
+    """Returns the trials of a study, ordered by number; empty if there is no such study."""
     with contextlib.closing(sqlite3.connect(home.optuna_db, timeout=sqlite.LOCK_TIMEOUT_S)) as connection:
-        connection.execute("BEGIN")  # all of it as of one moment
-        trials = {row[0]: _trial(*row) for row in _rows(connection, study, "trials", _TRIAL, "trials.number")}
+        connection.execute("BEGIN")  # one transaction: all queries see the same state
+        trials = {row[0]: _build_trial(*row) for row in _rows(connection, study, "trials", _TRIAL, "trials.number")}
         for trial, name, value, stored in _rows(connection, study, "trial_params", _PARAM, "param_id"):
             distribution: BaseDistribution = _distribution(stored)
             trials[trial].distributions[name] = distribution
@@ -55,15 +55,16 @@ _ATTRIBUTE = "trials.trial_id, key, value_json"
 
 
 def _rows(connection: sqlite3.Connection, study: str, table: str, columns: str, order: str) -> Iterator[Any]:
-    joined = "" if table == "trials" else f"JOIN {table} ON {table}.trial_id = trials.trial_id"
+    """Queries a table that has rows for trials, for the trials of one study."""
+    join = "" if table == "trials" else f"JOIN {table} ON {table}.trial_id = trials.trial_id"
     return connection.execute(
-        f"SELECT {columns} FROM studies JOIN trials ON trials.study_id = studies.study_id {joined} "
+        f"SELECT {columns} FROM studies JOIN trials ON trials.study_id = studies.study_id {join} "
         f"WHERE study_name = ? ORDER BY {order}",
         (study,),
     )
 
 
-def _trial(trial_id: int, number: int, state: str, start: str | None, complete: str | None) -> FrozenTrial:
+def _build_trial(trial_id: int, number: int, state: str, start: str | None, complete: str | None) -> FrozenTrial:
     return FrozenTrial(
         number=number,
         state=TrialState[state],

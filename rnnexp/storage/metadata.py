@@ -1,29 +1,105 @@
-"""What a study's folder keeps of it for the day on which Optuna's database is lost."""
+"""What is stored about studies and trials beside Optuna's own columns.
+
+In Optuna's database this is user attributes; their keys are listed here. A study's metadata is also written to its
+folder (`study.json`), so that `rebuild` can restore the study when the database is lost.
+"""
 
 import json
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import optuna
+
+from rnnexp import disk
+from rnnexp.config.sweep import SweepConfig
+from rnnexp.home import Home
+
+DEFINITION, IDENTITY, BUDGET = "rnnexp:definition", "rnnexp:identity", "rnnexp:about"
+SPACE_VERSIONS = "rnnexp:lineage"
+"""Keys of a study's attributes. The names of older versions stay, so that existing homes can be read."""
+
+ATTEMPTS, DEATHS, SUMMARY = "rnnexp:attempts", "rnnexp:deaths", "rnnexp:summary"
+"""Keys of a trial's attributes: number of attempts, number of crashes, and what `events.summary` returns."""
+
 
 @dataclass(frozen=True)
 class StudyMetadata:
-    """What must be known of a study to build it anew, beside its sweep file and its trials' folders.
+    """What a rebuild needs beside the sweep file and the trials' folders.
 
     Attributes:
-        identity: tells it from others of its name.
-        data_digest: of the data that its base settings name.
-        lineage: the later versions of its search space.
+        identity: distinguishes the study from earlier and later ones of the same name.
+        data_digest: digest of the data that the base settings name.
+        space_versions: the later versions of the search space, as plain values.
     """
 
     identity: str
     data_digest: str
-    lineage: list[dict[str, Any]]
+    space_versions: list[dict[str, Any]]
 
     @classmethod
     def load(cls, path: Path) -> "StudyMetadata | None":
+        """Loads the file; None if it is missing or damaged."""
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             return cls(str(values["identity"]), str(values["data_digest"]), list(values["lineage"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+    def to_json(self) -> str:
+        """Returns the content of the file."""
+        return json.dumps({"identity": self.identity, "data_digest": self.data_digest, "lineage": self.space_versions})
+
+
+def new_identity() -> str:
+    """Returns an identity for a new study."""
+    return uuid.uuid4().hex
+
+
+def build_definition(config: SweepConfig, data_digest: str) -> dict[str, Any]:
+    """Returns what must not change while a study lasts, in the form in which it is stored."""
+    plain: dict[str, Any] = json.loads(json.dumps(config.definition() | {"data_digest": data_digest}))
+    return plain
+
+
+def definition(study: optuna.Study) -> dict[str, Any]:
+    """Returns the stored definition of a study; empty if the study has none yet."""
+    stored: dict[str, Any] = study.user_attrs.get(DEFINITION, {})
+    return stored
+
+
+def identity(study: optuna.Study) -> str:
+    """Returns what distinguishes a study from earlier and later ones of the same name."""
+    return str(study.user_attrs.get(IDENTITY, study.study_name))
+
+
+def n_trials(study: optuna.Study) -> int | None:
+    """Returns the budget of a study, as set at its last start."""
+    stored: int | None = study.user_attrs.get(BUDGET, {}).get("n_trials")
+    return stored
+
+
+def write_definition(
+    study: optuna.Study, identity: str, definition: dict[str, Any], space_versions: list[dict[str, Any]]
+) -> None:
+    """Writes the attributes of a new study that stay the same."""
+    study.set_user_attr(IDENTITY, identity)
+    study.set_user_attr(DEFINITION, definition)
+    if space_versions:
+        study.set_user_attr(SPACE_VERSIONS, space_versions)
+
+
+def write_budget(study: optuna.Study, n_trials: int) -> None:
+    """Writes the budget, which each start of a study may change."""
+    study.set_user_attr(BUDGET, {"n_trials": n_trials})
+
+
+def save_metadata(home: Home, study: optuna.Study) -> None:
+    """Copies a study's metadata from Optuna's database to the study's folder, if the copy differs."""
+    path = home.study(study.study_name).about
+    metadata = StudyMetadata(
+        identity(study), str(definition(study).get("data_digest", "")), study.user_attrs.get(SPACE_VERSIONS, [])
+    )
+    if StudyMetadata.load(path) != metadata:
+        disk.write_text(path, metadata.to_json())

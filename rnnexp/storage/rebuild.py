@@ -1,7 +1,7 @@
-"""A study built anew in Optuna's database from its folder: the sweep file, the trials' settings, their events.
+"""Rebuilds a study in Optuna's database from its folder, after the database was lost.
 
-For a database that is lost. What a trial drew follows from its settings, its state and reports from its events; what
-Optuna alone knew (the sampler's own notes) is nothing that a study needs.
+The folder has the sweep file and, for each trial, its settings and events. The drawn values follow from the settings;
+the state and the reports follow from the events. Only the sampler's system attributes are lost, which no study needs.
 """
 
 import datetime
@@ -17,50 +17,52 @@ from rnnexp.config.sweep import GridSampler, SweepConfig
 from rnnexp.config.trial import TrialConfig, load_trial
 from rnnexp.errors import RnnexpError, StudyError
 from rnnexp.home import Home, StudyFolder
-from rnnexp.storage import sampling
-from rnnexp.storage.metadata import StudyMetadata
-from rnnexp.storage.store import ATTEMPTS, DEATHS, SUMMARY, create_or_load, describe, open_storage, save_metadata
+from rnnexp.storage import metadata, sampling
+from rnnexp.storage.database import create_or_load_study, open_storage
+from rnnexp.storage.metadata import ATTEMPTS, DEATHS, SUMMARY, StudyMetadata
 from rnnexp.trial import events
-from rnnexp.trial.events import AttemptEnded, EpochEnded, Event, Finished, Started
+from rnnexp.trial.events import AttemptEnded, Event, Finished, Started
 from rnnexp.trial.states import FINISHED, State
 
 
 def rebuild(home: Home, name: str, identity: str | None) -> int:
-    """Builds a study anew, or adds to it the trials that it lacks; the caller holds its lock.
+    """Rebuilds a study, or adds its missing trials. The caller holds the study's lock.
 
     Args:
-        home: where.
-        name: of the study.
-        identity: what its runs in MLflow say; used where its folder does not say it.
+        home: holds the study's folder.
+        name: the study's name.
+        identity: the study's identity according to its MLflow runs; used only if the folder does not have it.
 
     Returns:
-        How many trials were added.
+        The number of trials that were added.
 
     Raises:
-        RnnexpError: if the folder does not suffice, with what is missing.
+        RnnexpError: if the folder has too little information; the message says what is missing.
     """
     folder = home.study(name)
     config = load_sweep(folder.sweep)
     if config.study != name:
-        raise StudyError(f"{folder.sweep}: is of study {config.study}, not {name}")
-    study = create_or_load(open_storage(home), config)
+        raise StudyError(f"{folder.sweep}: belongs to study {config.study}, expected {name}")
+    study = create_or_load_study(open_storage(home), config)
     if not study.user_attrs:
-        known = StudyMetadata.load(folder.about)
-        describe(study, config, known or StudyMetadata(identity or name, _data_digest(folder, config), []))
-    present = {trial.number: dict(trial.params) for trial in study.get_trials(deepcopy=False)}
-    missing = [number for number in range(max(folder.numbers(), default=-1) + 1) if number not in present]
+        saved = StudyMetadata.load(folder.about) or StudyMetadata(identity or name, _data_digest(folder, config), [])
+        definition = metadata.build_definition(config, saved.data_digest)
+        metadata.write_definition(study, saved.identity, definition, saved.space_versions)
+        metadata.write_budget(study, config.n_trials)
+    known = {trial.number: dict(trial.params) for trial in study.get_trials(deepcopy=False)}
+    missing = [number for number in range(max(folder.numbers(), default=-1) + 1) if number not in known]
     for number in missing:
-        if number != len(present):
-            raise StudyError(f"study {name}: trial {number} can only be added after all before it")
-        trial = _trial(folder, number, config) or _not_drawn(number, config, list(present.values()))
+        if number != len(known):
+            raise StudyError(f"study {name}: trial {number} cannot be added before trial {len(known)}")
+        trial = _load_trial(folder, number, config) or _waiting_trial(number, config, list(known.values()))
         study.add_trial(trial)
-        present[number] = dict(trial.params)
-    save_metadata(home, study)
+        known[number] = dict(trial.params)
+    metadata.save_metadata(home, study)
     return len(missing)
 
 
 def _data_digest(folder: StudyFolder, config: SweepConfig) -> str:
-    """Returns the digest of the data that the base settings name, as a trial on the same data recorded it."""
+    """Returns the digest of the data that the base settings name, from the events of a trial on the same data."""
     for number in folder.numbers():
         trial = folder.trial(number)
         try:
@@ -70,21 +72,21 @@ def _data_digest(folder: StudyFolder, config: SweepConfig) -> str:
         for event in events.read(trial.events):
             if same and isinstance(event, Started) and "digest" in event.data:
                 return str(event.data["digest"])
-    raise StudyError(f"study {config.study}: no trial of it says which data it was begun with")
+    raise StudyError(f"study {config.study}: no trial has recorded the digest of the study's data")
 
 
-def _trial(folder: StudyFolder, number: int, config: SweepConfig) -> optuna.trial.FrozenTrial | None:
-    """Returns a trial from its folder, None where the folder does not say its settings."""
+def _load_trial(folder: StudyFolder, number: int, config: SweepConfig) -> optuna.trial.FrozenTrial | None:
+    """Returns a trial from its folder; None if the folder does not have the trial's settings."""
     try:
         settings = load_trial(folder.trial(number).config, {})
     except RnnexpError:
         return None
-    happened = events.read(folder.trial(number).events)
-    drawn = drawn_settings(config, settings)
-    curve = events.epochs(happened)
-    state, value, reason = _outcome(happened, curve, config)
-    attributes: dict[str, Any] = {ATTEMPTS: _attempts(happened)}
-    n_crashes = events.n_crashes(happened)
+    trial_events = events.read(folder.trial(number).events)
+    drawn = _drawn_settings(config, settings)
+    curve = events.epochs(trial_events)
+    state, value, reason = _outcome(trial_events, config)
+    attributes: dict[str, Any] = {ATTEMPTS: _n_attempts(trial_events)}
+    n_crashes = events.n_crashes(trial_events)
     if n_crashes:
         attributes[DEATHS] = n_crashes
     if state in FINISHED:
@@ -97,14 +99,14 @@ def _trial(folder: StudyFolder, number: int, config: SweepConfig) -> optuna.tria
         user_attrs=attributes,
         intermediate_values={epoch.epoch: epoch.best_value for epoch in curve},
     )
-    if happened and state in FINISHED:
-        trial.datetime_start = datetime.datetime.fromtimestamp(happened[0].time)
-        trial.datetime_complete = datetime.datetime.fromtimestamp(max(event.time for event in happened))
+    if trial_events and state in FINISHED:
+        trial.datetime_start = datetime.datetime.fromtimestamp(trial_events[0].time)
+        trial.datetime_complete = datetime.datetime.fromtimestamp(max(event.time for event in trial_events))
     return trial
 
 
-def drawn_settings(config: SweepConfig, settings: TrialConfig) -> dict[str, Any]:
-    """Returns those of a trial's settings that were drawn: the searched ones that apply."""
+def _drawn_settings(config: SweepConfig, settings: TrialConfig) -> dict[str, Any]:
+    """Returns the settings that were drawn: those in the search space whose condition holds."""
     values = settings.settings()
     outside = {name: value for name, value in values.items() if name not in config.space}
     drawn: dict[str, Any] = {}
@@ -114,31 +116,31 @@ def drawn_settings(config: SweepConfig, settings: TrialConfig) -> dict[str, Any]
     return drawn
 
 
-def _outcome(happened: list[Event], curve: list[EpochEnded], config: SweepConfig) -> tuple[State, float | None, str]:
-    """Returns a trial's state, value and reason; a result that nobody has settled waits to be settled."""
-    closed = next((event for event in reversed(happened) if isinstance(event, AttemptEnded)), None)
-    state = State(closed.state) if closed and closed.state in FINISHED else State.WAITING
-    if closed is None or state not in (State.COMPLETE, State.PRUNED):
-        return state, None, closed.reason if closed else ""
-    finished = next((event for event in reversed(happened) if isinstance(event, Finished)), None)
+def _outcome(trial_events: list[Event], config: SweepConfig) -> tuple[State, float | None, str]:
+    """Returns a trial's state, value and reason. Without a settled result, the trial is WAITING."""
+    ended = next((event for event in reversed(trial_events) if isinstance(event, AttemptEnded)), None)
+    state = State(ended.state) if ended and ended.state in FINISHED else State.WAITING
+    if ended is None or state not in (State.COMPLETE, State.PRUNED):
+        return state, None, ended.reason if ended else ""
+    finished = next((event for event in reversed(trial_events) if isinstance(event, Finished)), None)
     if finished is None:
         return State.WAITING, None, ""
-    # A pruned trial's value is its last report; both are the objective at the best epoch.
-    return state, finished.metrics[config.objective.metric], closed.reason
+    # Optuna's value of a pruned trial is its last report, which is the objective at the best epoch, too.
+    return state, finished.metrics[config.objective.metric], ended.reason
 
 
-def _attempts(happened: list[Event]) -> int:
-    said = [event.attempt for event in happened if isinstance(event, Started)]
-    said += [event.attempts for event in happened if isinstance(event, AttemptEnded)]
-    return max(said, default=0)
+def _n_attempts(trial_events: list[Event]) -> int:
+    numbers = [event.attempt for event in trial_events if isinstance(event, Started)]
+    numbers += [event.attempts for event in trial_events if isinstance(event, AttemptEnded)]
+    return max(numbers, default=0)
 
 
-def _not_drawn(number: int, config: SweepConfig, others: list[Mapping[str, Any]]) -> optuna.trial.FrozenTrial:
-    """Returns a waiting trial in the place of one whose folder is gone; it is run when its turn comes."""
-    given: Mapping[str, Any] | None = config.tries[number] if number < len(config.tries) else None
-    if given is None and isinstance(config.sampler, GridSampler):
+def _waiting_trial(number: int, config: SweepConfig, others: list[Mapping[str, Any]]) -> optuna.trial.FrozenTrial:
+    """Returns a waiting trial that replaces one whose folder is lost; the study runs it later."""
+    point: Mapping[str, Any] | None = config.tries[number] if number < len(config.tries) else None
+    if point is None and isinstance(config.sampler, GridSampler):
         points = spaces.grid(config.space, config.base.settings())
-        given = next((point for point in points if point not in others), None)
+        point = next((candidate for candidate in points if candidate not in others), None)
     return optuna.trial.create_trial(
-        state=TrialState.WAITING, system_attrs={"fixed_params": dict(given)} if given is not None else {}
+        state=TrialState.WAITING, system_attrs={"fixed_params": dict(point)} if point is not None else {}
     )

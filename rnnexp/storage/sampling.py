@@ -1,7 +1,7 @@
-"""Optuna's samplers, pruners and distributions, from ours.
+"""Converts samplers, pruners and distributions from our configuration to Optuna's classes, and draws settings.
 
-A sampler is built anew for each trial from (seed, the trial's number): a study that is resumed draws new points, and a
-trial whose drawing was cut off draws its own again.
+Each trial gets a new sampler that is seeded by (seed, trial number). So a resumed study draws new points, and a trial
+that was interrupted while its settings were drawn gets the same settings again.
 """
 
 import warnings
@@ -26,14 +26,14 @@ from rnnexp.space import Choice, FloatRange, IntRange, Space
 
 
 def sampler(config: Sampler, number: int) -> optuna.samplers.BaseSampler:
-    """Returns the sampler that draws the next trial.
+    """Returns the sampler that draws the settings of one trial.
 
     Args:
-        config: which, and its options.
-        number: the trial's.
+        config: the kind of sampler and its options.
+        number: the trial's number.
     """
     if isinstance(config, GridSampler):
-        return optuna.samplers.RandomSampler(seed=0)  # never drawn from: each point is enqueued
+        return optuna.samplers.RandomSampler(seed=0)  # not used: each point is enqueued
     seed = (config.seed * 1_000_003 + number) % 2**32
     if isinstance(config, RandomSampler):
         return optuna.samplers.RandomSampler(seed=seed)
@@ -46,16 +46,16 @@ def sampler(config: Sampler, number: int) -> optuna.samplers.BaseSampler:
 
 
 def pruner(config: Pruner, epochs: int) -> optuna.pruners.BasePruner:
-    """Returns the pruner. A step is an epoch, counted from 1.
+    """Returns the pruner. Its steps are epochs, counted from 1.
 
     Args:
-        config: which, and its options.
-        epochs: of a whole trial, at most.
+        config: the kind of pruner and its options.
+        epochs: the epochs of the longest trial.
     """
     if isinstance(config, NoPruner):
         return optuna.pruners.NopPruner()
     if isinstance(config, MedianPruner):
-        # Optuna checks from step n_warmup_steps on, which is one epoch early where the first step is 1.
+        # Optuna starts to check at step n_warmup_steps. Our first step is 1, so that would be one epoch too early.
         return optuna.pruners.MedianPruner(
             n_startup_trials=config.n_startup_trials,
             n_warmup_steps=config.n_warmup_steps + 1,
@@ -68,7 +68,7 @@ def pruner(config: Pruner, epochs: int) -> optuna.pruners.BasePruner:
             min_early_stopping_rate=config.min_early_stopping_rate,
         )
     assert isinstance(config, HyperbandPruner)
-    # Told the epochs: left to find out, Hyperband prunes nothing until a trial is complete.
+    # With max_resource="auto", Hyperband prunes nothing until a trial is complete.
     return optuna.pruners.HyperbandPruner(
         min_resource=config.min_resource,
         max_resource=max(epochs, config.min_resource),
@@ -77,7 +77,7 @@ def pruner(config: Pruner, epochs: int) -> optuna.pruners.BasePruner:
 
 
 def distribution(setting: Choice | IntRange | FloatRange) -> optuna.distributions.BaseDistribution:
-    """Returns Optuna's distribution of a setting: the one that `suggest` draws from."""
+    """Returns the Optuna distribution from which `suggest` draws a setting."""
     if isinstance(setting, Choice):
         return optuna.distributions.CategoricalDistribution(setting.choice)
     if isinstance(setting, IntRange):
@@ -87,33 +87,37 @@ def distribution(setting: Choice | IntRange | FloatRange) -> optuna.distribution
 
 
 def suggest(trial: Any, space: Space, fixed: Mapping[str, Any]) -> dict[str, Any]:
-    """Draws the settings of a trial; those that are switched off are not drawn and not returned.
+    """Draws the settings of a trial. Settings whose condition does not hold are neither drawn nor returned.
 
     Args:
-        trial: Optuna's.
+        trial: Optuna's trial.
         space: the search space.
-        fixed: the values of all settings outside the space, for conditions that name one.
+        fixed: the base settings; conditions may refer to those that are not in the space.
+
+    Returns:
+        The drawn values, by setting.
     """
     drawn: dict[str, Any] = {}
     outside = {name: value for name, value in fixed.items() if name not in space}
     for name in spaces.ordered(space):
         if spaces.applies(space[name], outside | drawn):
-            known = distribution(space[name])
-            _pass_over(trial, name, known)
-            if isinstance(known, optuna.distributions.CategoricalDistribution):
-                drawn[name] = trial.suggest_categorical(name, known.choices)
-            elif isinstance(known, optuna.distributions.IntDistribution):
-                drawn[name] = trial.suggest_int(name, known.low, known.high, step=known.step, log=known.log)
+            dist = distribution(space[name])
+            _advance_sampler(trial, name, dist)
+            if isinstance(dist, optuna.distributions.CategoricalDistribution):
+                drawn[name] = trial.suggest_categorical(name, dist.choices)
+            elif isinstance(dist, optuna.distributions.IntDistribution):
+                drawn[name] = trial.suggest_int(name, dist.low, dist.high, step=dist.step, log=dist.log)
             else:
-                drawn[name] = trial.suggest_float(name, known.low, known.high, step=known.step, log=known.log)
+                drawn[name] = trial.suggest_float(name, dist.low, dist.high, step=dist.step, log=dist.log)
     return drawn
 
 
-def _pass_over(trial: Any, name: str, known: optuna.distributions.BaseDistribution) -> None:
-    """Has the sampler draw a setting again that was stored before the drawing was cut off.
+def _advance_sampler(trial: Any, name: str, drawn_from: optuna.distributions.BaseDistribution) -> None:
+    """Draws a setting and discards the result, if the setting was stored before the draw was interrupted.
 
-    Its generator begins anew; without this, the next setting would get this one's place in it.
+    The sampler's random generator starts from its seed again. Without this, the next setting would get the random
+    numbers of this one.
     """
-    if name in trial.distributions and not known.single() and not trial._is_fixed_param(name, known):
+    if name in trial.distributions and not drawn_from.single() and not trial._is_fixed_param(name, drawn_from):
         stored = trial.storage.get_trial(trial._trial_id)
-        trial.study.sampler.sample_independent(trial.study, stored, name, known)
+        trial.study.sampler.sample_independent(trial.study, stored, name, drawn_from)

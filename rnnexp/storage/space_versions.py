@@ -1,4 +1,9 @@
-"""The versions of a study's search space: wider ranges and further choices are taken in, and written down."""
+"""The versions of a study's search space.
+
+A study may resume with a wider space: a wider range, or more choices. The change is stored as a new version, and the
+earlier trials are rewritten to match it, so that the sampler can use them. Any other change of the study's definition
+is refused.
+"""
 
 import json
 import time
@@ -11,21 +16,24 @@ from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
 from pydantic import TypeAdapter
 
+from rnnexp.config.sweep import SweepConfig, differences, with_defaults
+from rnnexp.errors import StudyError
 from rnnexp.space import Distribution, Space, widening
-from rnnexp.storage import sampling
+from rnnexp.storage import metadata, sampling
 
-LINEAGE = "rnnexp:lineage"
+_MAX_LISTED = 6
+"""Changes that an error message lists."""
 
 
 @dataclass(frozen=True)
 class SpaceVersion:
-    """A search space that is wider than the one before.
+    """A search space that is wider than the version before it.
 
     Attributes:
-        version: from 2; a study begins with 1.
-        from_trial: the first that was drawn from it.
-        time: when it was taken in, in seconds since 1970.
-        changes: what has become wider, a line each.
+        version: from 2; a study starts with version 1.
+        from_trial: the first trial that was drawn from it.
+        time: when it was added, in seconds since 1970.
+        changes: what is wider, one line each.
     """
 
     version: int
@@ -38,20 +46,53 @@ class SpaceVersion:
 
 
 def versions(study: optuna.Study) -> tuple[SpaceVersion, ...]:
-    """Returns the later versions of a study's search space; none where it never changed."""
-    stored = study.user_attrs.get(LINEAGE, [])
+    """Returns the versions of a study's search space from 2 on; empty if the space never changed."""
+    stored = study.user_attrs.get(metadata.SPACE_VERSIONS, [])
     return tuple(SpaceVersion(**{**values, "changes": tuple(values["changes"])}) for values in stored)
 
 
-def changes(old: Mapping[str, Any], new: Space) -> tuple[list[str], list[str]]:
+def apply_new_definition(
+    storage: optuna.storages.RDBStorage, study: optuna.Study, definition: dict[str, Any], config: SweepConfig
+) -> None:
+    """Stores a changed definition of a study, and rewrites its trials for the new search space.
+
+    Args:
+        storage: Optuna's database.
+        study: the stored study; load it again afterwards.
+        definition: the new one, as `metadata.build_definition` returns it.
+        config: the sweep from which the new definition was built.
+
+    Raises:
+        StudyError: if more changed than ranges and choices that are wider; nothing is stored then.
+    """
+    stored = with_defaults(metadata.definition(study), config)
+    other_changes = differences({**stored, "space": {}}, {**definition, "space": {}})
+    wider, faults = _compare(stored["space"], config.space)
+    if other_changes or faults:
+        raise StudyError(_refusal(config.study, [*other_changes, *faults]))
+    attributes: dict[str, Any] = {metadata.DEFINITION: definition}
+    if wider:  # otherwise only the program is newer: it has settings that the stored definition lacks
+        attributes[metadata.SPACE_VERSIONS] = _with_next_version(study, wider)
+    _rewrite(storage, study._study_id, config.space, attributes)
+
+
+def _refusal(name: str, changes: list[str]) -> str:
+    listed = "; ".join(changes[:_MAX_LISTED]) + ("; …" if len(changes) > _MAX_LISTED else "")
+    return (
+        f"study {name} was started with other settings: {listed}; undo the change to resume the study (only wider "
+        f"ranges and additional choices are accepted), or start another study with --study NAME"
+    )
+
+
+def _compare(old: Mapping[str, Any], new: Space) -> tuple[list[str], list[str]]:
     """Compares two search spaces.
 
     Args:
         old: the stored space, as plain values.
-        new: the one that is asked for.
+        new: the space of the sweep file.
 
     Returns:
-        What has become wider, a line each; and what makes that impossible to go on with, a line each.
+        What is wider, and what prevents the study from resuming; one line each.
     """
     wider, faults = [], []
     for name in [*old, *(name for name in new if name not in old)]:
@@ -67,24 +108,24 @@ def changes(old: Mapping[str, Any], new: Space) -> tuple[list[str], list[str]]:
     return wider, faults
 
 
-def append_space_version(study: optuna.Study, wider: list[str]) -> list[dict[str, Any]]:
-    """Returns the lineage, as it is stored, with a version for what has become wider."""
+def _with_next_version(study: optuna.Study, wider: list[str]) -> list[dict[str, Any]]:
+    """Returns all versions in the form in which they are stored, with a new one that lists what is wider."""
     known = versions(study)
     n_trials = len(study.get_trials(deepcopy=False))
-    return [asdict(one) for one in (*known, SpaceVersion(len(known) + 2, n_trials, time.time(), tuple(wider)))]
+    return [asdict(version) for version in (*known, SpaceVersion(len(known) + 2, n_trials, time.time(), tuple(wider)))]
 
 
-def rewrite(storage: optuna.storages.RDBStorage, study_id: int, space: Space, attributes: Mapping[str, Any]) -> None:
-    """Gives all trials of a study the distributions of a wider space, in one transaction with what describes it.
+def _rewrite(storage: optuna.storages.RDBStorage, study_id: int, space: Space, attributes: Mapping[str, Any]) -> None:
+    """Gives all trials of a study the distributions of the new space, and sets attributes, in one transaction.
 
-    Optuna refuses a categorical setting whose choices have changed and keeps a value as its place among them; so both
-    are written anew. Trials keep their values.
+    Optuna refuses a categorical setting whose choices changed, and stores a value as its index among the choices. So
+    both the distribution and the index are rewritten. Each trial keeps its values.
 
     Args:
-        storage: Optuna's.
-        study_id: the study's, in it.
-        space: wider than the one before.
-        attributes: of the study, replaced in the same transaction.
+        storage: Optuna's database.
+        study_id: the study's id in it.
+        space: the new search space, at least as wide as the old one.
+        attributes: user attributes of the study to set.
     """
     with _create_scoped_session(storage.scoped_session) as session:
         rows = (
@@ -93,14 +134,14 @@ def rewrite(storage: optuna.storages.RDBStorage, study_id: int, space: Space, at
             .filter(models.TrialModel.study_id == study_id)
         )
         for row in rows:
-            before = optuna.distributions.json_to_distribution(row.distribution_json)
-            after = sampling.distribution(space[row.param_name])
-            row.param_value = after.to_internal_repr(before.to_external_repr(row.param_value))
-            row.distribution_json = optuna.distributions.distribution_to_json(after)
+            old = optuna.distributions.json_to_distribution(row.distribution_json)
+            new = sampling.distribution(space[row.param_name])
+            row.param_value = new.to_internal_repr(old.to_external_repr(row.param_value))
+            row.distribution_json = optuna.distributions.distribution_to_json(new)
         study = models.StudyModel.find_or_raise_by_id(study_id, session)
         for key, value in attributes.items():
-            found = models.StudyUserAttributeModel.find_by_study_and_key(study, key, session)
-            if found is None:
+            stored = models.StudyUserAttributeModel.find_by_study_and_key(study, key, session)
+            if stored is None:
                 session.add(models.StudyUserAttributeModel(study_id=study_id, key=key, value_json=json.dumps(value)))
             else:
-                found.value_json = json.dumps(value)
+                stored.value_json = json.dumps(value)

@@ -1,4 +1,4 @@
-"""Who runs a study: a lock that one supervisor holds, and that says who it is."""
+"""The lock of a study: its one supervisor holds it, and the lock file says which process that is."""
 
 import contextlib
 import json
@@ -12,18 +12,18 @@ from pathlib import Path
 from rnnexp import locks
 from rnnexp.errors import StudyError
 
-_GLANCES_S = 0.5
-"""Whoever only asks who is there holds the lock for a moment; so a lock that is held for longer has an owner."""
+_ACQUIRE_TIMEOUT_S = 0.5
+"""`lock_owner` takes the lock for a moment. A lock that is held for longer than this belongs to a supervisor."""
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A supervisor.
+    """The supervisor that holds a lock.
 
     Attributes:
-        pid: its process.
-        host: its machine.
-        since: seconds since 1970.
+        pid: its process id.
+        host: the name of its machine.
+        since: when it took the lock, in seconds since 1970.
     """
 
     pid: int
@@ -37,17 +37,21 @@ class Owner:
 
 @contextlib.contextmanager
 def hold_study_lock(path: Path, study: str) -> Iterator[None]:
-    """Holds the study's lock; whoever does knows that no other process runs the study's trials.
+    """Holds the study's lock. While it is held, no other process runs the study's trials.
+
+    Args:
+        path: the lock file; created if it is missing.
+        study: the study's name, for the error message.
 
     Raises:
-        StudyError: if somebody else holds it.
+        StudyError: if another process holds the lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
-        if not locks.acquire(file, _GLANCES_S):
+        if not locks.acquire(file, _ACQUIRE_TIMEOUT_S):
             raise StudyError(
-                f"study {study} is being run already, by {_read(path) or 'another process'}; "
-                f"watch it with `rnnexp trials {study}`, end it with `rnnexp stop {study}`"
+                f"study {study} is being run already, by {_load_owner(path) or 'another process'}; "
+                f"list its trials with `rnnexp trials {study}`, stop it with `rnnexp stop {study}`"
             )
         file.truncate(0)
         file.write(json.dumps(asdict(Owner(os.getpid(), socket.gethostname(), time.time()))))
@@ -59,11 +63,11 @@ def hold_study_lock(path: Path, study: str) -> Iterator[None]:
 
 
 def lock_owner(path: Path) -> Owner | None:
-    """Returns who holds the lock now, or None where nobody does."""
-    return _read(path) if locks.is_held(path) else None
+    """Returns the supervisor that holds the lock, or None if the lock is free."""
+    return _load_owner(path) if locks.is_held(path) else None
 
 
-def _read(path: Path) -> Owner | None:
+def _load_owner(path: Path) -> Owner | None:
     try:
         return Owner(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):

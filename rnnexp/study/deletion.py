@@ -3,7 +3,7 @@
 import shutil
 
 from rnnexp.home import Home
-from rnnexp.storage.store import delete_study
+from rnnexp.storage.database import delete_study
 from rnnexp.storage.study_lock import hold_study_lock
 from rnnexp.tracking.experiments import delete_experiment
 

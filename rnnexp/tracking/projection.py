@@ -16,7 +16,7 @@ from typing import Any
 from rnnexp.config.files import load_mapping
 from rnnexp.home import Home, StudyFolder, TrialFolder
 from rnnexp.storage import sqlite
-from rnnexp.storage.store import creating
+from rnnexp.storage.database import creating
 from rnnexp.tracking.run_batch import RunBatch
 from rnnexp.tracking.sender import RefusedError
 from rnnexp.trial import events, history

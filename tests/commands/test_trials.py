@@ -10,7 +10,7 @@ from optuna.trial import TrialState, create_trial
 
 from rnnexp.cli import main
 from rnnexp.home import Home
-from rnnexp.storage.store import open_storage
+from rnnexp.storage.database import open_storage
 
 N_TRIALS = 150
 

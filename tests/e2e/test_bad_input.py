@@ -165,7 +165,7 @@ def test_a_study_resumed_with_a_changed_file(ran: Ran, tmp_path: Path) -> None:
     file.write_text(ran.file.read_text().replace("epochs: 2", "epochs: 3"))
     before = rnnexp("trials", "small", "--json", "--home", str(home)).stdout
     done = rnnexp("sweep", str(file), "--home", str(home))
-    one_line(done, "study small was begun with other settings", "train.epochs: was 2, is 3", "--study NAME")
+    one_line(done, "study small was started with other settings", "train.epochs: was 2, is 3", "--study NAME")
     assert rnnexp("trials", "small", "--json", "--home", str(home)).stdout == before
 
 

@@ -14,7 +14,7 @@ from rnnexp.cli import main
 from rnnexp.health import checks
 from rnnexp.health.finding import Finding
 from rnnexp.home import Home, TrialFolder
-from rnnexp.storage import store as stores
+from rnnexp.storage import database as stores
 from rnnexp.storage.views import view
 from rnnexp.tracking.projection import import_mlflow
 from rnnexp.trial.cursor import Cursor

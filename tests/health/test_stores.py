@@ -13,7 +13,7 @@ from rnnexp.disk import zip_fault
 from rnnexp.errors import RnnexpError
 from rnnexp.health import checks, databases
 from rnnexp.home import Home
-from rnnexp.storage import store as stores
+from rnnexp.storage import database as stores
 from rnnexp.storage.study_lock import hold_study_lock
 from rnnexp.storage.views import view
 from rnnexp.study import deletion
@@ -206,7 +206,7 @@ def test_a_deletion_that_was_cut_off_is_finished(
             deletion.delete(patient.home, STUDY)
     refused = rnnexp("sweep", str(patient.sweep), "--home", str(patient.root))
     assert refused.returncode == 2
-    assert "its deletion was cut off" in refused.stderr
+    assert "its deletion was interrupted" in refused.stderr
     assert patient.named("folders", "study small").frees_bytes > 0
     patient.repair()
     assert stores.study_names(patient.home) == []

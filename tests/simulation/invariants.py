@@ -6,7 +6,8 @@ import optuna
 
 from rnnexp.config.sweep import SweepConfig
 from rnnexp.disk import WRITING
-from rnnexp.storage.store import ATTEMPTS, DEATHS, SUMMARY, StudyStore
+from rnnexp.storage.metadata import ATTEMPTS, DEATHS, SUMMARY
+from rnnexp.storage.store import StudyStore
 from rnnexp.study import retention
 from rnnexp.trial import events
 from rnnexp.trial.cursor import Cursor

@@ -1,4 +1,4 @@
-"""What is read from Optuna's tables is what Optuna reads."""
+"""The bulk reader returns the same trials as Optuna."""
 
 import math
 from pathlib import Path
@@ -8,10 +8,11 @@ from optuna.trial import TrialState
 
 from rnnexp.home import Home
 from rnnexp.storage import bulk_reader
-from rnnexp.storage.store import open_storage
+from rnnexp.storage.database import open_storage
 
 
-def _study(home: Home, name: str) -> optuna.Study:
+def _create_study(home: Home, name: str) -> optuna.Study:
+    """Creates a study with one trial for each state and each kind of stored value."""
     study = optuna.create_study(storage=open_storage(home), study_name=name, direction="maximize")
     for end in ("complete", "pruned", "fail", "infinite", "running"):
         trial = study.ask()
@@ -33,16 +34,16 @@ def _study(home: Home, name: str) -> optuna.Study:
     return study
 
 
-def test_it_reads_what_optuna_reads(tmp_path: Path) -> None:
+def test_the_bulk_reader_returns_the_same_trials_as_optuna(tmp_path: Path) -> None:
     home = Home.open(tmp_path / "home")
     for name in ("one", "other"):
-        theirs = _study(home, name).get_trials()
-        ours = bulk_reader.read(home, name)
-        assert [trial.state for trial in ours] == [trial.state for trial in theirs]
-        assert list(map(repr, ours)) == list(map(repr, theirs))  # NaN equals itself only in words
+        expected = _create_study(home, name).get_trials()
+        found = bulk_reader.read(home, name)
+        assert [trial.state for trial in found] == [trial.state for trial in expected]
+        assert list(map(repr, found)) == list(map(repr, expected))  # compared as text, because NaN is unequal to itself
 
 
-def test_of_a_study_that_there_is_not_it_reads_nothing(tmp_path: Path) -> None:
+def test_a_missing_study_has_no_trials(tmp_path: Path) -> None:
     home = Home.open(tmp_path / "home")
     open_storage(home)
     assert bulk_reader.read(home, "none") == []

@@ -1,4 +1,4 @@
-"""A study whose search space became wider: what it keeps, what it draws, and what it refuses."""
+"""Resuming a study with a wider search space, and the changes that are refused."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from rnnexp.errors import StudyError
 from rnnexp.space import Distribution, widening
 from rnnexp.storage import sampling
-from rnnexp.storage.store import open_storage
+from rnnexp.storage.database import open_storage
 from rnnexp.trial.states import State
 from tests.study.fakes import FakeExecutor
 from tests.study.test_supervisor import Study
@@ -36,31 +36,33 @@ WIDER = (
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
-    found = Study(tmp_path)
-    found.file.write_text(SWEEP)
-    return found
+    study = Study(tmp_path)
+    study.file.write_text(SWEEP)
+    return study
 
 
-def test_a_wider_space_goes_on_with_the_old_trials_as_evidence(study: Study) -> None:
+def test_a_study_resumes_with_a_wider_space_and_keeps_its_trials(study: Study) -> None:
     study.run(FakeExecutor())
     before = study.view.trials
     study.file.write_text(WIDER)
     study.run(FakeExecutor())
     after = study.view.trials
-    assert after[:6] == before, "an old trial keeps its settings and its result"
+    assert after[:6] == before, "an old trial keeps its settings and result"
     assert len(after) == 30
     assert {row.state for row in after} == {State.COMPLETE}
     new = after[6:]
     assert any(row.settings["model.cell"] == "simple_rnn" for row in new), "the new choice is drawn"
-    assert any(not 8 <= row.settings["model.units"] <= 32 for row in new), "and the wider range"
+    assert any(not 8 <= row.settings["model.units"] <= 32 for row in new), (
+        "values from the added part of the range are drawn"
+    )
     loaded = optuna.load_study(study_name="s", storage=open_storage(study.home))
-    known = {name: sampling.distribution(setting) for name, setting in study.config().space.items()}
+    current = {name: sampling.distribution(setting) for name, setting in study.config().space.items()}
     for trial in loaded.get_trials():
         for name, distribution in trial.distributions.items():
-            assert distribution == known[name], "the sampler models all trials by one space"
+            assert distribution == current[name], "all trials have the distributions of the new space"
 
 
-def test_the_versions_of_the_space_are_shown(study: Study) -> None:
+def test_each_change_of_the_space_is_stored_as_a_version(study: Study) -> None:
     study.run(FakeExecutor())
     assert study.view.space_versions == ()
     study.file.write_text(WIDER)
@@ -75,10 +77,10 @@ def test_the_versions_of_the_space_are_shown(study: Study) -> None:
     )
     study.file.write_text(WIDER.replace("[4, 128]", "[4, 256]"))
     study.run(FakeExecutor(), budget__trials=9)
-    assert [(one.version, one.from_trial) for one in study.view.space_versions] == [(2, 6), (3, 8)]
+    assert [(version.version, version.from_trial) for version in study.view.space_versions] == [(2, 6), (3, 8)]
 
 
-def test_interrupted_trials_of_the_narrower_space_go_on_in_the_wider(study: Study) -> None:
+def test_interrupted_trials_of_the_narrower_space_resume_in_the_wider_space(study: Study) -> None:
     study.run(FakeExecutor(), signals={(1, 1): 2})
     waiting = {row.number: row.settings for row in study.view.trials if row.state is State.WAITING}
     assert waiting
@@ -89,7 +91,7 @@ def test_interrupted_trials_of_the_narrower_space_go_on_in_the_wider(study: Stud
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "words"),
+    ("before", "after", "message"),
     [
         ("[8, 32], log: true", "[8, 16], log: true", "model.units: was 8 to 32 (log), is 8 to 16 (log) (narrower)"),
         ("[8, 32], log: true", "[4, 64]", "drawn in another way"),
@@ -99,15 +101,15 @@ def test_interrupted_trials_of_the_narrower_space_go_on_in_the_wider(study: Stud
         ("space:\n", "space:\n  model.dropout: {float: [0, 0.5]}\n", "model.dropout: was fixed, is searched"),
     ],
 )
-def test_any_other_change_is_refused_with_what_to_do(study: Study, before: str, after: str, words: str) -> None:
+def test_any_other_change_is_refused_with_a_remedy(study: Study, before: str, after: str, message: str) -> None:
     study.run(FakeExecutor())
     rows = study.view.trials
     assert before in SWEEP
     study.file.write_text(SWEEP.replace(before, after))
-    with pytest.raises(StudyError) as refused:
+    with pytest.raises(StudyError) as error:
         study.run(FakeExecutor())
-    assert words in str(refused.value)
-    assert "--study NAME" in str(refused.value)
+    assert message in str(error.value)
+    assert "--study NAME" in str(error.value)
     assert study.view.trials == rows
     study.file.write_text(SWEEP)
     study.run(FakeExecutor(), budget__trials=7)
@@ -127,20 +129,22 @@ def test_any_other_change_is_refused_with_what_to_do(study: Study, before: str, 
         ({"choice": [True, False]}, {"choice": [1, 0]}, "without True, False"),
     ],
 )
-def test_wider_or_not(old: dict[str, Any], new: dict[str, Any], fault: str | None) -> None:
+def test_widening_returns_why_a_distribution_is_not_wider(
+    old: dict[str, Any], new: dict[str, Any], fault: str | None
+) -> None:
     adapter: TypeAdapter[Any] = TypeAdapter(Distribution)
     assert widening(adapter.validate_python(old), adapter.validate_python(new)) == fault
 
 
-def test_a_study_of_an_older_version_goes_on(study: Study) -> None:
-    """A newer version knows more settings; what an older one did not know had the default of today."""
+def test_a_study_of_an_older_program_version_resumes(study: Study) -> None:
+    """A setting that the older version did not have counts as having its present default."""
     study.run(FakeExecutor())
-    found = optuna.load_study(study_name="s", storage=open_storage(study.home))
-    older = found.user_attrs["rnnexp:definition"]
+    stored = optuna.load_study(study_name="s", storage=open_storage(study.home))
+    definition = stored.user_attrs["rnnexp:definition"]
     for name in ("train.monitor", "model.pooling", "clip.threshold"):
-        del older["base"][name]
-    del older["sampler"]["n_startup_trials"]
-    found.set_user_attr("rnnexp:definition", older)
+        del definition["base"][name]
+    del definition["sampler"]["n_startup_trials"]
+    stored.set_user_attr("rnnexp:definition", definition)
     study.file.write_text(SWEEP.replace(", n_startup_trials: 3", ""))
     study.run(FakeExecutor(), budget__trials=7)
     assert study.states() == [State.COMPLETE] * 7

@@ -1,3 +1,5 @@
+"""The lock of a study, held and tried by several processes."""
+
 import os
 import signal
 import socket
@@ -33,11 +35,11 @@ except StudyError as error:
     print(error)
 """
 
-_ASK = """
+_READ_OWNER = """
 import sys
 from pathlib import Path
 from rnnexp.storage.study_lock import lock_owner
-print("asking", flush=True)
+print("reading", flush=True)
 while True:
     lock_owner(Path(sys.argv[1]))
 """
@@ -69,18 +71,18 @@ def lock(tmp_path: Path) -> Path:
     return tmp_path / "work" / "cells" / "lock"
 
 
-def test_a_second_process_is_refused_and_told_who_is_there(lock: Path) -> None:
+def test_a_second_process_is_refused_and_gets_the_owner(lock: Path) -> None:
     with hold_study_lock(lock, "cells"), _start(_TRY, lock) as second:
-        answer = second.communicate(timeout=30)[0]
-    assert answer.startswith(
+        output = second.communicate(timeout=30)[0]
+    assert output.startswith(
         f"study cells is being run already, by process {os.getpid()} on {socket.gethostname()} since 20"
     )
-    assert "rnnexp stop cells" in answer
+    assert "rnnexp stop cells" in output
     with _start(_TRY, lock) as third:
         assert third.communicate(timeout=30)[0] == "held\n"
 
 
-def test_who_holds_the_lock_can_be_asked_from_outside(lock: Path) -> None:
+def test_another_process_can_read_the_owner(lock: Path) -> None:
     assert lock_owner(lock) is None
     with _holder(lock) as process:
         owner = lock_owner(lock)
@@ -89,7 +91,7 @@ def test_who_holds_the_lock_can_be_asked_from_outside(lock: Path) -> None:
         assert abs(owner.since - time.time()) < 60
         with pytest.raises(StudyError, match=f"by process {process.pid} on"), hold_study_lock(lock, "cells"):
             pass
-        assert lock_owner(lock) == owner, "asking and being refused take nothing away"
+        assert lock_owner(lock) == owner, "reading the owner and a refused attempt leave the lock as it is"
         process.communicate("end\n", timeout=30)
     assert lock_owner(lock) is None
 
@@ -105,7 +107,7 @@ def test_the_lock_of_a_killed_process_is_free(lock: Path) -> None:
             assert owner.pid == os.getpid()
 
 
-def test_an_error_inside_lets_go(lock: Path) -> None:
+def test_an_error_releases_the_lock(lock: Path) -> None:
     with pytest.raises(RuntimeError, match="inside"), hold_study_lock(lock, "cells"):
         raise RuntimeError("inside")
     assert lock_owner(lock) is None
@@ -113,7 +115,7 @@ def test_an_error_inside_lets_go(lock: Path) -> None:
         pass
 
 
-def test_one_process_cannot_own_a_study_twice(lock: Path) -> None:
+def test_a_process_cannot_hold_the_lock_twice(lock: Path) -> None:
     with (
         hold_study_lock(lock, "cells"),
         pytest.raises(StudyError, match=f"process {os.getpid()}"),
@@ -122,23 +124,23 @@ def test_one_process_cannot_own_a_study_twice(lock: Path) -> None:
         pass
 
 
-def test_a_lock_that_does_not_say_who_is_still_a_lock(lock: Path) -> None:
+def test_a_lock_without_a_readable_owner_still_refuses(lock: Path) -> None:
     with hold_study_lock(lock, "cells"):
         lock.write_text("{", encoding="utf-8")
         with pytest.raises(StudyError, match="by another process"), hold_study_lock(lock, "cells"):
             pass
 
 
-def test_asking_who_is_there_keeps_nobody_out(lock: Path) -> None:
-    """Somebody lists the studies just when a supervisor starts."""
+def test_reading_the_owner_does_not_block_a_supervisor(lock: Path) -> None:
+    """Another process lists the studies while a supervisor starts."""
     with hold_study_lock(lock, "cells"):
         pass
-    with _start(_ASK, lock) as asking:
+    with _start(_READ_OWNER, lock) as reader:
         try:
-            assert asking.stdout is not None
-            assert asking.stdout.readline() == "asking\n"
+            assert reader.stdout is not None
+            assert reader.stdout.readline() == "reading\n"
             for _ in range(1500):
                 with hold_study_lock(lock, "cells"):
                     pass
         finally:
-            asking.kill()
+            reader.kill()

@@ -1,6 +1,7 @@
-"""Pictures of studies, drawn with matplotlib, as PNG bytes."""
+"""Figures of studies, drawn with matplotlib, as PNG bytes."""
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +10,14 @@ from rnnexp.storage.views import StudyView, TrialRow
 if TYPE_CHECKING:
     import pandas as pd
 
-_MOST_LINES = 8
-_MOST_GREY = 200
-"""More lines are only a darker grey, and each takes milliseconds to draw."""
-_GREY = "#c9c9c9"
+_MAX_COLOURED = 8
+_MAX_GREY = 200
+"""More grey lines show nothing new, and each takes milliseconds to draw."""
+_GREY, _BLUE = "#c9c9c9", "#1f5fa8"
 
 
 def _figure(width: float, height: float) -> Any:
+    """Returns an empty figure; sizes in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -31,24 +33,30 @@ def _png(figure: Any) -> bytes:
 
 
 def curves(view: StudyView, frame: "pd.DataFrame") -> bytes:
-    """Draws loss and accuracy by epoch: the best trials in colour, others in grey, of a long study not all of them.
+    """Draws loss and accuracy over the epochs: the best trials in colour, the others in grey.
+
+    If there are many other trials, only a part of them is drawn.
 
     Args:
         view: the study.
-        frame: a row an epoch, as `frames.curves` returns it.
+        frame: one row per epoch, as `frames.curves` returns it.
+
+    Returns:
+        The figure as PNG.
     """
     from matplotlib import colormaps
     from matplotlib.ticker import MaxNLocator
 
     figure = _figure(11, 8)
-    best = [row.number for row in view.ranked[:_MOST_LINES]]
+    best = [row.number for row in view.ranked[:_MAX_COLOURED]]
     palette = colormaps["tab10"]
-    colours = {number: palette(place) for place, number in enumerate(best)}
-    panels = ("loss", "val_loss", "accuracy", "val_accuracy")
+    colours = {number: palette(rank) for rank, number in enumerate(best)}
+    metrics = ("loss", "val_loss", "accuracy", "val_accuracy")
     by_trial: dict[Any, pd.DataFrame] = dict(iter(frame.groupby("trial")))
     others = [number for number in by_trial if number not in colours]
-    shown = [*others[:: -(-len(others) // _MOST_GREY) or 1], *(number for number in by_trial if number in colours)]
-    for axes, metric in zip(figure.subplots(2, 2).flat, panels, strict=True):
+    step = math.ceil(len(others) / _MAX_GREY) or 1
+    shown = [*others[::step], *(number for number in by_trial if number in colours)]  # the coloured lines on top
+    for axes, metric in zip(figure.subplots(2, 2).flat, metrics, strict=True):
         for number in shown:
             rows = by_trial[number]
             colour = colours.get(number, _GREY)
@@ -64,45 +72,61 @@ def curves(view: StudyView, frame: "pd.DataFrame") -> bytes:
 
 
 def _label(view: StudyView, number: int) -> str:
+    """Returns the text of a trial in the legend."""
     row = next(row for row in view.trials if row.number == number)
     settings = ", ".join(
-        f"{name.removeprefix('model.').removeprefix('data.').removeprefix('train.')} {_short(value)}"
+        f"{name.removeprefix('model.').removeprefix('data.').removeprefix('train.')} {_format(value)}"
         for name, value in row.settings.items()
     )
     return f"trial {number}, {row.value:.3f}: {settings}"[:150]
 
 
-def _short(value: Any) -> str:
+def _format(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def importances(shares: Mapping[str, float]) -> bytes:
-    """Draws each setting's share of the objective's variation."""
+    """Draws the importance of each setting as a bar chart.
+
+    Args:
+        shares: the share of the objective's variation that each setting explains, largest first.
+
+    Returns:
+        The figure as PNG.
+    """
     figure = _figure(7, 0.4 * len(shares) + 0.9)
     axes = figure.subplots()
     names = list(shares)[::-1]
-    bars = axes.barh(names, [shares[name] for name in names], color="#1f5fa8")
+    bars = axes.barh(names, [shares[name] for name in names], color=_BLUE)
     axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
-    axes.set(xlabel="share of the variation explained (PED-ANOVA)")
+    axes.set(xlabel="share of the objective's variation explained (PED-ANOVA)")
     axes.margins(x=0.12)
     return _png(figure)
 
 
 def settings(view: StudyView, rows: Sequence[TrialRow]) -> bytes | None:
-    """Draws the objective over each setting, a point a trial; None where nothing was searched."""
+    """Draws the objective over each setting, with one point per trial.
+
+    Args:
+        view: the study.
+        rows: its trials with a value.
+
+    Returns:
+        The figure as PNG; None if there are no trials or no searched settings.
+    """
     names = list(dict.fromkeys(name for row in rows for name in row.settings))
     if not names or not rows:
         return None
-    columns = min(4, len(names))
-    lines = -(-len(names) // columns)
-    figure = _figure(3.1 * columns, 2.5 * lines)
-    panels = list(figure.subplots(lines, columns, squeeze=False).flat)
+    n_columns = min(4, len(names))
+    n_rows = math.ceil(len(names) / n_columns)
+    figure = _figure(3.1 * n_columns, 2.5 * n_rows)
+    panels = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
     for axes, name in zip(panels, names, strict=False):
         points = [(row.settings[name], row.value) for row in rows if name in row.settings]
         numbers = [x for x, _ in points if isinstance(x, int | float) and not isinstance(x, bool)]
         numeric = len(numbers) == len(points)
         xs = numbers if numeric else [str(x) for x, _ in points]
-        axes.plot(xs, [y for _, y in points], "o", markersize=4, alpha=0.7, color="#1f5fa8")
+        axes.plot(xs, [y for _, y in points], "o", markersize=4, alpha=0.7, color=_BLUE)
         if numeric and min(numbers) > 0 and max(numbers) / min(numbers) > 20:
             axes.set_xscale("log")
         axes.set_title(name, fontsize=9)
