@@ -15,7 +15,8 @@ from rnnexp.home import FORMER_SINGLE_RUNS, Home
 from rnnexp.storage import sqlite
 from rnnexp.storage import store as stores
 from rnnexp.storage.rebuild import rebuild
-from rnnexp.tracking.projection import Projection, import_mlflow
+from rnnexp.tracking.client import import_mlflow
+from rnnexp.tracking.projection import Projection
 from rnnexp.trial.cursor import Cursor
 
 CHECK = "databases"

@@ -12,7 +12,7 @@ from rnnexp.health import studies
 from rnnexp.health.studies import TrialSnapshot
 from rnnexp.home import Home
 from rnnexp.storage import store as stores
-from rnnexp.tracking.projection import open_client
+from rnnexp.tracking.client import open_client
 from rnnexp.trial import events
 from rnnexp.trial.events import AttemptEnded, EpochEnded, Event, Finished, Started
 from rnnexp.trial.states import FINISHED, State

@@ -13,7 +13,7 @@ from rnnexp.health import studies
 from rnnexp.health.finding import Finding
 from rnnexp.health.usage import size
 from rnnexp.home import FORMER_SINGLE_RUNS, Home
-from rnnexp.tracking.projection import import_mlflow
+from rnnexp.tracking.client import import_mlflow
 from rnnexp.trial.states import FINISHED, State
 
 CHECK = "leftovers"

@@ -12,7 +12,8 @@ from rnnexp.health.files import copy_of_best
 from rnnexp.health.finding import Finding
 from rnnexp.health.studies import TrialSnapshot
 from rnnexp.home import FORMER_SINGLE_RUNS, Home
-from rnnexp.tracking.projection import Projection, open_client
+from rnnexp.tracking.client import open_client
+from rnnexp.tracking.projection import Projection
 from rnnexp.trial import events
 from rnnexp.trial.cursor import Cursor
 from rnnexp.trial.events import AttemptEnded, Evicted, Finished, Started

@@ -16,7 +16,7 @@ from rnnexp.health.finding import Finding
 from rnnexp.home import Home, TrialFolder
 from rnnexp.storage import store as stores
 from rnnexp.storage.views import view
-from rnnexp.tracking.projection import import_mlflow
+from rnnexp.tracking.client import import_mlflow
 from rnnexp.trial.cursor import Cursor
 from tests.e2e.conftest import SWEEP, sweep
 

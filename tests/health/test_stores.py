@@ -17,7 +17,8 @@ from rnnexp.storage import store as stores
 from rnnexp.storage.study_lock import hold_study_lock
 from rnnexp.storage.views import view
 from rnnexp.study import deletion
-from rnnexp.tracking.projection import MovedError, Projection, import_mlflow
+from rnnexp.tracking.client import MovedError, import_mlflow
+from rnnexp.tracking.projection import Projection
 from tests.e2e import contents
 from tests.e2e.conftest import rnnexp
 from tests.health.conftest import STUDY, Patient, cut, waits
@@ -152,7 +153,8 @@ def test_tables_of_a_newer_version_are_left_alone(
 
 _USE = """
 import sys
-from rnnexp.tracking.projection import MovedError, Projection, import_mlflow
+from rnnexp.tracking.client import MovedError, import_mlflow
+from rnnexp.tracking.projection import Projection
 mlflow = import_mlflow()
 mlflow.set_tracking_uri(sys.argv[1])
 mlflow.set_registry_uri(sys.argv[1])
