@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from rnnexp.home import Home, TrialFolder
+from rnnexp.home import FORMER_SINGLE_RUNS, Home, TrialFolder
 from rnnexp.storage import bulk_reader
 from rnnexp.storage import store as stores
 from rnnexp.storage.maintenance import FrozenTrial
@@ -14,9 +14,6 @@ from rnnexp.study.records import TrialRecords
 from rnnexp.trial import events
 from rnnexp.trial.events import Event
 from rnnexp.trial.states import State
-
-_OLD_TRAIN_FOLDER = "train"
-"""Until November 2026 `rnnexp train` kept its runs in this folder. They belong to no study, so it has no sweep file."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +47,12 @@ class TrialSnapshot:
 def folders(home: Home) -> list[str]:
     """Returns the names of the studies that have a folder.
 
-    Runs of `rnnexp train` from an earlier version of the program are not a study and are left untouched.
+    Earlier versions kept the runs of `rnnexp train` in a folder without a sweep file. It is not a study and is skipped.
     """
     if not home.work.is_dir():
         return []
     names = sorted(path.name for path in home.work.iterdir() if path.is_dir())
-    return [name for name in names if name != _OLD_TRAIN_FOLDER or home.study(name).sweep.exists()]
+    return [name for name in names if name != FORMER_SINGLE_RUNS or home.study(name).sweep.exists()]
 
 
 def running(home: Home) -> list[str]:
