@@ -57,7 +57,7 @@ def curves(home: Home, view: StudyView) -> "pd.DataFrame":
     return pd.DataFrame(rows)
 
 
-def incomparable(views: Sequence[StudyView]) -> list[str]:
+def reasons_not_comparable(views: Sequence[StudyView]) -> list[str]:
     """Returns the reasons why the values of these studies cannot be compared; empty if they can.
 
     Values are comparable only if they are the same metric on the same rows of the same data.

@@ -33,7 +33,7 @@ def write_html(home: Home, views: Sequence[StudyView], path: Path) -> None:
     title = " and ".join(view.name for view in views)
     parts = [f"<h1>{html.escape(title)}</h1>"]
     if len(views) > 1:
-        reasons = frames.incomparable(views)
+        reasons = frames.reasons_not_comparable(views)
         if reasons:
             text = f"The values of these studies are not comparable: {'; '.join(reasons)}"
             parts.append(f'<p class="warn">{html.escape(text)}</p>')

@@ -18,7 +18,7 @@ def run(args: argparse.Namespace) -> int:
     """Prints the comparison and writes the files that are asked for."""
     home = Home.at(args.home)
     studies = [view(home, name) for name in dict.fromkeys(args.study)]
-    reasons = frames.incomparable(studies)
+    reasons = frames.reasons_not_comparable(studies)
     try:
         if args.csv:
             report.write_csv(studies, Path(args.csv))

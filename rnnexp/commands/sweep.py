@@ -70,9 +70,9 @@ def _show_forecast(config: SweepConfig, home: Home, store: TokenStore, workers: 
 
 def _share(config: SweepConfig, store: TokenStore, workers: int | None) -> local.SlotPlan:
     """Shares the machine out to the study's trials; says so where the memory may not do."""
-    from rnnexp.forecast.study import most_memory_gb
+    from rnnexp.forecast.study import max_memory_gb
 
-    needed = most_memory_gb(config, store.task.n_outputs)
+    needed = max_memory_gb(config, store.task.n_outputs)
     share = local.plan_slots(workers, config.n_trials, needed)
     if share.fitting is not None and share.slots > share.fitting:
         tables.console().print(

@@ -10,7 +10,7 @@ import time
 
 from rnnexp.errors import HomeError, UserError, WorkError
 from rnnexp.home import Home
-from rnnexp.storage.database import creating
+from rnnexp.storage.database import database_creation_lock
 
 _FIRST_PORT, _LAST_PORT = 5000, 5050
 _PAGE = "/#/experiments?workflowType=machine_learning"
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
             f"{home.root}: no runs here yet; begin with `rnnexp sweep sweeps/quickstart.yaml`, or name another --home"
         )
     port = _port(args.host, args.port)
-    with creating(home):
+    with database_creation_lock(home):
         pass  # a sweep that has just begun may still be making the tables
     print(f"MLflow on {home.root}: http://{args.host}:{port}{_PAGE} (Ctrl-C ends it)", flush=True)
     log = home.logs / "mlflow-server.log"

@@ -71,13 +71,13 @@ def forecast(config: SweepConfig, home: Home, store: TokenStore, n_slots: int) -
         seconds=seconds,
         n_left=n_left,
         total_seconds=n_left * statistics.fmean(seconds) / n_slots,
-        memory_gb=most_memory_gb(config, n_outputs),
+        memory_gb=max_memory_gb(config, n_outputs),
         disk_gb=2 * n_kept * largest_gb + n_slots * n_copies * largest_gb + _GB_PER_TRIAL * config.n_trials,
         n_measured=n_measured,
     )
 
 
-def most_memory_gb(config: SweepConfig, n_outputs: int) -> float:
+def max_memory_gb(config: SweepConfig, n_outputs: int) -> float:
     """Returns the memory that the largest trial of the search space needs."""
     largest = config.base
     for name, setting in config.space.items():

@@ -1,4 +1,4 @@
-"""All checks in the order in which their repairs make sense, and the two ways to go through them."""
+"""The list of all checks, and two functions that run them: `examine` only reports, `repair` also repairs."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from rnnexp.health import databases, files, leftovers, machine, moved, orphans, 
 from rnnexp.health.finding import Finding
 from rnnexp.home import Home
 
-_ROUNDS = 3
-"""A repair may lay open what another hid: a trial that is set back to WAITING has a checkpoint that is looked at."""
+_MAX_ROUNDS = 3
+"""A repair may reveal another fault: the checkpoint of a trial is checked only after it was set back to WAITING."""
 
 _OPTUNA, _MLFLOW = "optuna.db", "mlflow.db"
 
@@ -18,7 +18,7 @@ class Check:
     """One kind of check.
 
     Attributes:
-        find: gives what is wrong with a home.
+        find: yields the faults of a home.
         needs: the databases that must be readable.
     """
 
@@ -38,17 +38,18 @@ CHECKS = (
     Check(leftovers.check, frozenset({_OPTUNA, _MLFLOW})),
     Check(machine.check_data, frozenset({_OPTUNA})),
 )
-"""First what still writes, then the databases, then what is read from them; what is removed comes last."""
+"""In the order of repair: first processes that still write, then the databases, then what is compared with them, then
+deletions."""
 
 
 @dataclass(frozen=True)
 class Repair:
-    """What became of a finding.
+    """A finding and the result of its repair.
 
     Attributes:
-        finding: what was wrong.
-        done: what was done, None where nothing was.
-        failure: why it could not be.
+        finding: the fault.
+        done: what the repair did; None if there was none.
+        failure: why the repair failed.
     """
 
     finding: Finding
@@ -57,7 +58,7 @@ class Repair:
 
 
 def examine(home: Home) -> Iterator[Finding]:
-    """Goes through all checks; those that a damaged database keeps from looking are left out."""
+    """Runs all checks; skips those that need a database that cannot be read."""
     readable: set[str] | None = None
     for check in CHECKS:
         if check.needs and readable is None:
@@ -67,29 +68,29 @@ def examine(home: Home) -> Iterator[Finding]:
 
 
 def repair(home: Home) -> Iterator[Repair]:
-    """Mends check by check, so that each looks at what the earlier ones have mended; then looks again.
+    """Repairs check by check, so that each check sees the repairs of the earlier ones; then runs all checks again.
 
     Yields:
-        What was mended as it is mended; at the end what is still wrong, without `done`.
+        Each repair when it is done; at the end the remaining findings, without `done`.
     """
     failures: dict[tuple[str, str, str], str] = {}
-    for _ in range(_ROUNDS):
-        mended = False
-        for outcome in _round(home):
-            mended = mended or outcome.done is not None
+    for _ in range(_MAX_ROUNDS):
+        repaired = False
+        for outcome in _repair_once(home):
+            repaired = repaired or outcome.done is not None
             if outcome.done is not None:
                 yield outcome
             else:
                 finding = outcome.finding
                 failures[finding.check, finding.where, finding.what] = outcome.failure or ""
-        if not mended:
+        if not repaired:
             break
     for finding in examine(home):
         yield Repair(finding, failure=failures.get((finding.check, finding.where, finding.what)))
 
 
-def _round(home: Home) -> Iterator[Repair]:
-    """Mends what each check finds, once."""
+def _repair_once(home: Home) -> Iterator[Repair]:
+    """Runs each check once and repairs what it finds."""
     readable: set[str] | None = None
     for check in CHECKS:
         if check.needs and readable is None:
@@ -101,5 +102,5 @@ def _round(home: Home) -> Iterator[Repair]:
                 continue
             try:
                 yield Repair(finding, done=finding.fix())
-            except Exception as error:  # one repair that fails keeps no other from being made
+            except Exception as error:  # a failed repair does not prevent the others
                 yield Repair(finding, failure=" ".join(str(error).split())[:240])

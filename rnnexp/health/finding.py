@@ -1,4 +1,4 @@
-"""Something that is wrong, as a value: where, what, and how it can be mended."""
+"""One fault as a value: where it is, what is wrong, how it can be repaired."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong.
+    """One fault.
 
     Attributes:
-        check: which check found it.
-        where: a file, a study, a trial, a device.
-        what: what is wrong, one line.
-        repair: what `--repair` does; None where nothing can be done from here.
-        fix: does it, and says in one line what it did.
-        frees_bytes: the disk space that this gives back.
+        check: the check that found it.
+        where: a file, a study, a trial or a device.
+        what: the fault, in one line.
+        repair: what `--repair` does; None if `rnnexp doctor` cannot repair it.
+        fix: repairs it and returns one line about what it did.
+        frees_bytes: the disk space that the repair frees.
     """
 
     check: str

@@ -1,4 +1,4 @@
-"""A finished trial's events put back: its reports and result from Optuna, its epochs from MLflow's metric histories."""
+"""Restores the events of a finished trial: reports and result from Optuna, epochs from MLflow's metric histories."""
 
 import csv
 import itertools
@@ -11,125 +11,113 @@ from rnnexp.errors import RnnexpError
 from rnnexp.health import studies
 from rnnexp.health.studies import TrialSnapshot
 from rnnexp.home import Home
-from rnnexp.storage import metadata as stores
-from rnnexp.tracking.projection import open_client
+from rnnexp.storage import metadata
+from rnnexp.tracking import maintenance
+from rnnexp.tracking.client import open_client
 from rnnexp.trial import events
 from rnnexp.trial.events import AttemptEnded, EpochEnded, Event, Finished, Started
 from rnnexp.trial.states import FINISHED, State
 
-_WITH_A_RESULT = (State.COMPLETE, State.PRUNED)
+_WITH_RESULT = (State.COMPLETE, State.PRUNED)
 
 
-def missing(seen: TrialSnapshot) -> str:
-    """Returns what a trial's events should hold and do not, in words; nothing where they are whole."""
-    assert seen.trial is not None
-    said = {epoch.epoch for epoch in events.epochs(seen.happened)}
-    due = set(seen.trial.intermediate_values) | set(range(1, max(said, default=0) + 1))
-    lacking = sorted(due - said)
-    words = [f"epoch{'s' * (len(lacking) > 1)} {', '.join(map(str, lacking))}"] if lacking else []
-    if seen.state in _WITH_A_RESULT or (said and seen.state in FINISHED):
-        words += [] if any(isinstance(event, Started) for event in seen.happened) else ["its start"]
-    if seen.state in _WITH_A_RESULT and not any(isinstance(event, Finished) for event in seen.happened):
+def missing(snapshot: TrialSnapshot) -> str:
+    """Returns in words what is missing from a trial's events; an empty text if they are complete."""
+    recorded = {epoch.epoch for epoch in events.epochs(snapshot.events)}
+    expected = set(snapshot.trial.intermediate_values) | set(range(1, max(recorded, default=0) + 1))
+    absent = sorted(expected - recorded)
+    words = [f"epoch{'s' * (len(absent) > 1)} {', '.join(map(str, absent))}"] if absent else []
+    if snapshot.state in _WITH_RESULT or (recorded and snapshot.state in FINISHED):
+        words += [] if any(isinstance(event, Started) for event in snapshot.events) else ["its start"]
+    if snapshot.state in _WITH_RESULT and not any(isinstance(event, Finished) for event in snapshot.events):
         words.append("its result")
     return " and ".join(words)
 
 
-def write(seen: TrialSnapshot, happened: list[Event]) -> str:
-    """Writes the events anew."""
-    disk.write_text(seen.folder.events, "".join(f"{events.encode(event)}\n" for event in happened))
-    return "they are put back from Optuna and MLflow"
+def write(snapshot: TrialSnapshot, trial_events: list[Event]) -> str:
+    """Replaces the trial's events."""
+    disk.write_text(snapshot.folder.events, "".join(f"{events.encode(event)}\n" for event in trial_events))
+    return "they are restored from Optuna and MLflow"
 
 
-def restored(home: Home, seen: TrialSnapshot) -> list[Event] | None:
-    """Returns a finished trial's events, whole and in order; None where they cannot be had."""
-    run = _run(home, seen)
-    epochs = _epochs(home, seen, run)
-    started = [event for event in seen.happened if isinstance(event, Started)] or _started(run, seen)
+def restored(home: Home, snapshot: TrialSnapshot) -> list[Event] | None:
+    """Returns the complete events of a finished trial, in order; None if they cannot be restored."""
+    run = _run(home, snapshot)
+    epochs = _epochs(home, snapshot, run)
+    started = [event for event in snapshot.events if isinstance(event, Started)] or _started(run, snapshot)
     if epochs is None or not started:
         return None
-    known = [event for event in seen.happened if not isinstance(event, Started | EpochEnded | Finished | AttemptEnded)]
-    closing = [event for event in seen.happened if isinstance(event, AttemptEnded)]
-    whole: list[Event] = [*started, *epochs]
-    if seen.state in _WITH_A_RESULT:
-        finished = [event for event in seen.happened if isinstance(event, Finished)]
-        whole += finished or [_finished(seen, epochs, started[0].n_params)]
-    whole += closing
-    if not any(event.state == seen.state for event in closing):
-        whole.append(_closed(seen, whole))
+    other = [
+        event for event in snapshot.events if not isinstance(event, Started | EpochEnded | Finished | AttemptEnded)
+    ]
+    closing = [event for event in snapshot.events if isinstance(event, AttemptEnded)]
+    complete: list[Event] = [*started, *epochs]
+    if snapshot.state in _WITH_RESULT:
+        finished = [event for event in snapshot.events if isinstance(event, Finished)]
+        complete += finished or [_finished(snapshot, epochs, started[0].n_params)]
+    complete += closing
+    if not any(event.state == snapshot.state for event in closing):
+        complete.append(_closing_event(snapshot, complete))
     order = {Started: 0, EpochEnded: 1, Finished: 2, AttemptEnded: 4}
-    return sorted([*whole, *known], key=lambda event: (event.time, order.get(type(event), 3)))
+    return sorted([*complete, *other], key=lambda event: (event.time, order.get(type(event), 3)))
 
 
-def _run(home: Home, seen: TrialSnapshot) -> Any:
-    """Returns the trial's run, None where MLflow has none or cannot be asked."""
-    assert seen.trial is not None
+def _run(home: Home, snapshot: TrialSnapshot) -> Any:
+    """Returns the trial's run; None if MLflow has none or fails."""
     try:
-        client = open_client(home)
-        experiment = client.get_experiment_by_name(seen.study)
-        wanted = {"rnnexp.trial": str(seen.number), "rnnexp.study_id": studies.identity(home, seen.study)}
-        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in wanted.items())
-        return client.search_runs([experiment.experiment_id], filter_string=query)[-1]
-    except Exception:  # a damaged or absent MLflow only means that it is no source
+        identity = studies.identity(home, snapshot.study)
+        return maintenance.find_trial_run(open_client(home), snapshot.study, identity, snapshot.number)
+    except Exception:  # without MLflow, Optuna is the only source
         return None
 
 
-def _epochs(home: Home, seen: TrialSnapshot, run: Any) -> list[EpochEnded] | None:
-    """Returns every epoch, those that the events lack from MLflow; None where one cannot be had."""
-    assert seen.trial is not None
-    said = {epoch.epoch: epoch for epoch in events.epochs(seen.happened)}
-    reports = dict(seen.trial.intermediate_values)
-    due = sorted(set(reports) | set(range(1, max(said, default=0) + 1)))
-    absent = [epoch for epoch in due if epoch not in said]
+def _epochs(home: Home, snapshot: TrialSnapshot, run: Any) -> list[EpochEnded] | None:
+    """Returns all epochs, the missing ones from MLflow; None if one cannot be restored."""
+    recorded = {epoch.epoch: epoch for epoch in events.epochs(snapshot.events)}
+    reports = dict(snapshot.trial.intermediate_values)
+    expected = sorted(set(reports) | set(range(1, max(recorded, default=0) + 1)))
+    absent = [epoch for epoch in expected if epoch not in recorded]
     if not absent:
-        return [said[epoch] for epoch in due]
+        return [recorded[epoch] for epoch in expected]
     if run is None:
         return None
-    points = _points(home, run)
+    points = maintenance.epoch_metrics(open_client(home), run)
     names = {name for epoch in points.values() for name in epoch}
     if any(epoch not in reports or set(points.get(epoch, {})) != names for epoch in absent):
         return None
-    seconds = _seconds(seen, said, absent)
+    seconds = _seconds(snapshot, recorded, absent)
     for epoch in absent:
         metrics = {name: value for name, (value, _) in points[epoch].items()}
         when = max(when for _, when in points[epoch].values())
-        said[epoch] = EpochEnded(when, epoch, metrics, seconds[epoch], 0, reports[epoch])
-    return _with_best_epochs(seen, [said[epoch] for epoch in due])
+        recorded[epoch] = EpochEnded(when, epoch, metrics, seconds[epoch], 0, reports[epoch])
+    return _with_best_epochs(snapshot, [recorded[epoch] for epoch in expected])
 
 
-def _points(home: Home, run: Any) -> dict[int, dict[str, tuple[float, float]]]:
-    """Returns each epoch's metrics with their times; single numbers of the run are at step 0."""
-    client, found = open_client(home), dict[int, dict[str, tuple[float, float]]]()
-    for name in run.data.metrics:
-        for point in client.get_metric_history(run.info.run_id, name):
-            if point.step > 0:
-                found.setdefault(point.step, {})[name] = (point.value, point.timestamp / 1000)
-    return found
-
-
-def _seconds(seen: TrialSnapshot, said: dict[int, EpochEnded], absent: list[int]) -> dict[int, float]:
-    """Returns the seconds of the epochs: from the table beside the events, else of the whole what is left, evenly."""
-    assert seen.trial is not None
-    whole = seen.trial.user_attrs.get(stores.SUMMARY, {}).get("duration_s") or 0.0
-    left = max(0.0, whole - sum(epoch.seconds for epoch in said.values())) / len(absent)
+def _seconds(snapshot: TrialSnapshot, recorded: dict[int, EpochEnded], absent: list[int]) -> dict[int, float]:
+    """Returns the duration of the absent epochs: from `history.csv`, else an equal share of the remaining time."""
+    total = snapshot.trial.user_attrs.get(metadata.SUMMARY, {}).get("duration_s") or 0.0
+    left = max(0.0, total - sum(epoch.seconds for epoch in recorded.values())) / len(absent)
     found = dict.fromkeys(absent, left)
     try:
-        with seen.folder.history.open(newline="", encoding="utf-8") as file:
+        with snapshot.folder.history.open(newline="", encoding="utf-8") as file:
             found |= {int(row["epoch"]): float(row["seconds"]) for row in csv.DictReader(file)}
     except (OSError, ValueError, KeyError, TypeError):
         return found
     return found
 
 
-def _with_best_epochs(seen: TrialSnapshot, curve: list[EpochEnded]) -> list[EpochEnded]:
-    """Fills in the best epoch so far: a report is the objective at that epoch, and the last is Optuna's own word."""
-    assert seen.trial is not None
-    told = seen.trial.user_attrs.get(stores.SUMMARY, {}).get("best_epoch")
+def _with_best_epochs(snapshot: TrialSnapshot, curve: list[EpochEnded]) -> list[EpochEnded]:
+    """Fills in the best epoch so far.
+
+    A report to Optuna is the objective at that epoch; Optuna's summary contains the last one.
+    """
+    final_best = snapshot.trial.user_attrs.get(metadata.SUMMARY, {}).get("best_epoch")
     best, result = 0, []
     for epoch, before in zip(curve, [None, *curve], strict=False):
         if before is None or epoch.best_value != before.best_value:
             best = epoch.epoch
-        if epoch is curve[-1] and told:
-            best = told
+        if epoch is curve[-1] and final_best:
+            best = final_best
         result.append(epoch if epoch.best_epoch else _replaced(epoch, best))
         best = result[-1].best_epoch
     return result
@@ -139,8 +127,8 @@ def _replaced(epoch: EpochEnded, best: int) -> EpochEnded:
     return EpochEnded(epoch.time, epoch.epoch, epoch.metrics, epoch.seconds, best, epoch.best_value)
 
 
-def _started(run: Any, seen: TrialSnapshot) -> list[Started]:
-    """The start, as far as MLflow knows it: what the run is labelled with, and the plan."""
+def _started(run: Any, snapshot: TrialSnapshot) -> list[Started]:
+    """Returns the start event, from the run's data sets and its plan; nothing if MLflow does not have them."""
     if run is None or "n_params" not in run.data.metrics:
         return []
     data: dict[str, Any] = {}
@@ -156,20 +144,18 @@ def _started(run: Any, seen: TrialSnapshot) -> list[Started]:
         return []
     if not {"n_train", "n_validation"} <= set(data):
         return []
-    assert seen.trial is not None
-    attempts = seen.trial.user_attrs.get(stores.ATTEMPTS, 1)
+    attempts = snapshot.trial.user_attrs.get(metadata.ATTEMPTS, 1)
     return [Started(run.info.start_time / 1000, attempts, 0, 0, int(run.data.metrics["n_params"]), data, plan)]
 
 
-def _finished(seen: TrialSnapshot, epochs: list[EpochEnded], n_params: int) -> Finished:
-    """The result, from the curve; Optuna's summary names its best epoch."""
-    assert seen.trial is not None
-    best_epoch = seen.trial.user_attrs.get(stores.SUMMARY, {}).get("best_epoch") or epochs[-1].best_epoch
+def _finished(snapshot: TrialSnapshot, epochs: list[EpochEnded], n_params: int) -> Finished:
+    """Returns the result, from the curve and the best epoch in Optuna's summary."""
+    best_epoch = snapshot.trial.user_attrs.get(metadata.SUMMARY, {}).get("best_epoch") or epochs[-1].best_epoch
     metrics = next(epoch.metrics for epoch in epochs if epoch.epoch == best_epoch)
     ended: events.EndReason = "pruned"
-    if seen.state is State.COMPLETE:
+    if snapshot.state is State.COMPLETE:
         try:
-            planned = load_trial(seen.folder.config, {}).train.epochs
+            planned = load_trial(snapshot.folder.config, {}).train.epochs
         except RnnexpError:
             planned = epochs[-1].epoch
         ended = "epochs" if epochs[-1].epoch == planned else "patience"
@@ -177,10 +163,10 @@ def _finished(seen: TrialSnapshot, epochs: list[EpochEnded], n_params: int) -> F
     return Finished(epochs[-1].time, ended, best_epoch, metrics, n_params, seconds)
 
 
-def _closed(seen: TrialSnapshot, happened: list[Event]) -> AttemptEnded:
-    assert seen.trial is not None
-    summary, attempts = seen.trial.user_attrs.get(stores.SUMMARY, {}), seen.trial.user_attrs.get(stores.ATTEMPTS, 1)
-    when = max((event.time for event in happened), default=0.0)
-    if seen.trial.datetime_complete is not None:
-        when = max(when, seen.trial.datetime_complete.timestamp())
-    return AttemptEnded(when, seen.state, summary.get("reason") or "", attempts)
+def _closing_event(snapshot: TrialSnapshot, trial_events: list[Event]) -> AttemptEnded:
+    attributes = snapshot.trial.user_attrs
+    reason, attempts = attributes.get(metadata.SUMMARY, {}).get("reason") or "", attributes.get(metadata.ATTEMPTS, 1)
+    when = max((event.time for event in trial_events), default=0.0)
+    if snapshot.trial.datetime_complete is not None:
+        when = max(when, snapshot.trial.datetime_complete.timestamp())
+    return AttemptEnded(when, snapshot.state, reason, attempts)

@@ -1,4 +1,4 @@
-"""What this machine is: its system, packages, cores, memory, devices, and the data that are at hand."""
+"""Describes this machine (system, packages, cores, memory, devices, local data sets) and finds faults of it."""
 
 import importlib.metadata
 import os
@@ -25,18 +25,18 @@ _PACKAGES = ("tensorflow", "tensorflow-metal", "keras", "numba", "optuna", "mlfl
 
 @dataclass(frozen=True)
 class Machine:
-    """What this machine is.
+    """This machine.
 
     Attributes:
-        system: its name and processor.
+        system: the operating system and the processor.
         python: the version.
-        packages: the versions of those that matter; absent ones are left out.
-        cores: that this process may use.
-        memory_gb: free for new processes, None where unknown.
-        data: each built-in data set and where it is, None where it would have to be downloaded.
-        rnnexp_data: what RNNEXP_DATA says, or None.
-        devices: what they really give, None where they were not measured.
-        device: what new trials train on.
+        packages: the versions of the important packages; packages that are not installed are left out.
+        cores: the cores that this process may use.
+        memory_gb: free memory for new processes; None if unknown.
+        data: the path of each built-in data set; None if it has to be downloaded.
+        rnnexp_data: the environment variable RNNEXP_DATA, or None.
+        devices: the measured devices; None if they were not measured.
+        device: the device on which new trials train.
     """
 
     system: str
@@ -51,10 +51,10 @@ class Machine:
 
 
 def machine(measured: Devices | None) -> Machine:
-    """Looks at the machine.
+    """Describes this machine.
 
     Args:
-        measured: its devices' timings, or None.
+        measured: the timings of its devices, or None.
     """
     memory = local.free_memory_gb()
     return Machine(
@@ -79,16 +79,16 @@ def _versions() -> Iterator[tuple[str, str]]:
 
 
 def check_devices(measured: Devices) -> Iterator[Finding]:
-    """Devices that give nothing. A GPU that is slower is nothing wrong: trials train on the CPU, and that is said."""
+    """Yields the devices that do not work. A slow GPU is not a fault: trials train on the CPU then."""
     for name, fault in measured.faults.items():
         if name == "process":
-            yield Finding(DEVICES, "the process that measures", f"{fault}; TensorFlow or a plug-in of it does not work")
+            yield Finding(DEVICES, "the measuring process", f"{fault}; TensorFlow or one of its plug-ins does not work")
         else:
             yield Finding(DEVICES, name, f"it cannot train ({fault}); trials use the CPU")
 
 
 def slower_gpus(measured: Devices) -> list[str]:
-    """Returns a line for each GPU that the CPU outruns."""
+    """Returns a line for each GPU that is slower than the CPU."""
     cpu = min((ms for name, ms in measured.step_ms.items() if name.startswith("CPU")), default=None)
     return [
         f"{name} takes {ms:.1f} ms for a small step and the CPU {cpu:.1f} ms: trials use the CPU"
@@ -98,18 +98,18 @@ def slower_gpus(measured: Devices) -> list[str]:
 
 
 def check_data(home: Home) -> Iterator[Finding]:
-    """Files of the user's own that a study has still to read, and that are not where its settings say."""
-    named: dict[str, str] = {}
+    """Yields the user's own data files that an unfinished trial needs and that do not exist."""
+    missing: dict[str, str] = {}
     for name in studies.idle(home):
-        for seen in studies.trials(home, name):
-            if seen.state in FINISHED:
+        for snapshot in studies.trials(home, name):
+            if snapshot.state in FINISHED:
                 continue
             try:
-                path = load_trial(seen.folder.config, {}).data.path
+                path = load_trial(snapshot.folder.config, {}).data.path
             except RnnexpError:
                 continue
             if path is not None and not Path(path).is_file():
-                named[path] = name
-    for path, name in named.items():
-        what = f"study {name} needs it and it is not there; put it back, or name it anew with --set data.path=FILE"
+                missing[path] = name
+    for path, name in missing.items():
+        what = f"study {name} needs this file, but it is missing; restore it, or set another with --set data.path=FILE"
         yield Finding(DATA, path, what)

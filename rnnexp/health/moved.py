@@ -1,68 +1,34 @@
-"""A home that was moved or copied: MLflow's database holds absolute paths, which then name the old place."""
+"""Checks whether the home was moved or copied: MLflow's database contains absolute paths, of the old folder then."""
 
-import contextlib
-import sqlite3
 from collections.abc import Iterator
 
-from rnnexp.health import databases, studies
+from rnnexp.health import mlflow_tables, sqlite_files, studies
 from rnnexp.health.finding import Finding
 from rnnexp.home import Home
 
 CHECK = "moved"
-_COLUMNS = {
-    "experiments": ("artifact_location",),
-    "runs": ("artifact_uri",),
-    "logged_models": ("artifact_location",),
-    "model_versions": ("source", "storage_location"),
-}
-"""Where MLflow 3 keeps the places of files."""
 
 
 def check(home: Home) -> Iterator[Finding]:
-    """Looks for experiments whose files are said to be elsewhere."""
+    """Yields the other homes in which MLflow's database expects the files of this home."""
     if not home.mlflow_db.exists():
         return
-    for old in _old_places(home):
-        what = f"MLflow keeps files at {old}, and this home is {home.root}"
-        repair = "the places are rewritten, after a copy of the database is made"
-        yield Finding(CHECK, home.mlflow_db.name, what, repair, lambda old=old: _rewrite(home, old))  # type: ignore[misc]
+    for old in _old_roots(home):
+        what = f"MLflow stores files in {old}, but this home is {home.root}"
+        repair = "a copy of the database is made, then the paths are corrected"
+        yield Finding(CHECK, home.mlflow_db.name, what, repair, lambda old=old: _correct_paths(home, old))  # type: ignore[misc]
 
 
-def _old_places(home: Home) -> list[str]:
-    """Returns the other homes that the database names."""
-    with contextlib.closing(sqlite3.connect(home.mlflow_db, timeout=30)) as connection:
-        try:
-            rows = connection.execute("SELECT artifact_location FROM experiments WHERE experiment_id != 0").fetchall()
-        except sqlite3.OperationalError:
-            return []
+def _old_roots(home: Home) -> list[str]:
     marker = f"/{home.artifacts.name}/"
-    parted = [str(place).rpartition(marker) for (place,) in rows if place and str(place).startswith("/")]
-    # An experiment whose files are not here was never ours: somebody else made it, with files of his own.
-    places = {root for root, _, name in parted if root and (home.artifacts / name).is_dir()}
-    return sorted(places - {str(home.root)})
+    parts = [place.rpartition(marker) for place in mlflow_tables.experiment_places(home) if place.startswith("/")]
+    # An experiment without a folder here belongs to another program, which stores its files elsewhere on purpose.
+    roots = {root for root, _, name in parts if root and (home.artifacts / name).is_dir()}
+    return sorted(roots - {str(home.root)})
 
 
-def _rewrite(home: Home, old: str) -> str:
-    n_places = 0
-    with studies.all_held(home):
-        kept = databases.copy(home.mlflow_db, "move")
-        with contextlib.closing(sqlite3.connect(home.mlflow_db, timeout=120)) as connection, connection:
-            connection.execute("BEGIN IMMEDIATE")
-            for table, columns in _COLUMNS.items():
-                present = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
-                for column in columns:
-                    if column in present:
-                        n_places += _replace(connection, table, column, old, str(home.root))
-    return f"{n_places} places are rewritten; the database as it was is {kept.name}"
-
-
-def _replace(connection: sqlite3.Connection, table: str, column: str, old: str, new: str) -> int:
-    """Replaces the beginning of a path, where it is one, with and without its scheme."""
-    changed = 0
-    for scheme in ("", "file://"):
-        before = f"{scheme}{old}/"
-        changed += connection.execute(
-            f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
-            (f"{scheme}{new}/", len(before) + 1, len(before), before),
-        ).rowcount
-    return changed
+def _correct_paths(home: Home, old: str) -> str:
+    with studies.hold_all_locks(home):
+        backup = sqlite_files.back_up(home.mlflow_db, "move")
+        n_paths = mlflow_tables.replace_root(home, old, str(home.root))
+    return f"{n_paths} paths are corrected; the old database is {backup.name}"

@@ -1,4 +1,4 @@
-"""Trials' processes that nobody supervises: they hold their folder's lock while nobody holds the study's."""
+"""Finds trial processes without a supervisor: they hold their trial's lock, but no process holds the study's lock."""
 
 import contextlib
 import os
@@ -14,11 +14,11 @@ from rnnexp.health.finding import Finding
 from rnnexp.home import Home
 
 CHECK = "orphans"
-_PATIENCE_S = 10
+_KILL_TIMEOUT_S = 10
 
 
 def check(home: Home) -> Iterator[Finding]:
-    """Looks at the locks of all trials of the studies that nobody runs."""
+    """Checks the locks of all trials, except those of running studies."""
     busy = set(studies.running(home))
     for name in studies.folders(home):
         folder = home.study(name)
@@ -28,22 +28,27 @@ def check(home: Home) -> Iterator[Finding]:
                 continue
             where, pids = f"{name} trial {number}", locks.holders(lock)
             if pids:
-                what = f"process {', '.join(map(str, pids))} works in its folder, and nobody supervises it"
-                fix = studies.held(home, name, lambda lock=lock: end(lock))  # type: ignore[misc]
-                yield Finding(CHECK, where, what, "the process is ended; the trial goes on from its last epoch", fix)
+                what = f"process {', '.join(map(str, pids))} works in its folder without a supervisor"
+                fix = studies.with_study_lock(home, name, lambda lock=lock: kill_holders(lock))  # type: ignore[misc]
+                repair = "the process is killed; the trial resumes from its last epoch"
+                yield Finding(CHECK, where, what, repair, fix)
             else:
-                yield Finding(CHECK, where, "a process that cannot be told from here works in its folder; end it")
+                yield Finding(CHECK, where, "a process works in its folder and cannot be identified; end that process")
 
 
-def end(lock: Path) -> str:
-    """Ends the processes that hold a lock, looked up anew, and waits until it is free."""
+def kill_holders(lock: Path) -> str:
+    """Kills the processes that hold a lock now, and waits until the lock is free.
+
+    Raises:
+        WorkError: if the lock is not released in time.
+    """
     pids = locks.holders(lock)
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + _KILL_TIMEOUT_S
     while locks.is_held(lock):
         if time.monotonic() > deadline:
             raise WorkError(f"{lock} is still held")
         time.sleep(0.05)
-    return f"ended process {', '.join(map(str, pids))}" if pids else "it had ended"
+    return f"killed process {', '.join(map(str, pids))}" if pids else "the process had already ended"

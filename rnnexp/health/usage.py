@@ -1,4 +1,4 @@
-"""What takes the space of a home, by study and kind."""
+"""Measures the disk space of a home, by study and kind."""
 
 import os
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from rnnexp.home import Home
 
 @dataclass(frozen=True)
 class Usage:
-    """Bytes on the disk.
+    """Disk space in bytes.
 
     Attributes:
-        free: left where the home is.
+        free: free space on the home's disk.
         cache: token stores.
-        databases: the two, with their logs.
-        copies: databases that were set aside or copied before a repair.
-        other: reports of bugs and the like.
-        work: each study's folders.
-        artifacts: each study's files in MLflow.
+        databases: the two databases with their write-ahead logs.
+        copies: copies of databases, made before or by a repair.
+        other: bug reports and other files.
+        work: the work folder of each study.
+        artifacts: the MLflow artifacts of each study.
     """
 
     free: int
@@ -32,7 +32,7 @@ class Usage:
 
     @property
     def total(self) -> int:
-        """All of the home."""
+        """The sum of everything but `free`."""
         return (
             self.cache
             + self.databases
@@ -44,7 +44,7 @@ class Usage:
 
 
 def size(path: Path) -> int:
-    """Returns the bytes of a file, or of all files below a folder; what vanishes meanwhile counts nothing."""
+    """Returns the bytes of a file, or of all files below a folder; a file that is deleted meanwhile counts 0."""
     if not path.is_dir():
         return _bytes(path)
     return sum(_bytes(Path(root) / name) for root, _, names in os.walk(path) for name in names)
@@ -58,11 +58,11 @@ def _bytes(path: Path) -> int:
 
 
 def usage(home: Home) -> Usage:
-    """Adds up a home; all zeros where there is none."""
-    own = {home.cache.name, home.work.name, home.artifacts.name}
+    """Measures a home; all sizes are 0 if it does not exist."""
+    folders = {home.cache.name, home.work.name, home.artifacts.name}
     databases = copies = other = 0
     for path in home.root.iterdir() if home.root.is_dir() else ():
-        if path.name in own:
+        if path.name in folders:
             continue
         kind = path.name.partition(".db")[2] if path.name.startswith((home.optuna_db.name, home.mlflow_db.name)) else ""
         if path.name in (home.optuna_db.name, home.mlflow_db.name) or kind in ("-wal", "-shm"):
@@ -77,10 +77,10 @@ def usage(home: Home) -> Usage:
         databases=databases,
         copies=copies,
         other=other,
-        work=_each(home.work),
-        artifacts=_each(home.artifacts),
+        work=_sizes(home.work),
+        artifacts=_sizes(home.artifacts),
     )
 
 
-def _each(folder: Path) -> dict[str, int]:
+def _sizes(folder: Path) -> dict[str, int]:
     return {path.name: size(path) for path in sorted(folder.iterdir()) if path.is_dir()} if folder.is_dir() else {}

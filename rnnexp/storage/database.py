@@ -16,7 +16,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 @contextlib.contextmanager
-def creating(home: Home) -> Iterator[None]:
+def database_creation_lock(home: Home) -> Iterator[None]:
     """Holds the lock for creating a database's tables: processes that create them at the same time crash."""
     with locks.held(home.stores_lock):
         yield
@@ -25,7 +25,7 @@ def creating(home: Home) -> Iterator[None]:
 @lru_cache(maxsize=4)
 def open_storage(home: Home) -> optuna.storages.RDBStorage:
     """Opens Optuna's database in the home; creates it if it is missing."""
-    with creating(home):
+    with database_creation_lock(home):
         if not home.optuna_db.exists():
             sqlite.use_wal(home.optuna_db)
         sqlite.commit_without_waiting()

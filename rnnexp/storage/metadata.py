@@ -20,7 +20,7 @@ DEFINITION, IDENTITY, BUDGET = "rnnexp:definition", "rnnexp:identity", "rnnexp:a
 SPACE_VERSIONS = "rnnexp:lineage"
 """Keys of a study's attributes. The names of older versions stay, so that existing homes can be read."""
 
-ATTEMPTS, DEATHS, SUMMARY = "rnnexp:attempts", "rnnexp:deaths", "rnnexp:summary"
+ATTEMPTS, N_CRASHES, SUMMARY = "rnnexp:attempts", "rnnexp:deaths", "rnnexp:summary"
 """Keys of a trial's attributes: number of attempts, number of crashes, and what `events.summary` returns."""
 
 

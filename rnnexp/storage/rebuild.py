@@ -19,7 +19,7 @@ from rnnexp.errors import RnnexpError, StudyError
 from rnnexp.home import Home, StudyFolder
 from rnnexp.storage import metadata, sampling
 from rnnexp.storage.database import create_or_load_study, open_storage
-from rnnexp.storage.metadata import ATTEMPTS, DEATHS, SUMMARY, StudyMetadata
+from rnnexp.storage.metadata import ATTEMPTS, N_CRASHES, SUMMARY, StudyMetadata
 from rnnexp.trial import events
 from rnnexp.trial.events import AttemptEnded, Event, Finished, Started
 from rnnexp.trial.states import FINISHED, State
@@ -88,7 +88,7 @@ def _load_trial(folder: StudyFolder, number: int, config: SweepConfig) -> optuna
     attributes: dict[str, Any] = {ATTEMPTS: _n_attempts(trial_events)}
     n_crashes = events.n_crashes(trial_events)
     if n_crashes:
-        attributes[DEATHS] = n_crashes
+        attributes[N_CRASHES] = n_crashes
     if state in FINISHED:
         attributes[SUMMARY] = events.summary(curve, value, reason)
     trial = optuna.trial.create_trial(

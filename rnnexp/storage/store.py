@@ -21,7 +21,7 @@ from rnnexp.errors import StudyError
 from rnnexp.home import Home
 from rnnexp.storage import metadata, sampling, space_versions, sqlite
 from rnnexp.storage.database import create_or_load_study, open_storage
-from rnnexp.storage.metadata import ATTEMPTS, DEATHS, SUMMARY
+from rnnexp.storage.metadata import ATTEMPTS, N_CRASHES, SUMMARY
 from rnnexp.trial.states import FINISHED, State
 
 
@@ -166,7 +166,7 @@ class StudyStore:
         attempt = trial.user_attrs.get(ATTEMPTS, 0) + 1
         trial.set_user_attr(ATTEMPTS, attempt)
         self._running[trial.number] = trial
-        config, n_crashes = self._config.base.with_settings(settings), trial.user_attrs.get(DEATHS, 0)
+        config, n_crashes = self._config.base.with_settings(settings), trial.user_attrs.get(N_CRASHES, 0)
         request = TrialRequest(trial.number, settings, config, attempt, n_crashes)
         self._requests[trial.number] = request
         self._reported_epochs[trial.number] = self._stored_epochs(trial) if attempt > 1 else set()
@@ -238,7 +238,7 @@ class StudyStore:
         """
         trial = self._running.pop(number)
         if crashed:
-            trial.set_user_attr(DEATHS, self._requests[number].n_crashes + 1)
+            trial.set_user_attr(N_CRASHES, self._requests[number].n_crashes + 1)
         self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
         self._sync()
         self._stop_running(number, State.WAITING)

@@ -1,4 +1,4 @@
-"""The study's own run in MLflow: its report, and its best model as a model that takes text."""
+"""Writes the study's own run in MLflow: its report, and its best model as a registered model that accepts raw text."""
 
 import contextlib
 import importlib.metadata
@@ -9,13 +9,14 @@ from pathlib import Path
 
 from rnnexp.home import Home
 from rnnexp.storage.views import StudyView
-from rnnexp.tracking.projection import Projection, import_mlflow
+from rnnexp.tracking.client import import_mlflow
+from rnnexp.tracking.projection import Projection
 
 ALIAS = "best"
 
 
 def is_logged(home: Home, study: StudyView) -> bool:
-    """Tells whether the registry's best model of the study is that of its best trial."""
+    """Tells whether the study's registered model is the model of its best trial."""
     mlflow = import_mlflow()
     client = mlflow.MlflowClient(tracking_uri=home.tracking_uri, registry_uri=home.tracking_uri)
     try:
@@ -27,14 +28,14 @@ def is_logged(home: Home, study: StudyView) -> bool:
 
 
 def record(home: Home, study: StudyView, files: list[Path], bundle: Path | None, code: Path, began: float) -> None:
-    """Writes the study's run and, where there is a bundle, logs and registers the best model.
+    """Writes the study's run and, if there is a bundle, logs and registers the best model.
 
     Args:
-        home: where.
-        study: with a best trial.
-        files: what concerns the whole study.
-        bundle: the best trial's, checked; None where it is already logged or has no run yet.
-        code: the file that MLflow runs to answer texts with the bundle.
+        home: contains the study.
+        study: has a best trial.
+        files: the files about the whole study.
+        bundle: the verified bundle of the best trial; None if it is logged already or its trial has no run yet.
+        code: the Python file that MLflow runs to predict with the bundle.
         began: seconds since 1970.
     """
     assert study.best is not None
@@ -52,8 +53,8 @@ def _log_model(home: Home, study: StudyView, run_id: str, bundle: Path, code: Pa
     requirements = [
         f"{name}=={importlib.metadata.version(name)}" for name in ("rnnexp", "tensorflow", "keras", "mlflow")
     ]
-    chatter = contextlib.redirect_stderr(io.StringIO())
-    with chatter, warnings.catch_warnings(), mlflow.start_run(run_id=run_id):
+    quiet = contextlib.redirect_stderr(io.StringIO())
+    with quiet, warnings.catch_warnings(), mlflow.start_run(run_id=run_id):
         warnings.simplefilter("ignore")
         logged = mlflow.pyfunc.log_model(
             name="best",

@@ -1,11 +1,14 @@
-"""A study's experiment in MLflow."""
+"""Deletes a study's experiment in MLflow."""
 
 from rnnexp.home import Home
-from rnnexp.tracking.projection import import_mlflow
+from rnnexp.tracking.client import import_mlflow
 
 
 def delete_experiment(home: Home, study: str) -> None:
-    """Deletes the experiment; MLflow only hides it, so its name is freed for a new study of that name."""
+    """Deletes the study's experiment and registered model.
+
+    MLflow only marks an experiment as deleted. It is therefore renamed first, so that a new study can use the name.
+    """
     mlflow = import_mlflow()
     client = mlflow.MlflowClient(tracking_uri=home.tracking_uri, registry_uri=home.tracking_uri)
     if any(model.name == study for model in client.search_registered_models()):

@@ -1,4 +1,4 @@
-"""The thread that writes MLflow, so that no trial and no decision waits for it."""
+"""The thread that writes to MLflow, so that neither training nor the supervisor waits for MLflow."""
 
 import contextlib
 import queue
@@ -8,34 +8,34 @@ from collections.abc import Callable
 from typing import Protocol
 
 _RETRY_S = 5.0
-_LAST_TRIES_S = 10.0
-"""At the end MLflow has so long to come back; what it then lacks is sent by the next start."""
+_CLOSING_RETRIES_S = 10.0
+"""At the end of a sweep an unreachable MLflow is retried for this long; the next start sends what is left."""
 _STOP = -1
 
 
 class RefusedError(Exception):
-    """A trial's record that MLflow will not take however often it is sent; the others' are not held up."""
+    """MLflow rejects a trial's record, and repeating does not help. The records of other trials are still sent."""
 
 
 class Sender(Protocol):
-    """What the supervisor needs of a tracker."""
+    """The part of a tracker that the supervisor uses."""
 
     def notify(self, number: int) -> None:
-        """Says that a trial's events have grown."""
+        """Tells the sender that a trial has new events."""
         ...
 
     def close(self, timeout_s: float) -> list[int]:
-        """Sends what is left, for at most so long; returns the trials with unsent events."""
+        """Sends what is left within the time limit; returns the trials with unsent events."""
         ...
 
 
 class Outbox:
-    """The trials whose events MLflow does not have yet. Waits for nothing: whoever owns it decides when to send."""
+    """The trials with unsent events. It never waits: its owner decides when to send."""
 
     def __init__(self, connect: Callable[[], Callable[[int], object]], log: Callable[[str], None]) -> None:
         """Args:
-        connect: opens MLflow and returns what replays a trial; called again after a failure.
-        log: is given one line when MLflow is out of reach, and one when it is back.
+        connect: opens MLflow and returns the function that replays a trial; called again after a failure.
+        log: receives one line when MLflow becomes unreachable and one when it is reachable again.
         """
         self._connect, self._log = connect, log
         self._replay: Callable[[int], object] | None = None
@@ -44,12 +44,12 @@ class Outbox:
         self.failing = False
 
     def add(self, number: int) -> None:
-        """Says that a trial's events have grown."""
+        """Adds a trial that has new events."""
         self._waiting[number] = None
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing waits; what was refused does not wait."""
+        """Whether no trial waits to be sent. A rejected record does not wait."""
         return not self._waiting
 
     @property
@@ -58,7 +58,7 @@ class Outbox:
         return sorted(set(self._waiting) | self._refused)
 
     def send(self) -> None:
-        """Sends what waits, the oldest first, until MLflow fails; what it refuses holds up nothing else."""
+        """Sends the waiting trials, oldest first, until MLflow fails. A rejected record does not block the others."""
         try:
             while self._waiting:
                 self._replay = self._replay or self._connect()
@@ -67,36 +67,37 @@ class Outbox:
                     self._replay(number)
                     self._refused.discard(number)
                 except RefusedError as error:
-                    self._log(f"trial {number}: MLflow refuses its record ({error}); the next start tries again")
+                    self._log(f"trial {number}: MLflow rejects its record ({error}); the next start tries again")
                     self._refused.add(number)
                 del self._waiting[number]
             if self.failing:
-                self._log("MLflow is back; what it missed has been sent")
+                self._log("MLflow is back; the missing records have been sent")
             self.failing = False
         except Exception as error:
             self._replay = None
             if not self.failing:
                 reason = " ".join(str(error).split())[:160]
-                self._log(f"MLflow cannot be written ({reason}); training goes on, the records are sent later")
+                self._log(f"MLflow cannot be written ({reason}); training continues, the records are sent later")
             self.failing = True
 
     def open(self) -> None:
-        """Opens MLflow; why it cannot be opened is said when there is something to send."""
+        """Opens MLflow. An error is ignored here: the next `send` repeats the attempt and logs the error."""
         with contextlib.suppress(Exception):
             self._replay = self._connect()
 
 
 class SenderThread:
-    """Replays trials' events as it is told of them; what fails is tried again, in order."""
+    """Replays the events of the trials that it is notified of, in order; repeats what failed."""
 
     def __init__(
         self, connect: Callable[[], Callable[[int], object]], log: Callable[[str], None], *, at_once: bool = False
     ) -> None:
         """Args:
-        connect: opens MLflow and returns what replays a trial; called in the thread, again after a failure.
-        log: is given one line when MLflow is out of reach, and one when it is back.
-        at_once: open MLflow before there is anything to send: the first trials take a while to begin, and later its
-            import would take a core from them.
+        connect: opens MLflow and returns the function that replays a trial; called in the thread, again after a
+            failure.
+        log: receives one line when MLflow becomes unreachable and one when it is reachable again.
+        at_once: open MLflow immediately, while the first trials start. Its import would later compete with them for
+            a core.
         """
         self._outbox = Outbox(connect, log)
         self._at_once = at_once
@@ -123,19 +124,19 @@ class SenderThread:
         if self._at_once:
             self._outbox.open()
         while True:
-            self._collect()
+            self._receive()
             self._outbox.send()
             if self._deadline is not None and self._queue.empty():
-                late = time.monotonic() > min(self._deadline - _RETRY_S, self._closing_since + _LAST_TRIES_S)
+                late = time.monotonic() > min(self._deadline - _RETRY_S, self._closing_since + _CLOSING_RETRIES_S)
                 if self._outbox.is_empty or (self._outbox.failing and late):
                     return
 
-    def _collect(self) -> None:
-        """Waits for news, or for the time to try again; then takes all there is."""
+    def _receive(self) -> None:
+        """Waits for a notification or for the next retry; then takes all notifications from the queue."""
         closing = self._deadline is not None
-        patience_s = (1.0 if closing else _RETRY_S) if self._outbox.failing else (0.0 if closing else None)
+        timeout_s = (1.0 if closing else _RETRY_S) if self._outbox.failing else (0.0 if closing else None)
         try:
-            self._add(self._queue.get(timeout=patience_s) if patience_s != 0.0 else self._queue.get_nowait())
+            self._add(self._queue.get(timeout=timeout_s) if timeout_s != 0.0 else self._queue.get_nowait())
             while True:
                 self._add(self._queue.get_nowait())
         except queue.Empty:

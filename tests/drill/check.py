@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rnnexp.errors import StudyError
 from rnnexp.home import TrialFolder
 from rnnexp.storage.views import TrialRow
-from rnnexp.tracking.projection import import_mlflow
+from rnnexp.tracking.client import import_mlflow
 from rnnexp.trial import events
 from rnnexp.trial.events import EpochEnded
 from rnnexp.trial.states import FINISHED, RUN_STATUS, State

@@ -6,7 +6,7 @@ import optuna
 
 from rnnexp.config.sweep import SweepConfig
 from rnnexp.disk import WRITING
-from rnnexp.storage.metadata import ATTEMPTS, DEATHS, SUMMARY
+from rnnexp.storage.metadata import ATTEMPTS, N_CRASHES, SUMMARY
 from rnnexp.storage.store import StudyStore
 from rnnexp.study import retention
 from rnnexp.trial import events
@@ -44,7 +44,7 @@ class TrialSnapshot:
     def standing_of(self, number: int) -> tuple[str, int]:
         """Returns Optuna's state of a trial, and how many of its retries are spent."""
         trial = self._trials()[number]
-        return trial.state.name, trial.user_attrs.get(DEATHS, 0)
+        return trial.state.name, trial.user_attrs.get(N_CRASHES, 0)
 
     @property
     def n_finished(self) -> int:
@@ -94,7 +94,7 @@ class TrialSnapshot:
 
     def _check_settled(self, trial: Any, config: SweepConfig) -> None:
         number, befell = trial.number, self._world.befell[trial.number]
-        n_crashes, died = trial.user_attrs.get(DEATHS, 0), befell.count("died")
+        n_crashes, died = trial.user_attrs.get(N_CRASHES, 0), befell.count("died")
         require(n_crashes <= config.limits.retries, f"trial {number} was retried {n_crashes} times")
         require(n_crashes <= died, f"trial {number}: {n_crashes} retries are spent, {died} n_crashes happened")
         happened = events.read(self._folder(number).events)

@@ -1,4 +1,4 @@
-"""The replay of a trial's events into a real MLflow database."""
+"""Replays a trial's events into a real MLflow database."""
 
 import shutil
 from pathlib import Path
@@ -8,9 +8,10 @@ import pytest
 
 from rnnexp.config.trial import TrialConfig
 from rnnexp.home import Home
-from rnnexp.tracking import projection
-from rnnexp.tracking.projection import Cursor, MovedError, Projection
+from rnnexp.tracking.client import MovedError, open_client
+from rnnexp.tracking.projection import Projection
 from rnnexp.trial import events
+from rnnexp.trial.cursor import Cursor
 from rnnexp.trial.events import AttemptEnded, EpochEnded, Event, Failed, Started
 
 DATA = {
@@ -25,24 +26,24 @@ DATA = {
 
 
 @pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """A home whose MLflow database has its tables: making them takes seconds."""
+def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home whose MLflow database has its tables; creating them takes seconds."""
     home = Home.open(tmp_path_factory.mktemp("empty") / "home")
-    projection.open_client(home)
+    open_client(home)
     return home
 
 
 @pytest.fixture
-def home(empty: Home, tmp_path: Path) -> Home:
-    shutil.copytree(empty.root, tmp_path / "home")
+def home(empty_home: Home, tmp_path: Path) -> Home:
+    shutil.copytree(empty_home.root, tmp_path / "home")
     return Home.at(tmp_path / "home")
 
 
-def _trial(home: Home, *happened: Event) -> None:
+def _add_events(home: Home, *new_events: Event) -> None:
     folder = home.study("s").trial(0)
     folder.root.mkdir(parents=True, exist_ok=True)
     folder.config.write_text(TrialConfig().to_yaml())
-    for event in happened:
+    for event in new_events:
         events.append(folder.events, event)
 
 
@@ -55,21 +56,21 @@ def _epoch(time: float, epoch: int) -> EpochEnded:
     return EpochEnded(time, epoch, metrics, 1.0, epoch, 0.5)
 
 
-def _run(home: Home) -> Any:
+def _replayed_run(home: Home) -> Any:
     run_id = Projection.open(home, "s", "one").replay(0)
     assert run_id is not None
-    return projection.open_client(home).get_run(run_id)
+    return open_client(home).get_run(run_id)
 
 
-def test_a_failed_trial_shows_its_reason_its_traceback_and_the_end_of_its_log(home: Home) -> None:
-    _trial(
+def test_a_failed_trial_shows_its_reason_traceback_and_end_of_log(home: Home) -> None:
+    _add_events(
         home,
         _started(1.0),
         Failed(2.0, "error", "ValueError: broken", "Traceback (most recent call last):\n  boom"),
         AttemptEnded(3.0, "FAIL", "ValueError: broken"),
     )
     home.study("s").trial(0).log.write_text("".join(f"line {number}\n" for number in range(100)))
-    run = _run(home)
+    run = _replayed_run(home)
     assert run.info.status == "FAILED"
     assert run.data.tags["rnnexp.reason"] == "ValueError: broken"
     note = run.data.tags["mlflow.note.content"]
@@ -77,60 +78,60 @@ def test_a_failed_trial_shows_its_reason_its_traceback_and_the_end_of_its_log(ho
     assert "boom" in note
     assert "line 99" in note
     assert "line 50" not in note
-    artifacts = {item.path for item in projection.open_client(home).list_artifacts(run.info.run_id)}
+    artifacts = {item.path for item in open_client(home).list_artifacts(run.info.run_id)}
     assert {"traceback.txt", "log.txt"} <= artifacts
 
 
-def test_a_clock_that_is_set_back_gives_no_negative_duration(home: Home) -> None:
-    _trial(home, _started(1000.0), _epoch(400.0, 1), _epoch(500.0, 2), AttemptEnded(600.0, "FAIL", "killed"))
-    run = _run(home)
+def test_the_duration_is_not_negative_if_the_clock_is_set_back(home: Home) -> None:
+    _add_events(home, _started(1000.0), _epoch(400.0, 1), _epoch(500.0, 2), AttemptEnded(600.0, "FAIL", "killed"))
+    run = _replayed_run(home)
     assert run.info.end_time >= run.info.start_time
 
 
-def test_sent_again_from_the_beginning_it_is_the_same_run_with_the_same_curve(home: Home) -> None:
-    _trial(home, _started(1.0), _epoch(2.0, 1), _epoch(3.0, 2), AttemptEnded(4.0, "WAITING", "interrupted"))
-    first = _run(home)
+def test_replay_without_cursor_gives_the_same_run_and_curve(home: Home) -> None:
+    _add_events(home, _started(1.0), _epoch(2.0, 1), _epoch(3.0, 2), AttemptEnded(4.0, "WAITING", "interrupted"))
+    first = _replayed_run(home)
     assert first.info.status == "KILLED"
     home.study("s").trial(0).tracking.unlink()
-    second = _run(home)
+    second = _replayed_run(home)
     assert second.info.run_id == first.info.run_id
-    history = projection.open_client(home).get_metric_history(first.info.run_id, "val_loss")
+    history = open_client(home).get_metric_history(first.info.run_id, "val_loss")
     assert [(point.step, point.value) for point in history] == [(1, 1.0), (2, 0.5)]
 
 
-def test_a_run_that_was_created_twice_is_one_in_the_end(home: Home) -> None:
-    """A slow server creates a run after the sender has given up and created another."""
-    _trial(home, _started(1.0), _epoch(2.0, 1))
-    run = _run(home)
-    client = projection.open_client(home)
+def test_a_duplicate_run_is_deleted(home: Home) -> None:
+    """A slow server may create a run after the sender has timed out and created another one."""
+    _add_events(home, _started(1.0), _epoch(2.0, 1))
+    run = _replayed_run(home)
+    client = open_client(home)
     tags = {key: value for key, value in run.data.tags.items() if key.startswith("rnnexp.")}
     client.create_run(run.info.experiment_id, start_time=1000, tags=tags)
-    _trial(home, AttemptEnded(3.0, "FAIL", "killed"))
-    assert _run(home).info.run_id == run.info.run_id
+    _add_events(home, AttemptEnded(3.0, "FAIL", "killed"))
+    assert _replayed_run(home).info.run_id == run.info.run_id
     assert [one.info.run_id for one in client.search_runs([run.info.experiment_id])] == [run.info.run_id]
 
 
-def test_another_mlflow_gets_the_whole_record(home: Home) -> None:
-    _trial(home, _started(1.0), _epoch(2.0, 1), AttemptEnded(3.0, "FAIL", "killed"))
+def test_another_mlflow_receives_the_whole_record(home: Home) -> None:
+    _add_events(home, _started(1.0), _epoch(2.0, 1), AttemptEnded(3.0, "FAIL", "killed"))
     Cursor("elsewhere", 3, "http://other:5000").save(home.study("s").trial(0).tracking)
-    run = _run(home)
+    run = _replayed_run(home)
     assert run.info.run_id != "elsewhere"
     assert run.info.status == "FAILED"
     assert Cursor.load(home.study("s").trial(0).tracking) == Cursor(run.info.run_id, 3, "home")
 
 
-def test_a_home_that_was_moved_says_so_and_writes_nothing_to_the_old_place(home: Home, tmp_path: Path) -> None:
-    _trial(home, _started(1.0), AttemptEnded(3.0, "FAIL", "killed"))
-    _run(home)
+def test_a_moved_home_is_refused_and_nothing_is_written_to_the_old_path(home: Home, tmp_path: Path) -> None:
+    _add_events(home, _started(1.0), AttemptEnded(3.0, "FAIL", "killed"))
+    _replayed_run(home)
     home.root.rename(tmp_path / "moved")
     with pytest.raises(MovedError, match="doctor --repair"):
         Projection.open(Home.at(tmp_path / "moved"), "s", "one")
     assert not home.root.exists()
 
 
-def test_a_server_is_used_where_one_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tracking_server_of_the_environment_is_used(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5999")
     assert home.tracking_uri == "http://127.0.0.1:5999"
-    assert projection.open_client(home).tracking_uri == "http://127.0.0.1:5999"
+    assert open_client(home).tracking_uri == "http://127.0.0.1:5999"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///elsewhere.db")
-    assert home.tracking_uri == home.mlflow_uri, "a file of another program's is not ours to write"
+    assert home.tracking_uri == home.mlflow_uri, "a database of another program is not used"

@@ -9,7 +9,7 @@ from rnnexp.tracking.sender import RefusedError, SenderThread
 
 
 class _Tracker:
-    """Stands for MLflow: remembers what was replayed, is out of reach as often as told, waits where told."""
+    """A fake MLflow. It records the replayed trials, fails a given number of times, and can block."""
 
     def __init__(self) -> None:
         self.sent: list[int] = []
@@ -18,8 +18,8 @@ class _Tracker:
         self.failing_connections = 0
         self.connections = 0
         self.entered = threading.Event()
-        self.gate = threading.Event()
-        self.gate.set()
+        self.unblocked = threading.Event()
+        self.unblocked.set()
 
     def connect(self) -> Callable[[int], object]:
         self.connections += 1
@@ -30,7 +30,7 @@ class _Tracker:
 
     def replay(self, number: int) -> None:
         self.entered.set()
-        self.gate.wait(20)
+        self.unblocked.wait(20)
         if self.failures:
             self.failures -= 1
             raise TimeoutError("no answer")
@@ -42,53 +42,53 @@ def tracker(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Tracker]:
     monkeypatch.setattr(sender, "_RETRY_S", 0.02)
     tracker = _Tracker()
     yield tracker
-    tracker.gate.set()
+    tracker.unblocked.set()
 
 
 def _wait_for(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 10
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, "timeout"
         time.sleep(0.005)
 
 
-def test_trials_are_sent_in_the_order_of_their_news(tracker: _Tracker) -> None:
+def test_trials_are_sent_in_the_order_of_notification(tracker: _Tracker) -> None:
     thread = SenderThread(tracker.connect, tracker.lines.append)
-    tracker.gate.clear()
+    tracker.unblocked.clear()
     for number in (4, 2, 9, 2, 1):
         thread.notify(number)
     tracker.entered.wait(10)
-    tracker.gate.set()
+    tracker.unblocked.set()
     assert thread.close(10) == []
     assert list(dict.fromkeys(tracker.sent)) == [4, 2, 9, 1]
     assert tracker.lines == []
     assert tracker.connections == 1
 
 
-def test_news_of_a_trial_that_is_being_sent_are_sent_too(tracker: _Tracker) -> None:
+def test_events_that_arrive_while_a_trial_is_sent_are_sent_too(tracker: _Tracker) -> None:
     thread = SenderThread(tracker.connect, tracker.lines.append)
-    tracker.gate.clear()
+    tracker.unblocked.clear()
     thread.notify(3)
     assert tracker.entered.wait(10)
     thread.notify(3)
-    tracker.gate.set()
+    tracker.unblocked.set()
     assert thread.close(10) == []
     assert tracker.sent == [3, 3]
 
 
-def test_nobody_waits_for_the_tracker(tracker: _Tracker) -> None:
+def test_notify_does_not_wait_for_the_tracker(tracker: _Tracker) -> None:
     thread = SenderThread(tracker.connect, tracker.lines.append)
-    tracker.gate.clear()
+    tracker.unblocked.clear()
     start = time.monotonic()
     for number in range(100):
         thread.notify(number)
     assert time.monotonic() - start < 1
-    tracker.gate.set()
+    tracker.unblocked.set()
     assert thread.close(10) == []
     assert tracker.sent == list(range(100))
 
 
-def test_what_failed_is_sent_later_without_any_further_news(tracker: _Tracker) -> None:
+def test_a_failed_record_is_sent_again_without_a_new_notification(tracker: _Tracker) -> None:
     tracker.failures = 3
     thread = SenderThread(tracker.connect, tracker.lines.append)
     for number in (5, 6, 7):
@@ -98,7 +98,7 @@ def test_what_failed_is_sent_later_without_any_further_news(tracker: _Tracker) -
     assert tracker.connections == 4, "each failure opens MLflow again"
 
 
-def test_an_outage_is_told_once_and_its_end_once(tracker: _Tracker) -> None:
+def test_an_outage_and_its_end_are_each_logged_once(tracker: _Tracker) -> None:
     tracker.failing_connections = 4
     thread = SenderThread(tracker.connect, tracker.lines.append)
     thread.notify(1)
@@ -108,11 +108,11 @@ def test_an_outage_is_told_once_and_its_end_once(tracker: _Tracker) -> None:
     _wait_for(lambda: len(tracker.lines) == 4)
     assert thread.close(10) == []
     assert tracker.sent == [1, 2]
-    gone, back, gone_again, back_again = tracker.lines
-    assert "no route" in gone
-    assert "no answer" in gone_again
-    assert back == back_again
-    assert "MLflow is back" in back
+    outage, end, second_outage, second_end = tracker.lines
+    assert "no route" in outage
+    assert "no answer" in second_outage
+    assert end == second_end
+    assert "MLflow is back" in end
     assert all("\n" not in line for line in tracker.lines)
 
 
@@ -124,7 +124,7 @@ def test_closing_sends_what_is_left(tracker: _Tracker) -> None:
     assert tracker.sent == [8]
 
 
-def test_closing_while_the_tracker_is_out_of_reach_names_what_is_unsent(tracker: _Tracker) -> None:
+def test_closing_during_an_outage_returns_the_unsent_trials(tracker: _Tracker) -> None:
     tracker.failing_connections = 10**9
     thread = SenderThread(tracker.connect, tracker.lines.append)
     for number in (3, 1, 2, 1):
@@ -133,13 +133,13 @@ def test_closing_while_the_tracker_is_out_of_reach_names_what_is_unsent(tracker:
     assert thread.close(0.3) == [1, 2, 3]
     assert time.monotonic() - start < 3
     time.sleep(0.2)
-    tries = tracker.connections
+    attempts = tracker.connections
     time.sleep(0.2)
-    assert tracker.connections == tries, "it has given up"
+    assert tracker.connections == attempts, "the thread has ended"
 
 
-def test_closing_does_not_wait_longer_for_a_tracker_that_hangs(tracker: _Tracker) -> None:
-    tracker.gate.clear()
+def test_closing_waits_only_until_its_timeout_for_a_tracker_that_hangs(tracker: _Tracker) -> None:
+    tracker.unblocked.clear()
     thread = SenderThread(tracker.connect, tracker.lines.append)
     thread.notify(6)
     assert tracker.entered.wait(10)
@@ -149,22 +149,22 @@ def test_closing_does_not_wait_longer_for_a_tracker_that_hangs(tracker: _Tracker
     assert time.monotonic() - start < 3
 
 
-def test_closing_without_any_news_is_quick(tracker: _Tracker) -> None:
+def test_closing_without_notifications_is_fast(tracker: _Tracker) -> None:
     start = time.monotonic()
     assert SenderThread(tracker.connect, tracker.lines.append).close(10) == []
     assert time.monotonic() - start < 3
     assert tracker.sent == []
 
 
-def test_a_record_that_is_refused_holds_up_no_other(tracker: _Tracker) -> None:
-    def refusing(number: int) -> None:
+def test_a_rejected_record_does_not_block_the_others(tracker: _Tracker) -> None:
+    def reject_trial_1(number: int) -> None:
         if number == 1:
             raise RefusedError("the run was deleted")
         tracker.replay(number)
 
-    thread = SenderThread(lambda: refusing, tracker.lines.append)
+    thread = SenderThread(lambda: reject_trial_1, tracker.lines.append)
     for number in (0, 1, 2):
         thread.notify(number)
     assert thread.close(10) == [1]
     assert tracker.sent == [0, 2]
-    assert tracker.lines == ["trial 1: MLflow refuses its record (the run was deleted); the next start tries again"]
+    assert tracker.lines == ["trial 1: MLflow rejects its record (the run was deleted); the next start tries again"]

@@ -1,0 +1,118 @@
+"""SQL that reads and writes the tables of MLflow 3 directly: the only file of this package that knows them.
+
+MLflow's client cannot answer these questions, or only with one request per run.
+"""
+
+import contextlib
+import sqlite3
+from collections import defaultdict
+from dataclasses import dataclass
+
+from rnnexp.health.sqlite_files import connect
+from rnnexp.home import Home
+
+MetricSteps = dict[str, dict[str, set[int]]]
+"""The steps of each metric of each run: run id → metric name → steps."""
+
+_WRITE_TIMEOUT_S = 120
+_IS_DELETED = "lifecycle_stage = 'deleted'"
+_PATH_COLUMNS = {
+    "experiments": ("artifact_location",),
+    "runs": ("artifact_uri",),
+    "logged_models": ("artifact_location",),
+    "model_versions": ("source", "storage_location"),
+}
+"""The columns that contain absolute paths of files."""
+
+
+@dataclass(frozen=True)
+class DeletedItems:
+    """What is marked as deleted and still stored.
+
+    Attributes:
+        n_experiments: experiments.
+        n_runs: runs.
+        n_models: logged models.
+        places: where the runs and models have their files.
+    """
+
+    n_experiments: int
+    n_runs: int
+    n_models: int
+    places: list[str]
+
+
+def study_identity(home: Home, study: str) -> str | None:
+    """Returns the identity of a study by the newest of its runs; None if there is no such run or no database."""
+    query = (
+        "SELECT own.value FROM tags own JOIN tags study ON study.run_uuid = own.run_uuid "
+        "JOIN runs ON runs.run_uuid = own.run_uuid WHERE own.key = 'rnnexp.study_id' AND study.key = 'rnnexp.study' "
+        "AND study.value = ? ORDER BY runs.start_time DESC LIMIT 1"
+    )
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{home.mlflow_db}?mode=ro", uri=True)) as connection:
+            row = connection.execute(query, (study,)).fetchone()
+    except sqlite3.Error:
+        return None
+    return str(row[0]) if row else None
+
+
+def metric_steps(home: Home) -> MetricSteps:
+    """Returns the steps of all metrics of all runs, in one query."""
+    steps: MetricSteps = defaultdict(lambda: defaultdict(set))
+    with connect(home.mlflow_db) as connection:
+        for run_id, name, step in connection.execute("SELECT run_uuid, key, step FROM metrics"):
+            steps[run_id][name].add(step)
+    return steps
+
+
+def deleted_items(home: Home) -> DeletedItems:
+    """Returns what is marked as deleted."""
+    with connect(home.mlflow_db) as connection:
+        runs = connection.execute(f"SELECT artifact_uri FROM runs WHERE {_IS_DELETED}").fetchall()
+        models = connection.execute(f"SELECT artifact_location FROM logged_models WHERE {_IS_DELETED}").fetchall()
+        n_experiments = connection.execute(f"SELECT count(*) FROM experiments WHERE {_IS_DELETED}").fetchone()[0]
+    places = [str(place) for (place,) in [*runs, *models] if place]
+    return DeletedItems(int(n_experiments), len(runs), len(models), places)
+
+
+def run_and_model_ids(home: Home) -> set[str]:
+    """Returns the ids of all runs and logged models, with those that are marked as deleted."""
+    with connect(home.mlflow_db) as connection:
+        ids = {str(row[0]) for row in connection.execute("SELECT run_uuid FROM runs")}
+        return ids | {str(row[0]) for row in connection.execute("SELECT model_id FROM logged_models")}
+
+
+def experiment_places(home: Home) -> list[str]:
+    """Returns where the experiments store their files; none if the database has no tables."""
+    with connect(home.mlflow_db) as connection:
+        try:
+            rows = connection.execute("SELECT artifact_location FROM experiments WHERE experiment_id != 0").fetchall()
+        except sqlite3.OperationalError:
+            return []
+    return [str(place) for (place,) in rows if place]
+
+
+def replace_root(home: Home, old: str, new: str) -> int:
+    """Replaces the folder `old` by `new` at the start of all stored paths; returns the number of changed paths."""
+    n_changed = 0
+    with contextlib.closing(sqlite3.connect(home.mlflow_db, timeout=_WRITE_TIMEOUT_S)) as connection, connection:
+        connection.execute("BEGIN IMMEDIATE")
+        for table, columns in _PATH_COLUMNS.items():
+            existing = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+            for column in columns:
+                if column in existing:
+                    n_changed += _replace_prefix(connection, table, column, old, new)
+    return n_changed
+
+
+def _replace_prefix(connection: sqlite3.Connection, table: str, column: str, old: str, new: str) -> int:
+    """Replaces the prefix of one column, with and without the scheme `file://`."""
+    n_changed = 0
+    for scheme in ("", "file://"):
+        before = f"{scheme}{old}/"
+        n_changed += connection.execute(
+            f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
+            (f"{scheme}{new}/", len(before) + 1, len(before), before),
+        ).rowcount
+    return n_changed

@@ -1,0 +1,69 @@
+"""Opens MLflow: the library with this program's settings, a client of the home, and a study's experiment."""
+
+import logging
+import os
+from typing import Any
+
+from rnnexp.home import Home
+from rnnexp.storage import sqlite
+from rnnexp.storage.database import database_creation_lock
+
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+}
+
+
+class MovedError(Exception):
+    """The home was moved or copied, and MLflow's database still contains the old path."""
+
+
+def import_mlflow() -> Any:
+    """Imports MLflow without telemetry, progress bars and information messages."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
+    for logger in ("mlflow", "alembic"):
+        logging.getLogger(logger).setLevel(logging.WARNING)
+    return mlflow
+
+
+def open_client(home: Home) -> Any:
+    """Returns a client of the tracking server, if one is set; else of the home's own database, created if missing."""
+    mlflow = import_mlflow()
+    if home.tracking_server is not None:
+        return mlflow.MlflowClient(tracking_uri=home.tracking_uri)
+    with database_creation_lock(home):
+        if not home.mlflow_db.exists():
+            sqlite.use_wal(home.mlflow_db)
+        sqlite.commit_without_waiting()
+        client = mlflow.MlflowClient(tracking_uri=home.mlflow_uri)
+        client.search_experiments(max_results=1)  # creates the tables
+    return client
+
+
+def open_experiment(client: Any, home: Home, study: str) -> str:
+    """Returns the id of the study's experiment. Creates a missing one and restores one that was deleted in MLflow's UI.
+
+    Raises:
+        MovedError: if the home's own database stores the experiment's files outside this home.
+    """
+    experiment = client.get_experiment_by_name(study)
+    if experiment is None:
+        if home.tracking_server is not None:
+            return str(client.create_experiment(study))  # the server chooses where it stores files
+        location = home.experiment_artifacts(study)
+        location.mkdir(parents=True, exist_ok=True)
+        return str(client.create_experiment(study, artifact_location=str(location)))
+    if experiment.lifecycle_stage != "active":
+        client.restore_experiment(experiment.experiment_id)
+    if home.tracking_server is None and experiment.artifact_location != str(home.experiment_artifacts(study)):
+        raise MovedError(
+            f"{home.mlflow_db.name} stores files in {experiment.artifact_location}, but this home is {home.root}; "
+            f"`rnnexp doctor --repair --home {home.root}` corrects the paths"
+        )
+    return str(experiment.experiment_id)

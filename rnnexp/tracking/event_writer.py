@@ -1,0 +1,97 @@
+"""Writes one event of a trial into its run: values through a batch, files and the run's status directly."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from rnnexp.config.files import load_mapping
+from rnnexp.home import TrialFolder
+from rnnexp.tracking import payload
+from rnnexp.tracking.run_batch import RunBatch, to_ms
+from rnnexp.tracking.runs import StudyRuns, delete_artifacts
+from rnnexp.trial import events
+from rnnexp.trial.events import AttemptEnded, EpochEnded, Event, Evicted, Failed, Finished, Started
+from rnnexp.trial.states import RUN_STATUS, State
+
+NO_STEP = 0
+"""The step of a metric with one value. MLflow draws it as a bar; any other step makes it a curve of one point."""
+
+
+class EventWriter:
+    """Writes the events of one study's trials."""
+
+    def __init__(self, client: Any, runs: StudyRuns, study: str, draw: Callable[[TrialFolder, str], None]) -> None:
+        """Args:
+        client: MLflow's.
+        runs: the study's.
+        study: the study's name.
+        draw: writes a trial's history and curves, given its folder and a title.
+        """
+        self._client, self._runs, self._study, self._draw = client, runs, study, draw
+
+    def write(self, run_id: str, folder: TrialFolder, event: Event, when_ms: int, batch: RunBatch) -> None:
+        """Writes one event. Writing it again changes nothing.
+
+        Args:
+            run_id: the trial's run.
+            folder: the trial's folder.
+            event: one of the trial's events.
+            when_ms: the time of metrics that have one value; it is later than that of all earlier events.
+            batch: receives what the caller sends.
+        """
+        if isinstance(event, Started):
+            self._write_start(run_id, folder, event, batch)
+        elif isinstance(event, EpochEnded):
+            batch.metrics(event.metrics, to_ms(event.time), event.epoch)
+        elif isinstance(event, Finished):
+            batch.metrics(payload.result_metrics(event), when_ms, NO_STEP)
+        elif isinstance(event, Failed):
+            batch.tags({"rnnexp.reason": f"{event.kind}: {event.reason}"})
+            if event.traceback:
+                self._client.log_text(run_id, event.traceback, "traceback.txt")
+        elif isinstance(event, AttemptEnded):
+            self._write_end(run_id, folder, event, when_ms, batch)
+        elif isinstance(event, Evicted):
+            delete_artifacts(self._client, run_id, "checkpoints")
+            batch.tags({"rnnexp.checkpoint": "evicted"})
+
+    def _write_start(self, run_id: str, folder: TrialFolder, event: Started, batch: RunBatch) -> None:
+        self._client.update_run(run_id, status="RUNNING")
+        self._write_settings(run_id, folder, batch)
+        self._client.log_inputs(run_id, datasets=payload.dataset_inputs(event.data))
+        batch.tags(payload.start_tags(event))
+
+    def _write_settings(self, run_id: str, folder: TrialFolder, batch: RunBatch) -> None:
+        batch.params(payload.setting_params(load_mapping(folder.config)))
+        self._client.log_artifact(run_id, str(folder.config))
+
+    def _write_end(self, run_id: str, folder: TrialFolder, event: AttemptEnded, when_ms: int, batch: RunBatch) -> None:
+        state, trial_events, number = State(event.state), events.read(folder.events), int(folder.root.name)
+        with contextlib.suppress(Exception):  # the record is sent even if the curves cannot be drawn
+            self._draw(folder, f"{self._study} · trial {number}")
+        if not any(isinstance(one, Started) for one in trial_events) and folder.config.exists():
+            self._write_settings(run_id, folder, batch)  # the trial failed before its process started
+        if not any(isinstance(one, Finished) for one in trial_events):
+            result = payload.partial_result(trial_events, event)
+            if result is not None:
+                batch.metrics(payload.result_metrics(result), when_ms, NO_STEP)
+        self._write_files(run_id, folder, state)
+        batch.tags(payload.end_tags(event, trial_events, folder.log))
+        batch.send(self._client, run_id)
+        # The latest time of all events: the duration is not negative even if the clock was set back.
+        end_ms = to_ms(max(one.time for one in trial_events))
+        self._client.set_terminated(run_id, RUN_STATUS[state], end_time=end_ms)
+        tags = self._runs.delete_duplicates(run_id, number)
+        if not event.reason and "rnnexp.reason" in tags:
+            self._client.delete_tag(run_id, "rnnexp.reason")  # an earlier attempt's
+
+    def _write_files(self, run_id: str, folder: TrialFolder, state: State) -> None:
+        for path in (folder.history, folder.curves, folder.log):
+            if path.exists():
+                self._client.log_artifact(run_id, str(path))
+        if state is State.FAIL:
+            # An earlier attempt may have logged a model. No model of a failed trial is kept.
+            delete_artifacts(self._client, run_id, "checkpoints")
+        elif folder.best.exists():
+            with contextlib.suppress(FileNotFoundError):  # it was evicted in the meantime; the next event records that
+                self._client.log_artifact(run_id, str(folder.best), folder.best.parent.name)

@@ -1,0 +1,90 @@
+"""Maintenance of MLflow's database for `rnnexp doctor`: schema versions, upgrade, permanent deletion, and searches."""
+
+import contextlib
+import functools
+import io
+import warnings
+from collections import defaultdict
+from typing import Any
+
+from rnnexp.home import Home
+from rnnexp.tracking.client import import_mlflow
+
+_PAGE_SIZE = 1000
+
+
+@functools.cache
+def schema_versions() -> tuple[str, frozenset[str]]:
+    """Returns the schema version of the installed library, and all versions that it knows."""
+    import_mlflow()
+    from alembic.script import ScriptDirectory
+    from mlflow.store.db import utils
+
+    script = ScriptDirectory.from_config(utils._get_alembic_config(""))
+    known = frozenset(revision.revision for revision in script.walk_revisions())
+    return utils._get_latest_schema_revision(), known
+
+
+def upgrade(home: Home) -> None:
+    """Upgrades the home's database to the schema version of the installed library."""
+    import_mlflow()
+    from mlflow.store.db import utils
+    from sqlalchemy import create_engine
+
+    engine = create_engine(home.mlflow_uri)
+    try:
+        utils._upgrade_db(engine)
+    finally:
+        engine.dispose()
+
+
+def delete_permanently(home: Home) -> None:
+    """Deletes everything that is marked as deleted, with its files, as `mlflow gc` does."""
+    import_mlflow()
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # importing the command warns about MLflow's own code
+        from mlflow.cli import gc
+
+        arguments = ["--backend-store-uri", home.mlflow_uri, "--tracking-uri", home.mlflow_uri]
+        gc.main(args=arguments, standalone_mode=False)
+
+
+def find_trial_run(client: Any, study: str, identity: str, number: int) -> Any:
+    """Returns the oldest active run of a trial.
+
+    Raises:
+        Exception: if MLflow fails, or has no experiment or run of it.
+    """
+    experiment = client.get_experiment_by_name(study)
+    wanted = {"rnnexp.trial": str(number), "rnnexp.study_id": identity}
+    query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in wanted.items())
+    return client.search_runs([experiment.experiment_id], filter_string=query)[-1]
+
+
+def runs_by_trial(client: Any, experiment_id: str, identity: str) -> dict[int, list[Any]]:
+    """Returns the active runs of a study's trials, by the trial's number."""
+    runs: dict[int, list[Any]] = defaultdict(list)
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], max_results=_PAGE_SIZE, page_token=token)
+        for run in page:
+            number = run.data.tags.get("rnnexp.trial", "")
+            if run.data.tags.get("rnnexp.study_id") == identity and number.isdigit():
+                runs[int(number)].append(run)
+        token = page.token
+        if not token:
+            return runs
+
+
+def epoch_metrics(client: Any, run: Any) -> dict[int, dict[str, tuple[float, float]]]:
+    """Returns the value and the time (in seconds) of each metric, by epoch and name.
+
+    Metrics that have one value per run are at step 0 and are left out.
+    """
+    points: dict[int, dict[str, tuple[float, float]]] = {}
+    for name in run.data.metrics:
+        for point in client.get_metric_history(run.info.run_id, name):
+            if point.step > 0:
+                points.setdefault(point.step, {})[name] = (point.value, point.timestamp / 1000)
+    return points
