@@ -1,1 +1,1 @@
-"""Runs trials in slots and hands on what they say. Knows no study, no Optuna, no MLflow."""
+"""Runs trials in slots and passes on their messages. Knows nothing of studies, Optuna or MLflow."""

@@ -1,6 +1,6 @@
-"""Which device a recurrent network trains on: the faster one, as measured; a GPU need not be that.
+"""Selects the device that trains recurrent networks: the faster one, as measured. That need not be a GPU.
 
-A small recurrent step is a loop of small operations, and starting each costs a GPU more than computing it costs a CPU.
+A small recurrent step is a loop of small operations. To start one on a GPU takes longer than to compute it on a CPU.
 """
 
 import importlib.metadata
@@ -18,17 +18,17 @@ from rnnexp import disk
 _GPU_NODES = (Path("/dev/nvidia0"), Path("/dev/kfd"))
 _METAL = "tensorflow-metal"
 _PACKAGES = ("tensorflow", "keras", "numba", _METAL)
-_PATIENCE_S = 180
+_TIMEOUT_S = 180
 
 
 @dataclass(frozen=True)
 class Devices:
-    """What the devices really give.
+    """The measured speed of the devices.
 
     Attributes:
-        step_ms: of a small recurrent training step, by device (`CPU:0`, `GPU:0`).
-        faults: why a device gave none, by device; `process` where the process that measures did not end well.
-        key: the versions and the machine for which this holds.
+        step_ms: time of a small recurrent training step, by device (`CPU:0`, `GPU:0`).
+        faults: why a device has no time, by device; `process` if the measuring process failed.
+        key: the versions and the machine for which the times are valid.
     """
 
     step_ms: Mapping[str, float]
@@ -37,7 +37,7 @@ class Devices:
 
 
 def gpu_is_possible() -> bool:
-    """Tells, without asking TensorFlow, whether there may be a GPU that it can use."""
+    """Tells, without importing TensorFlow, whether there may be a GPU that it can use."""
     return any(node.exists() for node in _GPU_NODES) or (sys.platform == "darwin" and _version(_METAL) is not None)
 
 
@@ -49,43 +49,43 @@ def _version(package: str) -> str | None:
 
 
 def key() -> str:
-    """Returns what the timings depend on; others hold for another."""
+    """Returns the versions and the machine on which the timings depend."""
     versions = [f"{name} {_version(name)}" for name in _PACKAGES]
     return "; ".join([platform.platform(), *(str(node) for node in _GPU_NODES if node.exists()), *versions])
 
 
 def measure(command: tuple[str, ...] = (sys.executable, "-m", "rnnexp.trial.device_timing")) -> Devices:
-    """Times a step on each device, in a process of its own; a few seconds.
+    """Times a step on each device in a separate process; takes a few seconds.
 
     Args:
-        command: prints the timings as its last line.
+        command: prints the timings as the last line of its output.
     """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
-        return Devices({}, {"process": f"does not end within {_PATIENCE_S} s"}, key())
+        return Devices({}, {"process": f"does not end within {_TIMEOUT_S} s"}, key())
     try:
-        said = json.loads(done.stdout.strip().splitlines()[-1])
-        assert isinstance(said, dict)
+        printed = json.loads(done.stdout.strip().splitlines()[-1])
+        assert isinstance(printed, dict)
     except (IndexError, ValueError, AssertionError):
         code = done.returncode
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        failure = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         last = (done.stderr.strip().splitlines() or [""])[-1][:160]
-        return Devices({}, {"process": f"{how}{f' ({last})' if last else ''}"}, key())
-    step_ms = {name: float(value) for name, value in said.items() if isinstance(value, int | float)}
-    faults = {name: str(value) for name, value in said.items() if name not in step_ms}
+        return Devices({}, {"process": f"{failure}{f' ({last})' if last else ''}"}, key())
+    step_ms = {name: float(value) for name, value in printed.items() if isinstance(value, int | float)}
+    faults = {name: str(value) for name, value in printed.items() if name not in step_ms}
     return Devices(step_ms, faults, key())
 
 
 def choice(step_ms: Mapping[str, float]) -> str:
-    """Returns "GPU" where one is faster than the CPU, else "CPU"."""
+    """Returns "GPU" if one is faster than the CPU, else "CPU"."""
     gpus = [value for name, value in step_ms.items() if name.startswith("GPU")]
     cpus = [value for name, value in step_ms.items() if name.startswith("CPU")]
     return "GPU" if gpus and (not cpus or min(gpus) < min(cpus)) else "CPU"
 
 
 def load(path: Path) -> Devices | None:
-    """Returns the stored timings where they are of this machine and these versions."""
+    """Returns the stored timings if they are valid for this machine and these versions."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         found = Devices(dict(values["step_ms"]), dict(values["faults"]), str(values["key"]))
@@ -100,23 +100,23 @@ def save(path: Path, found: Devices) -> None:
 
 
 def chosen(
-    path: Path, possible: Callable[[], bool] = gpu_is_possible, measuring: Callable[[], Devices] = measure
+    path: Path, is_possible: Callable[[], bool] = gpu_is_possible, measure_devices: Callable[[], Devices] = measure
 ) -> str:
-    """Returns the device for new trials, measuring once where there may be a GPU.
+    """Returns the device for new trials. Measures once if there may be a GPU.
 
     Args:
-        path: where the timings are kept.
-        possible: tells whether there may be one.
-        measuring: times the devices.
+        path: the file of the timings.
+        is_possible: tells whether there may be a GPU.
+        measure_devices: times the devices.
 
     Returns:
-        "CPU" or "GPU", the CPU where measuring crashed; "auto", which leaves it to TensorFlow, where no GPU can be.
+        "CPU" or "GPU"; "CPU" if measuring failed; "auto" if there can be no GPU, which leaves the choice to TensorFlow.
     """
-    if not possible():
+    if not is_possible():
         return "auto"
     found = load(path)
     if found is None:
-        found = measuring()
-        if found.step_ms:  # a process that crashed may not crash again
+        found = measure_devices()
+        if found.step_ms:  # after a crash the next start measures again
             save(path, found)
     return choice(found.step_ms)

@@ -1,4 +1,4 @@
-"""What every executor offers to the supervisor, wherever its slots are."""
+"""The interface between the supervisor and an executor, which runs trials in slots."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,47 +9,47 @@ from rnnexp.trial.process import Heartbeat, TrialJob
 
 @dataclass(frozen=True)
 class Exited:
-    """A trial's process has ended; nothing more will come from it.
+    """A trial's process has ended. It is the last message of the process.
 
     Attributes:
-        code: its exit code; -n where signal n killed it.
+        code: its exit code; -n if signal n killed it.
     """
 
     code: int
 
 
 Message = tuple[int, Event | Heartbeat | Exited]
-"""A trial's number and what came from it."""
+"""The number of a trial and a message from its process."""
 
 
 class Executor(Protocol):
-    """Slots for trials. One thread uses it; a trial's number names it for as long as it runs."""
+    """Slots for trials. Only one thread uses it. A running trial is identified by its number."""
 
     @property
     def n_slots(self) -> int:
-        """How many trials can run at once."""
+        """How many trials can run at the same time."""
         ...
 
     def submit(self, number: int, job: TrialJob) -> None:
-        """Starts a trial in a free slot; raises `OSError` where no process can be had."""
+        """Starts a trial in a free slot; raises `OSError` if no process can be started."""
         ...
 
     def poll(self, timeout_s: float) -> list[Message]:
-        """Waits for messages, at most so long; a trial's come in order, `Exited` last."""
+        """Waits for messages until the timeout. Those of a trial are in order, `Exited` last."""
         ...
 
     def answer(self, number: int, go_on: bool) -> None:
-        """Answers a trial that has said `EpochEnded`: on, or pruned."""
+        """Answers a trial that has sent `EpochEnded`: it continues, or it is pruned."""
         ...
 
     def kill(self, number: int) -> None:
-        """Ends a trial's process at once; `Exited` follows."""
+        """Kills a trial's process; `Exited` follows."""
         ...
 
     def private_bytes(self, number: int) -> int | None:
-        """Returns the memory that ending the trial would free, or None where it cannot be told."""
+        """Returns the memory that the end of the trial would free; None if unknown."""
         ...
 
     def close(self) -> None:
-        """Ends what still runs; returns when it has ended."""
+        """Kills all running trials and waits for their end."""
         ...

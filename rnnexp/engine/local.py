@@ -1,4 +1,4 @@
-"""Slots on this machine: a trial is a process, forked from one that has TensorFlow imported and nothing started."""
+"""Slots on this machine. A trial is a process, forked from one that has imported TensorFlow but not initialised it."""
 
 import contextlib
 import multiprocessing
@@ -10,6 +10,8 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from rnnexp.engine.executor import Exited, Message
 from rnnexp.trial.events import Event
 from rnnexp.trial.process import Heartbeat, TrialJob
@@ -17,29 +19,29 @@ from rnnexp.trial.process import main as run_trial
 
 _PRELOAD = "rnnexp.trial.preload"
 _CGROUP = Path("/sys/fs/cgroup")
-_GB_KEPT_FREE = 1.0
+_RESERVED_GB = 1.0
 
 
 def context() -> tuple[BaseContext, bool]:
-    """Returns how processes are started here, and whether TensorFlow is imported before they are.
+    """Returns the start method of processes, and whether they start with TensorFlow imported.
 
-    Forking is unsafe on macOS once its frameworks are loaded; there every process imports for itself.
+    Forking is unsafe on macOS once its frameworks are loaded, so there every process imports TensorFlow itself.
     """
     if sys.platform == "darwin":
         return multiprocessing.get_context("spawn"), False
-    forking = multiprocessing.get_context("forkserver")
-    forking.set_forkserver_preload([_PRELOAD])
-    return forking, True
+    forkserver_context = multiprocessing.get_context("forkserver")
+    forkserver_context.set_forkserver_preload([_PRELOAD])
+    return forkserver_context, True
 
 
 def warm_up() -> None:
-    """Begins the forkserver's imports, so that they run beside our own."""
+    """Starts the forkserver, so that its imports run at the same time as those of this process."""
     if context()[1]:
         forkserver.ensure_running()
 
 
 def n_cores() -> int:
-    """Returns the cores that this process may use: its affinity, and the container's quota where there is one."""
+    """Returns the cores that this process may use, by its affinity and by the quota of the container."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with contextlib.suppress(OSError, ValueError):
         quota, period = (_CGROUP / "cpu.max").read_text().split()
@@ -49,12 +51,10 @@ def n_cores() -> int:
 
 
 def free_memory_gb() -> float | None:
-    """Returns the memory that new processes can have, of the machine and of the container; None where unknown."""
+    """Returns the memory that new processes can use, in the machine and in the container; None if unknown."""
     free: list[float] = []
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                free.append(int(line.split()[1]) / 2**20)
+    with contextlib.suppress(OSError, psutil.Error):
+        free.append(psutil.virtual_memory().available / 2**30)
     with contextlib.suppress(OSError, ValueError):
         limit, used = (int((_CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
         free.append((limit - used) / 2**30)
@@ -63,13 +63,13 @@ def free_memory_gb() -> float | None:
 
 @dataclass(frozen=True)
 class SlotPlan:
-    """How the machine is shared out.
+    """How trials share the machine.
 
     Attributes:
-        slots: trials at once.
-        threads: of each.
-        fitting: trials that the free memory has room for, by what the largest is estimated to need; None where the
-            free memory is not known.
+        slots: trials at the same time.
+        threads: of each trial.
+        fitting: trials that fit into the free memory, by the estimate for the largest; None if the free memory is
+            unknown.
     """
 
     slots: int
@@ -78,17 +78,18 @@ class SlotPlan:
 
 
 def plan_slots(workers: int | None, n_trials: int, memory_gb: float) -> SlotPlan:
-    """Shares the machine out to trials.
+    """Chooses the number of slots and threads.
 
-    One thread a trial and a trial a core: two trials of one thread each are faster than one of two after the other.
+    One thread for each trial and one trial for each core: two trials with one thread each at the same time are faster
+    than two trials with two threads one after the other.
 
     Args:
-        workers: what the user wants, or None for what cores and memory allow.
-        n_trials: no more slots than trials.
-        memory_gb: what a trial is estimated to need, at most.
+        workers: number of slots that the user wants; None for as many as cores and memory allow.
+        n_trials: there are no more slots than trials.
+        memory_gb: estimated memory of the largest trial.
     """
     cores, memory = n_cores(), free_memory_gb()
-    fitting = None if memory is None else max(0, int((memory - _GB_KEPT_FREE) / memory_gb))
+    fitting = None if memory is None else max(0, int((memory - _RESERVED_GB) / memory_gb))
     slots = workers or max(1, min(cores, cores if fitting is None else fitting, n_trials))
     return SlotPlan(slots, max(1, cores // slots), fitting)
 
@@ -100,12 +101,12 @@ class _Slot:
 
 
 class LocalExecutor:
-    """An `Executor` whose slots are processes of this machine."""
+    """An `Executor` whose slots are processes on this machine."""
 
     def __init__(self, n_slots: int, signals: int | None = None) -> None:
         """Args:
-        n_slots: trials at once.
-        signals: a file descriptor that becomes readable when a signal has come; ends a `poll` early.
+        n_slots: trials at the same time.
+        signals: a file descriptor that becomes readable when a signal arrives; it ends `poll` early.
         """
         self._n_slots = n_slots
         self._signals = signals
@@ -117,32 +118,32 @@ class LocalExecutor:
         return self._n_slots
 
     def submit(self, number: int, job: TrialJob) -> None:
-        ours, theirs = self._context.Pipe()
+        pipe, child_pipe = self._context.Pipe()
         process = self._context.Process(  # type: ignore[attr-defined]
-            target=run_trial, args=(job, theirs, self._preloaded), name=f"trial-{number}", daemon=False
+            target=run_trial, args=(job, child_pipe, self._preloaded), name=f"trial-{number}", daemon=False
         )
         try:
             process.start()
-        except EOFError as error:  # the forkserver died while it was asked; the next request starts another
-            raise OSError("the process that forks trials has ended") from error
+        except EOFError as error:  # the forkserver died during the request; the next request starts another
+            raise OSError("the forkserver has ended") from error
         finally:
-            theirs.close()
-        self._slots[number] = _Slot(process, ours)
+            child_pipe.close()
+        self._slots[number] = _Slot(process, pipe)
 
     def poll(self, timeout_s: float) -> list[Message]:
-        waited_for: list[Any] = [slot.pipe for slot in self._slots.values()]
-        waited_for += [slot.process.sentinel for slot in self._slots.values()]
+        sources: list[Any] = [slot.pipe for slot in self._slots.values()]
+        sources += [slot.process.sentinel for slot in self._slots.values()]
         if self._signals is not None:
-            waited_for.append(self._signals)
-        ready = connection.wait(waited_for, timeout_s)
+            sources.append(self._signals)
+        ready = connection.wait(sources, timeout_s)
         if self._signals in ready:
             os.read(self._signals, 64)
         messages: list[Message] = []
         for number, slot in list(self._slots.items()):
             if slot.pipe in ready or slot.process.sentinel in ready:
-                # The sentinel was seen first, so that all it said is in the pipe by now.
+                # The sentinel is checked before the pipe is read: if it is ready, all messages are in the pipe.
                 ended = slot.process.sentinel in ready
-                messages += [(number, event) for event in _received(slot.pipe)]
+                messages += [(number, event) for event in _receive_all(slot.pipe)]
                 if ended:
                     slot.process.join()
                     messages.append((number, Exited(slot.process.exitcode or 0)))
@@ -150,7 +151,7 @@ class LocalExecutor:
         return messages
 
     def answer(self, number: int, go_on: bool) -> None:
-        with contextlib.suppress(OSError, KeyError):  # it has ended meanwhile; `Exited` says so
+        with contextlib.suppress(OSError, KeyError):  # it has ended in the meantime; `Exited` follows
             self._slots[number].pipe.send(go_on)
 
     def kill(self, number: int) -> None:
@@ -161,11 +162,9 @@ class LocalExecutor:
         if number not in self._slots:
             return None
         try:
-            rollup = Path(f"/proc/{self._slots[number].process.pid}/smaps_rollup").read_text()
-        except OSError:
+            return int(psutil.Process(self._slots[number].process.pid).memory_full_info().uss)
+        except (psutil.Error, OSError):  # it has ended, or may not be inspected
             return None
-        kilobytes = [int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private_")]
-        return sum(kilobytes) * 1024
 
     def close(self) -> None:
         for slot in self._slots.values():
@@ -180,7 +179,7 @@ class LocalExecutor:
         slot.process.close()
 
 
-def _received(pipe: Any) -> list[Event | Heartbeat]:
+def _receive_all(pipe: Any) -> list[Event | Heartbeat]:
     received: list[Event | Heartbeat] = []
     with contextlib.suppress(EOFError, OSError):
         while pipe.poll():

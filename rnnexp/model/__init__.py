@@ -1,4 +1,4 @@
-"""From settings and a vocabulary's size to a Keras model, and the optimizer that fits it.
+"""Builds the Keras model of a trial and its optimizer from settings and the size of the vocabulary.
 
-Knows nothing of data sets, epochs, or where a model is kept.
+Knows nothing of data sets, epochs, or where a model is stored.
 """

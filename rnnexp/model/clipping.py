@@ -1,9 +1,9 @@
-"""Optimizers whose gradients are whole before anything bounds them.
+"""Optimizers that clip dense gradients.
 
-Keras clips an embedding's gradient as it arrives, a list of rows in which a repeated word has several, and adds them
-up afterwards: the bound does not hold for the sum that is applied. Here the rows are added first. Each kind then means
-what the literature says (Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks",
-ICML 2013, for the norms), and how often it fired is counted.
+The gradient of an embedding is a list of rows, in which a repeated word has several. Keras clips these rows and adds
+them afterwards, so the bound does not hold for the sum that is applied. Here the rows are added first. Each kind then
+has its meaning in the literature (Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural
+networks", ICML 2013, for the norms). The steps that clip are counted.
 """
 
 from typing import Any
@@ -21,21 +21,21 @@ _STOCK = {
 }
 
 
-def whole(gradient: Any) -> Any:
-    """Returns a gradient as one dense tensor: the rows of a repeated word are summed."""
+def dense(gradient: Any) -> Any:
+    """Returns a gradient as one dense tensor; the rows of a repeated word are added."""
     return tf.convert_to_tensor(gradient)
 
 
 def clip(gradients: list[Any], kind: str, threshold: float | None) -> tuple[list[Any], Any, Any]:
-    """Bounds whole gradients.
+    """Clips gradients.
 
     Args:
-        gradients: dense tensors, one a variable.
-        kind: `none`, `value` (each entry), `norm` (each variable's norm) or `global_norm` (the norm of all).
+        gradients: dense tensors, one for each variable.
+        kind: `none`, `value` (each entry), `norm` (the norm of each variable) or `global_norm` (the norm of all).
         threshold: the bound; not used for `none`.
 
     Returns:
-        The bounded gradients; the norm of all before it, a scalar; whether anything was bounded, 0 or 1.
+        The clipped gradients; the global norm before clipping, a scalar; whether anything was clipped, 0 or 1.
     """
     squares = [tf.reduce_sum(tf.square(gradient)) for gradient in gradients]
     norm = tf.sqrt(tf.add_n(squares))
@@ -53,12 +53,12 @@ def clip(gradients: list[Any], kind: str, threshold: float | None) -> tuple[list
 
 
 class _Clipping:
-    """Overrides the public `apply` of a stock optimizer; the counters are read once an epoch."""
+    """Overrides the public `apply` of a stock optimizer. Its counters are read once per epoch."""
 
     clip_config: ClipConfig
 
-    def count_clipping(self, config: ClipConfig) -> None:
-        """Sets what bounds the gradients and makes the counters."""
+    def set_up_clipping(self, config: ClipConfig) -> None:
+        """Sets the clipping and creates the counters."""
         self.clip_config = config
         self.n_steps = tf.Variable(0.0, trainable=False)
         self.n_fired = tf.Variable(0.0, trainable=False)
@@ -66,14 +66,14 @@ class _Clipping:
 
     def apply(self, grads: list[Any], trainable_variables: Any = None) -> None:
         config = self.clip_config
-        clipped, norm, fired = clip([whole(gradient) for gradient in grads], config.kind, config.threshold)
+        clipped, norm, fired = clip([dense(gradient) for gradient in grads], config.kind, config.threshold)
         self.n_steps.assign_add(1.0)
         self.n_fired.assign_add(fired)
         self.norm_sum.assign_add(norm)
         super().apply(clipped, trainable_variables)  # type: ignore[misc]
 
     def read_clipping(self) -> dict[str, float]:
-        """Returns the share of steps in which clipping fired and the mean norm before it, and begins anew."""
+        """Returns the share of steps that were clipped and the mean norm before clipping; resets the counters."""
         n_steps = max(1.0, float(self.n_steps))
         result = {"clip_rate": float(self.n_fired) / n_steps, "grad_norm": float(self.norm_sum) / n_steps}
         for counter in (self.n_steps, self.n_fired, self.norm_sum):
@@ -82,11 +82,11 @@ class _Clipping:
 
 
 def optimizer(train: TrainConfig, clipping: ClipConfig) -> Any:
-    """Returns the stock optimizer of `train.optimizer`, made to clip whole gradients and to count.
+    """Returns the stock optimizer of `train.optimizer` with clipping of dense gradients and counters.
 
     The object is a `keras.Optimizer` with `read_clipping()`; Keras' own clip arguments are never passed.
     """
     stock = _STOCK[train.optimizer]
-    made = type(f"Clipping{stock.__name__}", (_Clipping, stock), {})(learning_rate=train.learning_rate)
-    made.count_clipping(clipping)
-    return made
+    built = type(f"Clipping{stock.__name__}", (_Clipping, stock), {})(learning_rate=train.learning_rate)
+    built.set_up_clipping(clipping)
+    return built

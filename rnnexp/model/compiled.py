@@ -1,114 +1,112 @@
-"""Runs a network with its recurrent layers compiled (`kernel`): the same layers, the same weights, other arithmetic.
+"""Runs a network with compiled recurrent layers (`kernel`): the same layers and weights, another implementation.
 
-The network that is saved is the stock one; this is only how it is trained and measured on a CPU.
+The saved model has the stock layers; the compiled form serves to train and measure it on a CPU.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from rnnexp.config.trial import TrialConfig
-from rnnexp.model.build import TokenInput, last, network, vectors
-from rnnexp.model.kernel import Recurrence, Table
+from rnnexp.model.build import TokenInput, network, recurrent_layer_names
+from rnnexp.model.cells import Cell, cell
+from rnnexp.model.kernel.recurrence import Embedding, Recurrence
 
-_STOCK = {keras.layers.SimpleRNN: "simple_rnn", keras.layers.LSTM: "lstm", keras.layers.GRU: "gru"}
-_AS_COMPILED = {
-    "activation": "tanh",
-    "recurrent_activation": "sigmoid",
-    "use_bias": True,
-    "reset_after": True,
-    "go_backwards": False,
-    "dropout": 0.0,
-    "recurrent_dropout": 0.0,
-}
+_LAYER_SETTINGS: dict[str, object] = {"go_backwards": False, "dropout": 0.0, "recurrent_dropout": 0.0}
+"""Settings of a layer that the loops of no cell compute otherwise."""
 
 
-def supports(layer: Any) -> bool:
-    """Tells whether a layer computes what the kernel does."""
+def supports(layer: Any, cell: Cell) -> bool:
+    """Tells whether the compiled loops of a cell compute what a layer does."""
+    if cell.loops is None or type(layer) is not type(cell.layer(1, 0.0, "reference")):
+        return False
     settings = layer.get_config()
-    return type(layer) in _STOCK and all(settings.get(name, value) == value for name, value in _AS_COMPILED.items())
+    expected = {**_LAYER_SETTINGS, **cell.loops.layer_settings}
+    return all(settings.get(name, value) == value for name, value in expected.items())
 
 
 def logits(model: keras.Model, config: TrialConfig, n_outputs: int, threads: int) -> Callable[..., Any]:
-    """Returns a function `(tokens, training=)` from (B, T) to logits (B, n_outputs), over the model's own weights.
-
-    Layers that the kernel does not know run as Keras runs them.
+    """Returns a function `(tokens, training=)` from (B, T) to logits (B, n_outputs), with the weights of the model.
 
     Args:
-        model: as `build` makes it.
+        model: as `build` returns it.
         config: its settings.
         n_outputs: width of its head.
-        threads: for the kernel.
+        threads: for the compiled layers.
+
+    Raises:
+        ValueError: if the compiled loops do not compute what a recurrent layer of the model does.
     """
-    runner = _Compiled(model, threads)
+    of_config = cell(config.model.cell)
+    recurrences = {}
+    for name in recurrent_layer_names(config):
+        if not supports(model.get_layer(name), of_config):
+            raise ValueError(
+                f"layer {name} cannot run compiled: the loops of {config.model.cell} compute another layer"
+            )
+        recurrences[name] = Recurrence(of_config, threads)
+    runner = _CompiledRunner(model, recurrences)
     return lambda tokens, training: network(tokens, config, n_outputs, runner, training)
 
 
-class _Compiled:
-    """A `Runner` over the layers of a model that is there."""
+class _CompiledRunner:
+    """A `Runner` over the layers of an existing model."""
 
-    def __init__(self, model: keras.Model, threads: int) -> None:
-        self._model = model
-        self._recurrences = {
-            layer.name: Recurrence(_STOCK[type(layer)], threads) for layer in model.layers if supports(layer)
-        }
+    def __init__(self, model: keras.Model, recurrences: Mapping[str, Recurrence]) -> None:
+        self._model, self._recurrences = model, recurrences
 
     def layer(self, name: str, make: Callable[[], Any]) -> Any:
         return self._model.get_layer(name)
 
     def read(self, layer: Any, inputs: Any, lengths: Any, training: bool | None, *, return_sequences: bool) -> Any:
-        if layer.name not in self._recurrences:
-            states = layer(vectors(inputs, training), training=training)
-            return states if return_sequences else last(states, lengths)
         given = inputs.tokens if isinstance(inputs, TokenInput) else inputs
         n_words = tf.shape(given)[1] if lengths is None else lengths[:, 0]
         n_words = tf.broadcast_to(n_words, tf.shape(given)[:1])
-        weights = [layer.cell.kernel, layer.cell.recurrent_kernel, layer.cell.bias]
-        run = _Run(self._recurrences[layer.name], bool(training), return_sequences)
-        return run(inputs, n_words, [tf.convert_to_tensor(weight) for weight in weights])
+        run = _LayerRun(self._recurrences[layer.name], bool(training), return_sequences)
+        return run(inputs, n_words, [tf.convert_to_tensor(weight) for weight in layer.weights])
 
 
-class _Run:
-    """A layer's computation over one batch, as an operation with a gradient."""
+class _LayerRun:
+    """A layer's computation over one batch, as a TensorFlow operation with a gradient."""
 
     def __init__(self, recurrence: Recurrence, learn: bool, return_sequences: bool) -> None:
-        self._recurrence, self._learn, self._all_states = recurrence, learn, return_sequences
+        self._recurrence, self._learn, self._return_sequences = recurrence, learn, return_sequences
 
     def __call__(self, inputs: Any, lengths: Any, weights: list[Any]) -> Any:
         """Returns (B, H) or (B, T, H) from `TokenInput` or vectors, their lengths (B,), and the layer's weights."""
-        of_words = isinstance(inputs, TokenInput)
-        rate = inputs.dropout.rate if of_words and inputs.dropout is not None and self._learn else 0.0
+        from_tokens = isinstance(inputs, TokenInput)
+        rate = inputs.dropout.rate if from_tokens and inputs.dropout is not None and self._learn else 0.0
         seed = tf.cast(inputs.dropout.seed_generator.next(), tf.int32) if rate else tf.zeros([2], tf.int32)
-        tokens = inputs.tokens if of_words else tf.zeros([0], tf.int32)
+        tokens = inputs.tokens if from_tokens else tf.zeros([0], tf.int32)
 
         def forward(tokens: Any, seed: Any, lengths: Any, source: Any, *weights: Any) -> Any:
-            given, table = (tokens, Table(source, rate, seed)) if of_words else (source, None)
+            given, embedding = (tokens, Embedding(source, rate, seed)) if from_tokens else (source, None)
             return self._recurrence.forward(
-                given, lengths, table, weights, learn=self._learn, return_sequences=self._all_states
+                given, lengths, embedding, weights, learn=self._learn, return_sequences=self._return_sequences
             )
 
         def backward(gradient: Any) -> Any:
-            found = self._recurrence.backward(gradient)
-            return found.inputs, found.rows, found.kernel, found.recurrent, found.bias
+            result = self._recurrence.backward(gradient)
+            return result.inputs, result.rows, result.kernel, result.recurrent, result.bias
 
         @tf.custom_gradient  # type: ignore[untyped-decorator]
-        def read(source: Any, *weights: Any) -> Any:
+        def run(source: Any, *weights: Any) -> Any:
             result = tf.numpy_function(forward, [tokens, seed, lengths, source, *weights], tf.float32)
             units = weights[1].shape[0]
-            result.set_shape([None, None, units] if self._all_states else [None, units])
+            result.set_shape([None, None, units] if self._return_sequences else [None, units])
 
             def gradients(gradient: Any) -> Any:
-                kinds = [tf.float32, tf.int32, tf.float32, tf.float32, tf.float32]
-                values, rows, *of_weights = tf.numpy_function(backward, [gradient], kinds)
-                for value, weight in zip(of_weights, weights, strict=True):
+                dtypes = [tf.float32, tf.int32, tf.float32, tf.float32, tf.float32]
+                values, rows, *d_weights = tf.numpy_function(backward, [gradient], dtypes)
+                for value, weight in zip(d_weights, weights, strict=True):
                     value.set_shape(weight.shape)
                 values.set_shape([None, *source.shape[1:]])
                 rows.set_shape([None])
-                whole = tf.constant(source.shape.as_list()) if of_words else None
-                return tf.IndexedSlices(values, rows, whole) if of_words else values, *of_weights
+                shape = tf.constant(source.shape.as_list()) if from_tokens else None
+                return tf.IndexedSlices(values, rows, shape) if from_tokens else values, *d_weights
 
             return result, gradients
 
-        return read(tf.convert_to_tensor(inputs.embedding.embeddings) if of_words else inputs, *weights)
+        return run(tf.convert_to_tensor(inputs.embedding.embeddings) if from_tokens else inputs, *weights)

@@ -1,4 +1,4 @@
-"""From one `TrialConfig` and a folder to events and files in that folder.
+"""Trains one `TrialConfig` and writes events and files to the folder of the trial.
 
-Runs in a process of its own. Knows neither Optuna nor MLflow; `events` is what it says to the rest of the program.
+Runs in a separate process. Knows neither Optuna nor MLflow; it reports to the rest of the program by `events`.
 """

@@ -1,7 +1,7 @@
-"""The checkpoint of an epoch's end: all that an exact continuation needs, in one file, replaced whole.
+"""The checkpoint at the end of an epoch: all that a trial needs to resume exactly, in one file, replaced atomically.
 
-The weights, the optimizer's variables, and the random state of dropout (which model files leave out) as arrays; the
-curve as JSON. The order of batches needs nothing: it follows from the seed and the epoch.
+It holds the weights, the variables of the optimizer and the random state of dropout (which model files omit) as arrays,
+and the curve as JSON. The order of batches is not stored: it follows from the seed and the epoch.
 """
 
 import json
@@ -16,28 +16,28 @@ from rnnexp import disk
 
 
 def save(path: Path, model: Any, optimizer: Any, curve: list[dict[str, float]], seconds: float) -> None:
-    """Writes the checkpoint beside its place and renames it.
+    """Writes the checkpoint to a temporary file and renames it.
 
     Args:
         path: the file.
-        model: its `variables`, the random states among them, are saved.
+        model: its `variables`, including random states, are saved.
         optimizer: its `variables` are saved.
-        curve: each epoch's metrics.
-        seconds: spent so far.
+        curve: the metrics of each epoch.
+        seconds: training time so far.
     """
     arrays = {f"model_{index}": variable.numpy() for index, variable in enumerate(model.variables)}
     arrays |= {f"optimizer_{index}": variable.numpy() for index, variable in enumerate(optimizer.variables)}
     about = json.dumps({"curve": curve, "seconds": seconds})
-    with disk.replacing(path) as beside, beside.open("wb") as file:
+    with disk.replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, about=np.array(about), **arrays)
 
 
 def restore(path: Path, model: Any, optimizer: Any) -> tuple[list[dict[str, float]], float] | None:
-    """Puts a checkpoint back into a model and an optimizer that were built from the same settings.
+    """Restores a model and an optimizer that were built from the same settings.
 
     Returns:
-        The curve and the seconds so far; or None where there is no checkpoint, or a damaged one (each array has a
-        checksum), which is the same as none: the trial begins anew and gives the same result.
+        The curve and the seconds so far; or None if there is no checkpoint or it is damaged (each array has a
+        checksum). The trial then starts again from epoch 1 and gives the same result.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -53,7 +53,7 @@ def restore(path: Path, model: Any, optimizer: Any) -> tuple[list[dict[str, floa
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        print(f"{path.name} is damaged ({error}); beginning with epoch 1")  # noqa: T201 - goes to the trial's log
+        print(f"{path.name} is damaged ({error}); starting again from epoch 1")  # noqa: T201 - goes to the trial's log
         return None
     for variable, value in values:
         variable.assign(value)

@@ -1,4 +1,4 @@
-"""How far a trial's events were sent to MLflow: a file beside them."""
+"""How many events of a trial were sent to MLflow. The cursor is a file beside the events."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -11,12 +11,12 @@ OWN = "home"
 
 @dataclass(frozen=True)
 class Cursor:
-    """What is known of a run.
+    """The MLflow run of a trial and its state.
 
     Attributes:
-        run_id: MLflow's, None while there is none.
-        sent: how many of the trial's events it has.
-        store: where it is: the server's address, or `home` for the home's own database.
+        run_id: the id of the run in MLflow, None before it is created.
+        sent: number of the trial's events that were sent.
+        store: where the run is stored: the address of a server, or `home` for the home's own database.
     """
 
     run_id: str | None = None

@@ -1,6 +1,6 @@
-"""How long one small recurrent training step takes on each device; run as a program, it prints that as JSON.
+"""Times one small recurrent training step on each device. As a program, it prints the times as JSON.
 
-A process of its own, for whoever asks need not have TensorFlow, and a plug-in that crashes takes nothing else along.
+It runs in a separate process: the caller then needs no TensorFlow, and survives the crash of a plug-in.
 """
 
 import json
@@ -19,24 +19,24 @@ _WARM_UP, _STEPS = 2, 5
 
 
 def main() -> None:
-    """Prints a line `{device: milliseconds or why it gives none}` for every logical device."""
+    """Prints one line of JSON: for every logical device the milliseconds, or the error."""
     import tensorflow as tf
 
     for device in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(device, True)
-    found: dict[str, float | str] = {}
+    results: dict[str, float | str] = {}
     for device in tf.config.list_logical_devices():
         if device.device_type in ("CPU", "GPU"):
             name = device.name.removeprefix("/device:")
             try:
-                found[name] = _step_ms(tf, device.name)
+                results[name] = _step_ms(tf, device.name)
             except (tf.errors.OpError, RuntimeError, ValueError) as error:
-                found[name] = " ".join(str(error).split())[:160]
-    print(json.dumps(found), flush=True)  # noqa: T201 - what the program is for
+                results[name] = " ".join(str(error).split())[:160]
+    print(json.dumps(results), flush=True)  # noqa: T201 - the output of the program
 
 
 def _step_ms(tf: Any, device: str) -> float:
-    """Returns the median milliseconds of a training step of a small network, computed as a trial there would."""
+    """Returns the median milliseconds of a training step of a small network, computed as in a trial."""
     import keras
 
     from rnnexp.config.trial import TrialConfig
@@ -60,12 +60,12 @@ def _step_ms(tf: Any, device: str) -> float:
                 weight.assign_sub(0.01 * tf.convert_to_tensor(gradient))
             return loss
 
-        taken = []
+        times = []
         for _ in range(_WARM_UP + _STEPS):
-            began = time.perf_counter()
+            start = time.perf_counter()
             float(step())
-            taken.append(time.perf_counter() - began)
-    return round(1000 * sorted(taken[_WARM_UP:])[_STEPS // 2], 3)
+            times.append(time.perf_counter() - start)
+    return round(1000 * sorted(times[_WARM_UP:])[_STEPS // 2], 3)
 
 
 if __name__ == "__main__":

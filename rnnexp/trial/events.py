@@ -1,8 +1,8 @@
-"""What happens to a trial, as values: the schema of `events.jsonl` and of what the trial's process sends.
+"""The events of a trial: the schema of `events.jsonl` and of the messages from the trial's process.
 
-A trial's process appends `Started`, `EpochEnded`, `Finished` and `Failed`; when the process has ended, the supervisor
-appends `AttemptEnded`, and later perhaps `Evicted`. Times are seconds since 1970. A line that a killed process left
-unfinished is not an event.
+A trial's process appends `Started`, `EpochEnded`, `Finished` and `Failed`. After the process has ended, the supervisor
+appends `AttemptEnded`, and later perhaps `Evicted`. Times are seconds since 1970. An incomplete line of a killed
+process is not an event.
 """
 
 import dataclasses
@@ -15,19 +15,19 @@ from typing import Any, Literal
 EndReason = Literal["epochs", "patience", "pruned"]
 
 RESUMES = "; it resumes from its last epoch"
-"""The end of the reason of an attempt whose process died, where the trial will be retried."""
-_RESUMES_UNTIL_0_1 = "; it goes on from its last epoch"
+"""The end of the reason of an attempt whose process died, if the trial will be retried."""
+_RESUMES_IN_OLD_HOMES = "; it goes on from its last epoch"
 
 
 @dataclass(frozen=True)
 class Started:
-    """An attempt has begun to train.
+    """An attempt has started to train.
 
     Attributes:
         attempt: from 1.
-        from_epoch: epochs that are already done; 0 at a first attempt.
+        from_epoch: epochs that earlier attempts completed; 0 at the first attempt.
         n_params: trainable weights.
-        data: name, digests and row counts of what is trained on.
+        data: name, digests and row counts of the data.
         plan: the execution plan.
     """
 
@@ -42,13 +42,13 @@ class Started:
 
 @dataclass(frozen=True)
 class EpochEnded:
-    """An epoch is trained, measured and saved.
+    """An epoch was trained, evaluated and saved.
 
     Attributes:
         epoch: from 1.
         metrics: loss, accuracy, val_loss, val_accuracy; clip_rate and grad_norm.
-        seconds: of training and measuring.
-        best_epoch: the best so far.
+        seconds: time of training and evaluation.
+        best_epoch: the best epoch so far.
         best_value: the monitor at the best epoch.
     """
 
@@ -62,13 +62,13 @@ class EpochEnded:
 
 @dataclass(frozen=True)
 class Finished:
-    """The trial has ended by itself, or because it was told that it is pruned.
+    """The trial has ended normally, or because it was pruned.
 
     Attributes:
-        ended: what ended it.
+        ended: why it ended.
         best_epoch: the epoch of `best.keras`.
-        metrics: those of the best epoch.
-        train_seconds: over all attempts.
+        metrics: the metrics of the best epoch.
+        train_seconds: training time over all attempts.
     """
 
     time: float
@@ -81,12 +81,12 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """The trial cannot go on.
+    """The trial failed.
 
     Attributes:
         kind: `diverged`, `error`, `memory` or `data`.
         reason: one line.
-        traceback: where a bug or a library raised.
+        traceback: of the exception, if there was one.
     """
 
     time: float
@@ -97,12 +97,12 @@ class Failed:
 
 @dataclass(frozen=True)
 class AttemptEnded:
-    """The supervisor has settled what became of the attempt.
+    """The supervisor has recorded the outcome of the attempt.
 
     Attributes:
-        state: an Optuna state's name: COMPLETE, PRUNED, FAIL; or WAITING, where the trial is to go on later.
+        state: the name of an Optuna state: COMPLETE, PRUNED, FAIL; or WAITING if the trial will resume later.
         reason: one line, empty for COMPLETE.
-        attempts: how many there were.
+        attempts: number of attempts so far.
     """
 
     time: float
@@ -113,14 +113,14 @@ class AttemptEnded:
 
 @dataclass(frozen=True)
 class Evicted:
-    """The supervisor has removed the trial's checkpoint; better trials have theirs."""
+    """The supervisor has removed the model of the trial because others are better."""
 
     time: float
 
 
 @dataclass(frozen=True)
 class Unknown:
-    """Something that a newer version of the program has written; it keeps its place in the order."""
+    """An event that a newer version of the program has written. It keeps its place in the order."""
 
     time: float
     line: str
@@ -134,7 +134,7 @@ _KINDS: dict[str, type[Any]] = {
     "finished": Finished,
     "failed": Failed,
     "attempt_ended": AttemptEnded,
-    "closed": AttemptEnded,  # as homes written before November 2026 have it
+    "closed": AttemptEnded,  # in homes written before November 2026
     "evicted": Evicted,
 }
 _NAMES = {kind: name for name, kind in reversed(_KINDS.items())}
@@ -148,10 +148,10 @@ def encode(event: Event) -> str:
 
 
 def decode(line: str) -> Event:
-    """Returns the event of a line; fields of a newer version are passed over.
+    """Returns the event of a line; fields of a newer version are ignored.
 
     Raises:
-        ValueError: if the line is none.
+        ValueError: if the line is not an event.
     """
     values = json.loads(line)
     if not isinstance(values, dict) or not isinstance(values.get("event"), str):
@@ -163,12 +163,12 @@ def decode(line: str) -> Event:
     try:
         event: Event = kind(**{key: value for key, value in values.items() if key in known})
     except TypeError as error:
-        raise ValueError(f"not a whole event: {line[:80]} ({error})") from None
+        raise ValueError(f"incomplete event: {line[:80]} ({error})") from None
     return event
 
 
 def read(path: Path) -> list[Event]:
-    """Returns the events of a file, none where there is no file; an unfinished last line is left out."""
+    """Returns the events of a file; none if there is no file. Incomplete lines are ignored."""
     try:
         lines = path.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
@@ -178,12 +178,12 @@ def read(path: Path) -> list[Event]:
         try:
             events.append(decode(line.decode("utf-8")))
         except ValueError:
-            continue  # a torn line in the middle: an attempt was killed while it wrote, the next went on after it
+            continue  # an attempt was killed while it wrote; the next one appended after it
     return events
 
 
 def append(path: Path, event: Event) -> None:
-    """Adds one event, on a line of its own even after a torn one, and brings it to the disk."""
+    """Appends one event, on a new line even after an incomplete one, and syncs it to the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     line = encode(event).encode() + b"\n"
     with path.open("ab+") as file:
@@ -197,25 +197,25 @@ def append(path: Path, event: Event) -> None:
 
 
 def epochs(events: list[Event]) -> list[EpochEnded]:
-    """Returns the epochs in order, each once: the curve of the trial over all its attempts."""
+    """Returns the epochs in order, each once: the curve of the trial over all attempts."""
     by_number = {event.epoch: event for event in events if isinstance(event, EpochEnded)}
     return [by_number[number] for number in sorted(by_number)]
 
 
 def n_crashes(events: list[Event]) -> int:
-    """Returns how many attempts of the trial ended with a crash and a retry."""
+    """Returns how many attempts of the trial crashed and were retried."""
     return sum(
-        isinstance(event, AttemptEnded) and event.reason.endswith((RESUMES, _RESUMES_UNTIL_0_1)) for event in events
+        isinstance(event, AttemptEnded) and event.reason.endswith((RESUMES, _RESUMES_IN_OLD_HOMES)) for event in events
     )
 
 
 def summary(curve: list[EpochEnded], value: float | None, reason: str) -> dict[str, Any]:
-    """Returns what a list of trials shows of a finished one: best epoch, metrics, duration, reason.
+    """Returns the fields of a finished trial for lists of trials: best epoch, metrics, duration, reason.
 
     Args:
-        curve: its epochs.
-        value: the objective; None for a trial without one.
-        reason: why it was pruned or failed.
+        curve: the epochs of the trial.
+        value: of the objective; None if the trial has none.
+        reason: why the trial was pruned or failed.
     """
     best_epoch = curve[-1].best_epoch if curve and value is not None else None
     return {

@@ -1,6 +1,6 @@
-"""One trial, from its settings to its best model: data, network, epochs, and after each what it says.
+"""Trains one trial from its settings to its best model: data, network, epochs, and a report after each epoch.
 
-Reads top to bottom. Knows nothing of processes: whoever calls it is told each event, and answers whether to go on.
+It knows nothing of processes: the caller gets each event and answers whether training continues.
 """
 
 import os
@@ -34,11 +34,11 @@ _LOSSES = {
     "sparse_categorical_crossentropy": keras.losses.SparseCategoricalCrossentropy,
 }
 
-GoOn = Callable[[Event], bool]
-"""Is told an event; answers False where the trial is to end now."""
+Report = Callable[[Event], bool]
+"""Reports an event; returns False if the trial has to end now."""
 
 Heartbeat = Callable[[], None]
-"""Is called after every batch: a sign of life."""
+"""Is called after every batch; shows that the trial is alive."""
 
 
 def fit(
@@ -47,19 +47,19 @@ def fit(
     folder: TrialFolder,
     plan: ExecutionPlan,
     attempt: int,
-    tell: GoOn,
-    beat: Heartbeat,
+    report: Report,
+    heartbeat: Heartbeat,
 ) -> None:
-    """Trains one trial, going on from the folder's checkpoint where there is one.
+    """Trains one trial. Resumes from the checkpoint in the folder, if there is one.
 
     Args:
         config: all settings.
-        store: the data that they name.
+        store: the data of the settings.
         folder: gets the checkpoint, the best model and its probabilities on the validation part.
         plan: how to compute.
         attempt: from 1.
-        tell: is given every event in order; its answer to `EpochEnded` decides whether to go on.
-        beat: is called after every batch, of training and of measuring.
+        report: gets every event in order; its result for `EpochEnded` decides whether training continues.
+        heartbeat: is called after every batch of training and evaluation.
     """
     keras.utils.set_random_seed(config.train.seed)
     split, task = store.split(config.data), store.task
@@ -70,58 +70,57 @@ def fit(
     train, validation = parts(config, store, split, plan)
 
     progress = Progress(config.train)
-    restored = _restored(folder, model, optimizer)
+    restored = _restore(folder, model, optimizer)
     if restored is not None:
         progress.curve, progress.seconds = restored
     n_params = int(sum(np.prod(variable.shape) for variable in model.trainable_variables))
-    happened = events.read(folder.events)
-    said = events.epochs(happened)
-    tell(
-        Started(time.time(), attempt, progress.epoch, os.getpid(), n_params, _about(store, split, config), asdict(plan))
-    )
-    settled = [event for event in happened if isinstance(event, Finished)]
-    if settled:
-        # Ended, and then cut off before the supervisor had settled it: it has not changed its mind.
-        tell(settled[-1])
+    history = events.read(folder.events)
+    reported = events.epochs(history)
+    data = _describe_data(store, split, config)
+    report(Started(time.time(), attempt, progress.epoch, os.getpid(), n_params, data, asdict(plan)))
+    results = [event for event in history if isinstance(event, Finished)]
+    if results:
+        # The trial had finished, but the supervisor was interrupted before it recorded that. The result stays the same.
+        report(results[-1])
         return
     ended: EndReason = "epochs"
     if progress.epoch:
-        # Said again, for the supervisor may have missed it or its answer may have been lost.
-        ended = "epochs" if tell(_epoch_ended(progress, 0.0, said)) else "pruned"
+        # Reported again: the supervisor may have missed the event, or its answer may have been lost.
+        ended = "epochs" if report(_epoch_ended(progress, 0.0, reported)) else "pruned"
     while ended != "pruned" and progress.epoch < config.train.epochs and not progress.out_of_patience:
-        began = time.monotonic()
-        metrics = network.train(train.shuffled(config.train.seed, progress.epoch), beat)
-        validated, probabilities = network.measure(validation, beat)
-        metrics |= {f"val_{name}": value for name, value in validated.items()}
+        start = time.monotonic()
+        metrics = network.train(train.shuffled(config.train.seed, progress.epoch), heartbeat)
+        val_metrics, probabilities = network.evaluate(validation, heartbeat)
+        metrics |= {f"val_{name}": value for name, value in val_metrics.items()}
         progress.curve.append(metrics | optimizer.read_clipping())
         if progress.diverged:
-            tell(Failed(time.time(), "diverged", f"epoch {progress.epoch}: {progress.diverged}"))
+            report(Failed(time.time(), "diverged", f"epoch {progress.epoch}: {progress.diverged}"))
             return
         if progress.best_epoch == progress.epoch:
-            _keep_best(model, folder, split.validation, probabilities)
-        seconds = time.monotonic() - began
+            _save_best(model, folder, split.validation, probabilities)
+        seconds = time.monotonic() - start
         progress.seconds += seconds
         checkpoint.save(folder.state, model, optimizer, progress.curve, progress.seconds)
-        if not tell(_epoch_ended(progress, seconds, said)):
+        if not report(_epoch_ended(progress, seconds, reported)):
             ended = "pruned"
             break
     if ended != "pruned" and progress.out_of_patience and progress.epoch < config.train.epochs:
         ended = "patience"
-    tell(Finished(time.time(), ended, progress.best_epoch, progress.best_metrics, n_params, progress.seconds))
+    report(Finished(time.time(), ended, progress.best_epoch, progress.best_metrics, n_params, progress.seconds))
 
 
-def measure(
+def evaluate(
     model: keras.Model, config: TrialConfig, store: TokenStore, plan: ExecutionPlan
 ) -> tuple[dict[str, float], NDArray[np.int64], NDArray[np.float32]]:
     """Returns loss and accuracy of a trained model on its validation part, the part's rows, and the probabilities."""
     split = store.split(config.data)
     _, validation = parts(config, store, split, plan)
-    metrics, probabilities = Network(model, None, config, store.task, plan).measure(validation, lambda: None)
+    metrics, probabilities = Network(model, None, config, store.task, plan).evaluate(validation, lambda: None)
     return metrics, split.validation, probabilities
 
 
 class Network:
-    """The steps of one model, traced."""
+    """The steps of one model as TensorFlow functions."""
 
     def __init__(
         self, model: keras.Model, optimizer: Any, config: TrialConfig, task: Task, plan: ExecutionPlan
@@ -134,7 +133,7 @@ class Network:
         weights = model.trainable_variables
         signature = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)]
 
-        @tf.function(input_signature=signature, autograph=False, jit_compile=plan.jit)  # type: ignore[untyped-decorator]
+        @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
         def step(tokens: Any, labels: Any) -> None:
             with tf.GradientTape() as tape:
                 logits = self._logits(tokens, training=True)
@@ -143,63 +142,64 @@ class Network:
             optimizer.apply(tape.gradient(loss, weights), weights)
             self._count(losses, self._correct(labels, logits))
 
-        @tf.function(input_signature=signature, autograph=False, jit_compile=plan.jit)  # type: ignore[untyped-decorator]
+        @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
         def measure(tokens: Any, labels: Any) -> Any:
             logits = self._logits(tokens, training=False)
             self._count(self._losses(labels, logits), self._correct(labels, logits))
             return self._activation(logits)
 
-        self._step, self._measure = step, measure
+        self._train_step, self._evaluation_step = step, measure
 
     def _losses(self, labels: Any, logits: Any) -> Any:
-        """Returns each review's loss, (B,)."""
+        """Returns the loss of each text, (B,)."""
         return self._loss(tf.cast(labels[:, None], logits.dtype) if self._binary else labels, logits)
 
     def _correct(self, labels: Any, logits: Any) -> Any:
-        """Returns whether each review is classified rightly, (B,)."""
-        guess = tf.cast(logits[:, 0] > 0, tf.int32) if self._binary else tf.argmax(logits, -1, output_type=tf.int32)
-        return tf.cast(guess == labels, tf.float32)
+        """Returns whether each text is classified correctly, (B,)."""
+        predicted = tf.cast(logits[:, 0] > 0, tf.int32) if self._binary else tf.argmax(logits, -1, output_type=tf.int32)
+        return tf.cast(predicted == labels, tf.float32)
 
     def _count(self, losses: Any, correct: Any) -> None:
-        n_reviews, loss, right = self._totals
-        n_reviews.assign_add(tf.cast(tf.shape(losses)[0], tf.float32))
+        n_texts, loss, n_correct = self._totals
+        n_texts.assign_add(tf.cast(tf.shape(losses)[0], tf.float32))
         loss.assign_add(tf.reduce_sum(losses))
-        right.assign_add(tf.reduce_sum(correct))
+        n_correct.assign_add(tf.reduce_sum(correct))
 
     def _read_totals(self) -> dict[str, float]:
-        n_reviews, loss, right = (float(total) for total in self._totals)
+        n_texts, loss, n_correct = (float(total) for total in self._totals)
         for total in self._totals:
             total.assign(0.0)
-        return {"loss": loss / n_reviews, "accuracy": right / n_reviews}
+        return {"loss": loss / n_texts, "accuracy": n_correct / n_texts}
 
-    def train(self, batches: Any, beat: Heartbeat) -> dict[str, float]:
-        """Trains on every batch; returns the mean loss and accuracy while it did."""
+    def train(self, batches: Any, heartbeat: Heartbeat) -> dict[str, float]:
+        """Trains on every batch; returns the mean loss and accuracy during training."""
         for batch in batches:
-            self._step(tf.constant(batch.tokens), tf.constant(batch.labels))
-            beat()
+            self._train_step(tf.constant(batch.tokens), tf.constant(batch.labels))
+            heartbeat()
         return self._read_totals()
 
-    def measure(self, part: Batches, beat: Heartbeat) -> tuple[dict[str, float], NDArray[np.float32]]:
-        """Returns loss and accuracy on a part, and its probabilities, (n, C) or (n, 1), in the order of its rows."""
-        rows, found = [], []
+    def evaluate(self, part: Batches, heartbeat: Heartbeat) -> tuple[dict[str, float], NDArray[np.float32]]:
+        """Returns loss and accuracy on a part, and its probabilities (n, C) or (n, 1) in the order of its rows."""
+        rows, probabilities = [], []
         batch: Batch
         for batch in part.in_order():
-            found.append(self._measure(tf.constant(batch.tokens), tf.constant(batch.labels)).numpy())
+            outputs = self._evaluation_step(tf.constant(batch.tokens), tf.constant(batch.labels))
+            probabilities.append(outputs.numpy())
             rows.append(batch.rows)
-            beat()
+            heartbeat()
         order = np.argsort(np.concatenate(rows), kind="stable")
-        return self._read_totals(), np.concatenate(found)[order]
+        return self._read_totals(), np.concatenate(probabilities)[order]
 
 
 def _logits(model: keras.Model, config: TrialConfig, task: Task, plan: ExecutionPlan) -> Callable[..., Any]:
-    """Returns the function from tokens to logits that the plan names."""
+    """Returns the function from tokens to logits, in the implementation that the plan names."""
     if plan.kernel == "stock":
         return cast(Callable[..., Any], logits_of(model))
     return compiled.logits(model, config, task.n_outputs, plan.threads)
 
 
 def parts(config: TrialConfig, store: TokenStore, split: Split, plan: ExecutionPlan) -> tuple[Batches, Batches]:
-    """Returns the training part and the validation part, as the plan batches them."""
+    """Returns the batches of the training part and of the validation part."""
 
     def part(rows: NDArray[np.int64], batch_size: int) -> Batches:
         data = config.data
@@ -208,42 +208,42 @@ def parts(config: TrialConfig, store: TokenStore, split: Split, plan: ExecutionP
     return part(split.train, config.train.batch_size), part(split.validation, plan.eval_batch_size)
 
 
-def _restored(folder: TrialFolder, model: Any, optimizer: Any) -> tuple[list[dict[str, float]], float] | None:
-    """Goes back to the last epoch's end; without the best epoch's files that is not possible."""
+def _restore(folder: TrialFolder, model: Any, optimizer: Any) -> tuple[list[dict[str, float]], float] | None:
+    """Restores the end of the last epoch, if the checkpoint and the files of the best epoch are intact."""
     if not folder.state.exists():
         return None
     for path in (folder.best, folder.held_out):
         fault = disk.zip_fault(path)
         if fault:
-            print(f"{path.name} is damaged ({fault}); beginning with epoch 1")  # noqa: T201 - goes to the trial's log
+            print(f"{path.name} is damaged ({fault}); starting again from epoch 1")  # noqa: T201 - goes to the trial's log
             return None
     return checkpoint.restore(folder.state, model, optimizer)
 
 
-def _epoch_ended(progress: Progress, seconds: float, said: list[EpochEnded]) -> EpochEnded:
-    """Returns the event of the last epoch: the one that an earlier attempt said already, where nothing differs."""
+def _epoch_ended(progress: Progress, seconds: float, reported: list[EpochEnded]) -> EpochEnded:
+    """Returns the event of the last epoch: that of an earlier attempt if its metrics are the same."""
     metrics = progress.curve[-1]
-    for event in said:
+    for event in reported:
         if event.epoch == progress.epoch and event.metrics == metrics:
             return event
     return EpochEnded(time.time(), progress.epoch, metrics, seconds, progress.best_epoch, progress.best_value)
 
 
-def _keep_best(model: Any, folder: TrialFolder, rows: NDArray[np.int64], probabilities: NDArray[np.float32]) -> None:
-    """Saves the model, without its optimizer, and what it says of the validation part."""
-    with disk.replacing(folder.best) as beside:
-        model.save(beside)
-    keep_held_out(folder, rows, probabilities)
+def _save_best(model: Any, folder: TrialFolder, rows: NDArray[np.int64], probabilities: NDArray[np.float32]) -> None:
+    """Saves the model without its optimizer, and its probabilities on the validation part."""
+    with disk.replacing(folder.best) as temporary:
+        model.save(temporary)
+    save_held_out(folder, rows, probabilities)
 
 
-def keep_held_out(folder: TrialFolder, rows: NDArray[np.int64], probabilities: NDArray[np.float32]) -> None:
-    """Saves what the best model says of the validation part."""
-    with disk.replacing(folder.held_out) as beside, beside.open("wb") as file:
+def save_held_out(folder: TrialFolder, rows: NDArray[np.int64], probabilities: NDArray[np.float32]) -> None:
+    """Saves the probabilities of the best model on the validation part."""
+    with disk.replacing(folder.held_out) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, rows=rows, probabilities=probabilities)
 
 
-def _about(store: TokenStore, split: Split, config: TrialConfig) -> dict[str, Any]:
-    """What a run is labelled with: two runs with the same digests used the same rows."""
+def _describe_data(store: TokenStore, split: Split, config: TrialConfig) -> dict[str, Any]:
+    """Returns the description of the data in a run; two runs with the same digests used the same rows."""
     return {
         "name": store.name,
         "digest": store.digest,

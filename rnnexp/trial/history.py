@@ -1,4 +1,4 @@
-"""What the curve of a trial is written to for people: `history.csv` and `curves.png`, both from its events."""
+"""Writes a trial's learning curve for readers: `history.csv` and `curves.png`, both from its events."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ from rnnexp.trial.events import EpochEnded
 
 
 def write(folder: TrialFolder, title: str) -> None:
-    """Writes both files, unless they show the whole curve already; does nothing for a trial without an epoch."""
+    """Writes both files, unless they are up to date. Does nothing for a trial without an epoch."""
     curve = events.epochs(events.read(folder.events))
     if not curve:
         return
@@ -24,21 +24,21 @@ def write(folder: TrialFolder, title: str) -> None:
 
 def _history(curve: list[EpochEnded]) -> str:
     names = list(curve[0].metrics)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["epoch", *names, "seconds"])
     for epoch in curve:
         writer.writerow([epoch.epoch, *(repr(epoch.metrics[name]) for name in names), f"{epoch.seconds:.3f}"])
-    return text.getvalue()
+    return table.getvalue()
 
 
 def _curves(path: Path, curve: list[EpochEnded], title: str) -> None:
-    """Draws loss and accuracy by epoch, training and validation, the best epoch marked."""
+    """Draws loss and accuracy by epoch for training and validation, and marks the best epoch."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    # Margins of its own: a layout that finds them draws everything twice, and every trial waits for its picture.
+    # Fixed margins: automatic layout draws everything twice, and every trial waits for this figure.
     figure = Figure(figsize=(9, 3.6))
     figure.subplots_adjust(left=0.08, right=0.985, bottom=0.14, top=0.89, wspace=0.22)
     FigureCanvasAgg(figure)
@@ -53,5 +53,5 @@ def _curves(path: Path, curve: list[EpochEnded], title: str) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
         axes.legend(fontsize=8)
-    with disk.replacing(path) as beside:
-        figure.savefig(beside, dpi=110)
+    with disk.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)

@@ -1,4 +1,4 @@
-"""What the forkserver imports, so that a trial's process has it at birth; nothing here starts TensorFlow's runtime."""
+"""Imports for the forkserver, so that a trial's process starts with them. Nothing here starts TensorFlow's runtime."""
 
 import os
 
@@ -12,6 +12,10 @@ with quiet.standard_error():
     import rnnexp.trial.fit
     import rnnexp.trial.history
     import rnnexp.trial.process  # noqa: F401
-    from rnnexp.model.kernel import warm_up
+    from rnnexp.config.names import cells
+    from rnnexp.model.cells import cell
+    from rnnexp.model.kernel.recurrence import warm_up
 
-    warm_up()
+    for name in cells():
+        if cell(name).loops is not None:
+            warm_up(cell(name))

@@ -1,7 +1,7 @@
-"""A trial's process: its folder, its log, its threads, its supervisor's end.
+"""The process of a trial: its folder, its log, its threads, and its end when the supervisor has died.
 
-`main` is where the process begins. It holds a lock on the folder, writes every event there before it is sent, and
-ends itself when its supervisor is gone.
+The process starts in `main`. It holds a lock on the folder, writes every event to the folder before it sends it, and
+terminates itself when its supervisor has died.
 """
 
 import contextlib
@@ -26,30 +26,30 @@ from rnnexp.trial import events
 from rnnexp.trial.events import EpochEnded, Event, Failed, Finished, Started
 from rnnexp.trial.plan import stored_or_chosen
 
-_LOCK_PATIENCE_S = 15
-"""A process whose supervisor is gone ends at once; one that holds its folder for longer hangs."""
-_BEAT_S = 2.0
+_LOCK_TIMEOUT_S = 15
+"""An orphan terminates at once; one that holds the lock of its folder for longer hangs."""
+_HEARTBEAT_S = 2.0
 DISK_FULL, ORPHANED = 78, 79
-"""Exit codes: of a process that could not write, and of one whose supervisor is gone."""
+"""Exit codes: of a process that could not write, and of one whose supervisor has died."""
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """A sign of life between two events; it is sent, never stored."""
+    """Shows between two events that the process is alive; it is sent, never stored."""
 
 
 @dataclass(frozen=True)
 class TrialJob:
-    """What a trial's process is given.
+    """The input of a trial's process.
 
     Attributes:
         config: all settings.
-        folder: the trial's own.
-        store: the token store's folder.
-        threads: at most; an earlier attempt's plan counts before what its steps can use.
+        folder: the folder of the trial.
+        store: the folder of the token store.
+        threads: maximum number; the stored plan of an earlier attempt takes precedence.
         attempt: from 1.
-        title: of its picture.
-        device: for TensorFlow, unless an earlier attempt's plan says otherwise.
+        title: of the figure.
+        device: for TensorFlow; the stored plan of an earlier attempt takes precedence.
     """
 
     config: TrialConfig
@@ -62,81 +62,81 @@ class TrialJob:
 
 
 def main(job: TrialJob, pipe: Any, preloaded: bool) -> None:
-    """Runs one attempt to its end; what happens is in the folder's events and, as it happens, on the pipe.
+    """Runs one attempt. Writes its events to the folder and sends them to the supervisor.
 
     Args:
-        job: what to run.
-        pipe: events go out on it, and now and then a `Heartbeat`; after an `EpochEnded` it brings True (go on) or False
+        job: the attempt.
+        pipe: sends events and, regularly, a `Heartbeat`; after an `EpochEnded` it receives True (continue) or False
             (pruned).
-        preloaded: whether TensorFlow should be here already, by the forkserver.
+        preloaded: whether the forkserver should have imported TensorFlow.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if preloaded:
         _close_forkserver_fds()
-    _end_with_the_supervisor()
+    _exit_when_supervisor_dies()
     _raise_oom_score()
-    line = EventReporter(job, pipe)
+    reporter = EventReporter(job, pipe)
     try:
         _log_to(job.folder.log)
         faulthandler.enable()
         if preloaded and "tensorflow" not in sys.modules:
             print("the forkserver could not import TensorFlow; this process imports it", flush=True)  # noqa: T201
-        with _sole_owner(job.folder):
-            _end_if_orphaned()
+        with _folder_lock(job.folder):
+            _exit_if_orphaned()
             try:
-                _run(job, line)
-                line.draw()
+                _run(job, reporter)
+                reporter.draw_curves()
             except Exception as error:
-                _fail(line, error)  # while the folder is still this process' own
+                _fail(reporter, error)  # while this process still holds the lock
     except Exception as error:
-        _fail(line, error)
+        _fail(reporter, error)
 
 
-def _fail(line: "EventReporter", error: Exception) -> NoReturn:
-    """Ends the process with what was raised as the trial's last word."""
+def _fail(reporter: "EventReporter", error: Exception) -> NoReturn:
+    """Reports an exception as the last event of the attempt and ends the process."""
     if disk.is_full(error):
-        os._exit(DISK_FULL)  # nothing can be written, not even that
+        os._exit(DISK_FULL)  # the event could not be written either
     traceback.print_exception(error)
-    if line.finished:
-        sys.exit(1)  # its result stands; a picture is missing
+    if reporter.finished:
+        sys.exit(1)  # the result is recorded; only the figure is missing
     reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     with contextlib.suppress(OSError):
-        line.tell(Failed(time.time(), _kind(error), reason, "".join(traceback.format_exception(error))))
+        reporter.report(Failed(time.time(), _kind(error), reason, "".join(traceback.format_exception(error))))
     sys.exit(1)
 
 
 class EventReporter:
-    """The way from the trial to its supervisor: through the folder's events, then the pipe."""
+    """Reports events from the trial to its supervisor: first to the folder, then through the pipe."""
 
     def __init__(self, job: TrialJob, pipe: Any) -> None:
         self._job, self._pipe = job, pipe
-        self._beaten = time.monotonic()
+        self._last_heartbeat = time.monotonic()
         self.finished = False
 
-    def tell(self, event: Event) -> bool:
-        """Writes and sends an event; returns the answer where one is due. What was written before is sent only."""
+    def report(self, event: Event) -> bool:
+        """Writes and sends an event; returns whether to continue. An event that is written already is only sent."""
         if event not in events.read(self._job.folder.events):
             events.append(self._job.folder.events, event)
         self.finished = isinstance(event, Finished)
-        print(_words(event), flush=True)  # noqa: T201 - to the trial's log
-        return self._exchange(event, answered=isinstance(event, EpochEnded))
+        print(_log_line(event), flush=True)  # noqa: T201 - to the trial's log
+        return self._exchange(event, has_answer=isinstance(event, EpochEnded))
 
-    def beat(self) -> None:
-        """Tells that the trial is alive, a few times a minute at most."""
-        if time.monotonic() - self._beaten > _BEAT_S:
-            self._beaten = time.monotonic()
-            self._exchange(Heartbeat(), answered=False)
+    def heartbeat(self) -> None:
+        """Sends a heartbeat, if the last one was long enough ago."""
+        if time.monotonic() - self._last_heartbeat > _HEARTBEAT_S:
+            self._last_heartbeat = time.monotonic()
+            self._exchange(Heartbeat(), has_answer=False)
 
-    def _exchange(self, message: Event | Heartbeat, *, answered: bool) -> bool:
+    def _exchange(self, message: Event | Heartbeat, *, has_answer: bool) -> bool:
         try:
             self._pipe.send(message)
-            return bool(self._pipe.recv()) if answered else True
+            return bool(self._pipe.recv()) if has_answer else True
         except (EOFError, BrokenPipeError, ConnectionResetError):
             os._exit(ORPHANED)
 
-    def draw(self) -> None:
-        """Draws the curves of a trial that has finished."""
+    def draw_curves(self) -> None:
+        """Draws the curves, if the trial has finished."""
         if self.finished:
             from rnnexp.trial import history
 
@@ -144,13 +144,13 @@ class EventReporter:
 
 
 def _kind(error: Exception) -> str:
-    """Returns what an exception counts as; TensorFlow has a name of its own for want of memory."""
+    """Returns the failure kind of an exception. TensorFlow has its own exception for out of memory."""
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return "memory"
     return "data" if isinstance(error, DataError) else "error"
 
 
-def _run(job: TrialJob, line: EventReporter) -> None:
+def _run(job: TrialJob, reporter: EventReporter) -> None:
     from rnnexp.data.store import TokenStore
     from rnnexp.model import cost
 
@@ -165,20 +165,19 @@ def _run(job: TrialJob, line: EventReporter) -> None:
         tf.config.set_visible_devices([], "GPU")
     for device in tf.config.get_visible_devices("GPU"):
         tf.config.experimental.set_memory_growth(device, True)
-    if not plan.jit:
-        tf.config.experimental.enable_op_determinism()
+    tf.config.experimental.enable_op_determinism()
     from rnnexp.trial.fit import fit
 
-    fit(job.config, store, job.folder, plan, job.attempt, line.tell, line.beat)
+    fit(job.config, store, job.folder, plan, job.attempt, reporter.report, reporter.heartbeat)
 
 
-def _words(event: Event) -> str:
-    """An event as a line of the trial's log."""
+def _log_line(event: Event) -> str:
+    """Returns an event as a line of the trial's log."""
     when = time.strftime("%H:%M:%S", time.localtime(event.time))
     if isinstance(event, Started):
-        again = f", going on after epoch {event.from_epoch}" if event.from_epoch else ""
-        rows = f"{event.data['n_train']:,} reviews, {event.data['n_validation']:,} held out"
-        return f"{when} attempt {event.attempt}: {event.n_params:,} weights; {event.data['name']}, {rows}{again}"
+        resumed = f", resuming after epoch {event.from_epoch}" if event.from_epoch else ""
+        rows = f"{event.data['n_train']:,} texts, {event.data['n_validation']:,} held out"
+        return f"{when} attempt {event.attempt}: {event.n_params:,} weights; {event.data['name']}, {rows}{resumed}"
     if isinstance(event, EpochEnded):
         metrics = " ".join(f"{name} {value:.4f}" for name, value in event.metrics.items())
         return f"{when} epoch {event.epoch}: {metrics} ({event.seconds:.1f} s); best is epoch {event.best_epoch}"
@@ -188,12 +187,12 @@ def _words(event: Event) -> str:
 
 
 def _close_forkserver_fds() -> None:
-    """Closes what multiprocessing gives a child so that it could start others: it keeps the forkserver alive.
+    """Closes the file descriptors by which a child could start processes. Open, they keep the forkserver alive.
 
-    So a trial that hangs when its supervisor is gone is all that is left of it.
+    So a trial that hangs after the death of its supervisor keeps no other process alive.
     """
-    given = forkserver._forkserver, resource_tracker._resource_tracker
-    for owner, name in zip(given, ("_forkserver_alive_fd", "_fd"), strict=True):
+    owners = forkserver._forkserver, resource_tracker._resource_tracker
+    for owner, name in zip(owners, ("_forkserver_alive_fd", "_fd"), strict=True):
         descriptor = getattr(owner, name, None)
         if descriptor is not None:
             os.close(descriptor)
@@ -201,13 +200,13 @@ def _close_forkserver_fds() -> None:
 
 
 def _raise_oom_score() -> None:
-    """Asks the kernel, when memory runs out, to end this process rather than its supervisor or the user's others."""
+    """Asks the kernel to kill this process first when memory runs out, not the supervisor or other programs."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _log_to(path: Path) -> None:
-    """Sends standard output and error, the C++ libraries' too, to the trial's log."""
+    """Redirects standard output and error, also of C++ libraries, to the trial's log."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -217,14 +216,15 @@ def _log_to(path: Path) -> None:
     os.close(log)
 
 
-def _end_if_orphaned() -> None:
-    """The supervisor may have died before this process had its folder; whoever came after waits for nobody else."""
+def _exit_if_orphaned() -> None:
+    """Exits if the supervisor died while this process waited for its folder; a new supervisor may use it now."""
     parent = parent_process()
     if parent is not None and not parent.is_alive():
         os._exit(ORPHANED)
 
 
-def _end_with_the_supervisor() -> None:
+def _exit_when_supervisor_dies() -> None:
+    """Starts a thread that waits for the end of the supervisor."""
     parent = parent_process()
     if parent is None:
         return
@@ -237,23 +237,23 @@ def _end_with_the_supervisor() -> None:
 
 
 @contextlib.contextmanager
-def _sole_owner(folder: TrialFolder) -> Iterator[None]:
-    """Holds the folder's lock; an orphan of an earlier supervisor may need a moment to end."""
+def _folder_lock(folder: TrialFolder) -> Iterator[None]:
+    """Holds the lock of the folder. An orphan of an earlier supervisor may need a moment to terminate."""
     with folder.lock.open("w") as file:
-        if not locks.acquire(file, _LOCK_PATIENCE_S):
+        if not locks.acquire(file, _LOCK_TIMEOUT_S):
             raise RuntimeError(f"{folder.root} is still used by another process")
         yield
 
 
 def wait_for_lock_release(folder: TrialFolder) -> None:
-    """Returns when no process has the folder any more; one that hangs is killed.
+    """Waits until no process uses the folder; kills a process that hangs.
 
-    For whoever holds the study's lock: what still writes there is an orphan, and nobody waits for what it does.
+    Only the holder of the study's lock may call this: a process that still writes to the folder is then an orphan.
     """
     if folder.lock.exists():
         with folder.lock.open("w") as file:
-            if not locks.acquire(file, _LOCK_PATIENCE_S):
+            if not locks.acquire(file, _LOCK_TIMEOUT_S):
                 for pid in locks.holders(folder.lock):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
-                locks.acquire(file, _LOCK_PATIENCE_S)
+                locks.acquire(file, _LOCK_TIMEOUT_S)

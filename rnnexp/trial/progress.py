@@ -1,4 +1,4 @@
-"""Where a trial stands: its curve, its best epoch, and whether its patience has run out."""
+"""The progress of a trial: its curve, its best epoch, and whether its patience is used up."""
 
 import math
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from rnnexp.config.trial import TrainConfig
 
 
 def better(metric: str, value: float, than: float | None) -> bool:
-    """Tells whether a value of the metric is better than another; anything is better than none."""
+    """Tells whether a value of the metric is better than another. Any number is better than none, NaN never."""
     if than is None:
         return not math.isnan(value)
     return value > than if METRICS[metric] == "maximize" else value < than
@@ -16,12 +16,12 @@ def better(metric: str, value: float, than: float | None) -> bool:
 
 @dataclass
 class Progress:
-    """Grows by one epoch at a time.
+    """The epochs of a trial so far.
 
     Attributes:
-        train: names the monitor, the metric of the best epoch, and the patience.
-        curve: each epoch's metrics; epoch 1 is at place 0.
-        seconds: spent in epochs, over all attempts.
+        train: defines the monitor, the metric of the best epoch, and the patience.
+        curve: the metrics of each epoch; epoch 1 has index 0.
+        seconds: time spent in epochs, over all attempts.
     """
 
     train: TrainConfig
@@ -30,7 +30,7 @@ class Progress:
 
     @property
     def epoch(self) -> int:
-        """Epochs that are done."""
+        """The number of completed epochs."""
         return len(self.curve)
 
     def _best_by(self, metric: str) -> int:
@@ -52,16 +52,16 @@ class Progress:
 
     @property
     def best_value(self) -> float:
-        """The monitor at the best epoch: what is reported, compared and exported."""
+        """The monitor at the best epoch: the value that is reported and compared."""
         return self.best_metrics[self.train.monitor]
 
     @property
     def out_of_patience(self) -> bool:
-        """Whether the monitor has not got better for `patience` epochs."""
+        """Whether the monitor has not improved for `patience` epochs."""
         patience = self.train.patience
         return patience is not None and self.epoch - self._best_by(self.train.monitor) >= patience
 
     @property
     def diverged(self) -> str:
-        """What of the last epoch is not a number, or nothing."""
+        """The metrics of the last epoch that are not finite, as text; empty if all are."""
         return ", ".join(f"{name} is {value}" for name, value in self.curve[-1].items() if not math.isfinite(value))

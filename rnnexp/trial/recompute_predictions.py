@@ -1,6 +1,6 @@
-"""The best model's held-out probabilities, worked out again where their file is lost; run as a program.
+"""Computes the held-out probabilities of the best model again if their file is lost; runs as a program.
 
-What training recorded at the best epoch says whether the model is that epoch's: its loss and accuracy on the same rows.
+Loss and accuracy on the held-out rows must equal those recorded at the best epoch; else the model is of another epoch.
 """
 
 import json
@@ -11,25 +11,25 @@ from pathlib import Path
 from rnnexp.home import TrialFolder
 
 _TOLERANCE = 1e-4
-"""Of loss and accuracy; another machine rounds otherwise, another epoch differs by more."""
-_PATIENCE_S = 1800
+"""For loss and accuracy. Another machine rounds differently; another epoch differs by more."""
+_TIMEOUT_S = 1800
 
 
 def held_out(folder: TrialFolder, store: Path) -> str | None:
-    """Has a trial's held-out probabilities written again, in a process of its own.
+    """Writes the held-out probabilities of a trial again, in a separate process.
 
     Args:
         folder: the trial's, with its best model.
         store: the token store that it was trained on.
 
     Returns:
-        None where they are written; else why the model is not the best epoch's.
+        None if they were written; else why the model is not that of the best epoch.
 
     Raises:
-        RuntimeError: if the process does not come to an answer.
+        RuntimeError: if the process gives no result.
     """
     command = [sys.executable, "-m", "rnnexp.trial.recompute_predictions", str(folder.root), str(store)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     try:
         fault = json.loads(done.stdout.strip().splitlines()[-1])["fault"]
     except (IndexError, ValueError, KeyError, TypeError):
@@ -39,7 +39,7 @@ def held_out(folder: TrialFolder, store: Path) -> str | None:
 
 
 def main(root: Path, store_root: Path) -> None:
-    """Measures, compares and, where the model is the best epoch's, writes."""
+    """Evaluates the model, compares, and writes the probabilities if the model is that of the best epoch."""
     import keras
 
     from rnnexp.config.trial import load_trial
@@ -52,15 +52,15 @@ def main(root: Path, store_root: Path) -> None:
     config, store = load_trial(folder.config, {}), TokenStore.open(store_root)
     recorded = [event.metrics for event in events.read(folder.events) if isinstance(event, Finished)][-1]
     model = keras.saving.load_model(folder.best, compile=False, safe_mode=True)
-    measured, rows, probabilities = fit.measure(model, config, store, stored_or_chosen(folder.plan, config, 1))
-    wrong = [
-        f"{name} is {value:.6f}, training recorded {recorded[f'val_{name}']:.6f}"
-        for name, value in measured.items()
+    metrics, rows, probabilities = fit.evaluate(model, config, store, stored_or_chosen(folder.plan, config, 1))
+    differences = [
+        f"{name} is {value:.6f}, but training recorded {recorded[f'val_{name}']:.6f}"
+        for name, value in metrics.items()
         if not abs(value - recorded[f"val_{name}"]) <= _TOLERANCE
     ]
-    if not wrong:
-        fit.keep_held_out(folder, rows, probabilities)
-    print(json.dumps({"fault": "; ".join(wrong) or None}), flush=True)  # noqa: T201 - what the program is for
+    if not differences:
+        fit.save_held_out(folder, rows, probabilities)
+    print(json.dumps({"fault": "; ".join(differences) or None}), flush=True)  # noqa: T201 - the output of the program
 
 
 if __name__ == "__main__":

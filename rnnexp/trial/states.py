@@ -1,17 +1,17 @@
-"""What becomes of a trial: Optuna's states, and what MLflow shows for each. The one table."""
+"""The states of a trial, named as in Optuna, and MLflow's status for each, in one table."""
 
 from enum import StrEnum
 
 
 class State(StrEnum):
-    """A trial's state, by Optuna's name."""
+    """The state of a trial, named as in Optuna."""
 
     COMPLETE = "COMPLETE"
     PRUNED = "PRUNED"
     FAIL = "FAIL"
     RUNNING = "RUNNING"
     WAITING = "WAITING"
-    """Interrupted or lost: it goes on under its own number from its last epoch."""
+    """Interrupted or lost: it will resume from its last epoch and keep its number."""
 
 
 RUN_STATUS = {
@@ -21,7 +21,7 @@ RUN_STATUS = {
     State.RUNNING: "RUNNING",
     State.WAITING: "KILLED",
 }
-"""MLflow's status for each state; the tag `rnnexp.state` tells PRUNED from COMPLETE."""
+"""MLflow's status for each state; the tag `rnnexp.state` distinguishes PRUNED from COMPLETE."""
 
 FINISHED = (State.COMPLETE, State.PRUNED, State.FAIL)
 """The states that count against the budget and never change."""

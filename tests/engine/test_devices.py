@@ -1,5 +1,6 @@
-"""The choice of a device, by timings that a test gives and by the CPU's own."""
+"""The choice of a device, from given timings and from those of the CPU."""
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -26,22 +27,22 @@ def test_the_faster_device_is_chosen(step_ms: dict[str, float], device: str) -> 
     assert devices.choice(step_ms) == device
 
 
-def test_what_was_measured_is_measured_once(tmp_path: Path) -> None:
-    asked = []
+def test_devices_are_measured_once(tmp_path: Path) -> None:
+    calls = []
 
-    def measuring() -> Devices:
-        asked.append(1)
+    def measure_devices() -> Devices:
+        calls.append(1)
         return Devices({"CPU:0": 10.0, "GPU:0": 99.0}, {}, devices.key())
 
     path = tmp_path / "devices.json"
-    assert [devices.chosen(path, lambda: True, measuring) for _ in range(2)] == ["CPU", "CPU"]
-    assert len(asked) == 1
-    devices.save(path, replace(measuring(), key="another machine"))
-    devices.chosen(path, lambda: True, measuring)
-    assert len(asked) == 3, "timings of another machine were taken for this one's"
+    assert [devices.chosen(path, lambda: True, measure_devices) for _ in range(2)] == ["CPU", "CPU"]
+    assert len(calls) == 1
+    devices.save(path, replace(measure_devices(), key="another machine"))
+    devices.chosen(path, lambda: True, measure_devices)
+    assert len(calls) == 3, "timings of another machine were used for this one"
 
 
-def test_nothing_is_measured_where_no_gpu_can_be(tmp_path: Path) -> None:
+def test_nothing_is_measured_without_a_gpu(tmp_path: Path) -> None:
     def never() -> Devices:
         raise AssertionError
 
@@ -49,7 +50,7 @@ def test_nothing_is_measured_where_no_gpu_can_be(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_crash_of_the_measuring_process_is_only_said(tmp_path: Path) -> None:
+def test_a_crash_of_the_measuring_process_is_reported_as_a_fault(tmp_path: Path) -> None:
     found = devices.measure((sys.executable, "-c", "import os; os.abort()"))
     assert found.step_ms == {}
     assert "SIGABRT" in found.faults["process"]
@@ -57,7 +58,7 @@ def test_a_crash_of_the_measuring_process_is_only_said(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [], "the next start measures again"
 
 
-def test_a_device_that_gives_nothing_is_named() -> None:
+def test_a_device_without_a_time_is_a_fault() -> None:
     found = devices.measure((sys.executable, "-c", 'print(\'{"CPU:0": 3.5, "GPU:0": "no kernel image"}\')'))
     assert found.step_ms == {"CPU:0": 3.5}
     assert found.faults == {"GPU:0": "no kernel image"}
@@ -71,6 +72,23 @@ def test_the_plan_keeps_the_device_of_the_first_attempt(tmp_path: Path) -> None:
     assert "device" not in old
     path.write_text(old)
     assert stored_or_chosen(path, TrialConfig(), 1, "GPU").device == "auto", "another plan than before"
+
+
+def test_a_stored_plan_of_another_version_is_read(tmp_path: Path) -> None:
+    """Plans of earlier versions have a key `jit`; a newer version may have keys that this one does not know."""
+    path = tmp_path / "plan.json"
+    plan = stored_or_chosen(path, TrialConfig(), 3)
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "threads": 2, "jit": False, "precision": "bfloat16"}))
+    assert stored_or_chosen(path, TrialConfig(), 3) == replace(plan, threads=2)
+
+
+def test_a_damaged_plan_is_chosen_again(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    plan = stored_or_chosen(path, TrialConfig(), 1)
+    for damaged in ("", "[]", "{}", "null", '{"threads": 1}'):
+        path.write_text(damaged)
+        assert stored_or_chosen(path, TrialConfig(), 1) == plan
 
 
 @pytest.mark.tensorflow

@@ -1,4 +1,4 @@
-"""Trials as real processes: what they say, how they end, and that they go on where they were."""
+"""Trials as real processes: their events, their end, and their resume."""
 
 import os
 import signal
@@ -52,7 +52,7 @@ def job(home: Home, number: int, attempt: int = 1, **settings: object) -> TrialJ
 
 
 def run(executor: local.LocalExecutor, jobs: dict[int, TrialJob], kill_after: int | None = None) -> list[Message]:
-    """Runs trials to their end; kills each after an epoch where that is asked for."""
+    """Runs trials to their end, or kills each of them after the epoch `kill_after`."""
     for number, each in jobs.items():
         executor.submit(number, each)
     seen: list[Message] = []
@@ -79,7 +79,7 @@ def arrays(folder: TrialFolder) -> dict[str, np.ndarray]:
 def test_one_config_gives_one_result_whatever_the_threads_and_interruptions(home: Home) -> None:
     executor = local.LocalExecutor(2)
     threaded = job(home, 1)
-    stored_or_chosen(threaded.folder.plan, threaded.config, threads=2)  # more than so small steps are given
+    stored_or_chosen(threaded.folder.plan, threaded.config, threads=2)  # more than such small steps get
     seen = run(executor, {0: job(home, 0), 1: threaded})
     assert [type(message) for number, message in seen if number == 0] == [
         Started,
@@ -93,7 +93,7 @@ def test_one_config_gives_one_result_whatever_the_threads_and_interruptions(home
     resumed = run(executor, {2: job(home, 2, attempt=2)})
     started = next(message for _, message in resumed if isinstance(message, Started))
     assert started.from_epoch == 2
-    assert [m.epoch for _, m in resumed if isinstance(m, EpochEnded)] == [2, 3, 4], "the last one is said again"
+    assert [m.epoch for _, m in resumed if isinstance(m, EpochEnded)] == [2, 3, 4], "the last one is reported again"
 
     folders = [home.study("engine").trial(number) for number in (0, 1, 2)]
     whole, by_two, interrupted = (arrays(folder) for folder in folders)
@@ -109,19 +109,18 @@ def test_one_config_gives_one_result_whatever_the_threads_and_interruptions(home
         assert "epoch 4:" in folder.log.read_text()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a process's own memory is told on Linux alone")
-def test_a_trial_needs_no_more_memory_than_was_estimated(home: Home) -> None:
+def test_a_trial_uses_no_more_memory_than_estimated(home: Home) -> None:
     large = {"model.cell": "lstm", "model.units": 128, "model.embedding_dim": 128, "model.recurrent_dropout": 0.0}
     words = {"data.maxlen": 500, "data.padding": "fixed", "train.batch_size": 128, "train.epochs": 1}
-    executor, each = local.LocalExecutor(1), job(home, 20, **large, **words)
-    executor.submit(20, each)
+    executor, each = local.LocalExecutor(1), job(home, 25, **large, **words)
+    executor.submit(25, each)
     peak, seen = 0, []
     while not any(isinstance(message, Exited) for message in seen):
         messages = [message for _, message in executor.poll(0.02)]
         if any(isinstance(message, EpochEnded) for message in messages):
-            executor.answer(20, True)
+            executor.answer(25, True)
         seen += messages
-        peak = max(peak, executor.private_bytes(20) or 0)
+        peak = max(peak, executor.private_bytes(25) or 0)
     assert any(isinstance(message, Finished) for message in seen)
     estimate = memory_gb(each.config, 1, eval_batch_size(each.config))
     assert 0.4 * estimate < peak / 2**30 < estimate
@@ -134,7 +133,7 @@ def test_another_seed_gives_another_result(home: Home) -> None:
     assert one[0].metrics != other[0].metrics
 
 
-def test_pruned_when_told_so(home: Home) -> None:
+def test_a_trial_is_pruned_by_its_answer(home: Home) -> None:
     executor = local.LocalExecutor(1)
     executor.submit(20, job(home, 20))
     seen: list[object] = []
@@ -157,7 +156,7 @@ def test_patience_ends_a_trial(home: Home) -> None:
     assert sum(isinstance(message, EpochEnded) for _, message in seen) < 9
 
 
-def test_a_loss_that_is_no_number_fails_the_trial(home: Home) -> None:
+def test_a_loss_that_is_not_finite_fails_the_trial(home: Home) -> None:
     executor = local.LocalExecutor(1)
     wild = {"train.learning_rate": 1e38, "train.optimizer": "sgd", "clip.kind": "none"}
     seen = run(executor, {22: job(home, 22, **wild)})
@@ -166,7 +165,7 @@ def test_a_loss_that_is_no_number_fails_the_trial(home: Home) -> None:
     assert "loss is nan" in failed.reason or "loss is inf" in failed.reason
 
 
-def test_what_a_trial_raises_is_told_with_its_traceback(home: Home, tmp_path: Path) -> None:
+def test_an_exception_is_reported_with_its_traceback(home: Home, tmp_path: Path) -> None:
     executor = local.LocalExecutor(1)
     broken = job(home, 23)
     seen = run(executor, {23: TrialJob(broken.config, broken.folder, tmp_path / "nowhere", 1, 1, "broken")})
@@ -177,7 +176,7 @@ def test_what_a_trial_raises_is_told_with_its_traceback(home: Home, tmp_path: Pa
     assert isinstance(seen[-1][1], Exited)
 
 
-def test_a_damaged_checkpoint_is_as_good_as_none(home: Home) -> None:
+def test_a_trial_with_a_damaged_checkpoint_starts_again(home: Home) -> None:
     executor = local.LocalExecutor(1)
     run(executor, {24: job(home, 24)}, kill_after=2)
     folder = home.study("engine").trial(24)
@@ -189,7 +188,7 @@ def test_a_damaged_checkpoint_is_as_good_as_none(home: Home) -> None:
     assert "damaged" in folder.log.read_text()
 
 
-def test_a_trial_ends_itself_when_its_supervisor_is_gone(home: Home, tmp_path: Path) -> None:
+def test_a_trial_ends_itself_when_its_supervisor_has_died(home: Home, tmp_path: Path) -> None:
     script = tmp_path / "supervisor.py"
     script.write_text(
         "import sys, pickle\n"
@@ -223,7 +222,33 @@ def test_a_trial_ends_itself_when_its_supervisor_is_gone(home: Home, tmp_path: P
         os.kill(trial, 0)
 
 
-def test_slots_and_threads_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_free_memory_is_the_least_of_the_machine_and_the_container(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(local, "_CGROUP", tmp_path)
+    machine = local.free_memory_gb()
+    assert machine is not None
+    assert machine > 0.2
+    (tmp_path / "memory.max").write_text(str(2**28))
+    (tmp_path / "memory.current").write_text(str(2**27))
+    assert local.free_memory_gb() == 0.125
+    (tmp_path / "memory.max").write_text("max")
+    assert local.free_memory_gb() == pytest.approx(machine, abs=1.0)
+
+
+def test_private_memory_is_known_while_a_trial_runs() -> None:
+    executor = local.LocalExecutor(1)
+    assert executor.private_bytes(7) is None
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        executor._slots[7] = local._Slot(child, None)
+        assert 2**20 < (executor.private_bytes(7) or 0) < 2**30
+        child.kill()
+        child.wait()
+        assert executor.private_bytes(7) is None
+        executor._slots.clear()
+
+
+def test_slots_and_threads_share_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "n_cores", lambda: 8)
     monkeypatch.setattr(local, "free_memory_gb", lambda: 64.0)
     assert local.plan_slots(None, 40, 1.5) == SlotPlan(slots=8, threads=1, fitting=42)
@@ -231,7 +256,7 @@ def test_slots_and_threads_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> No
     assert local.plan_slots(2, 40, 1.5) == SlotPlan(slots=2, threads=4, fitting=42)
     assert local.plan_slots(16, 40, 1.5) == SlotPlan(slots=16, threads=1, fitting=42)
     assert local.plan_slots(None, 40, 30.0) == SlotPlan(slots=2, threads=4, fitting=2), "large trials"
-    assert local.plan_slots(None, 40, 100.0) == SlotPlan(slots=1, threads=8, fitting=0), "one is always tried"
+    assert local.plan_slots(None, 40, 100.0) == SlotPlan(slots=1, threads=8, fitting=0), "there is at least one slot"
     monkeypatch.setattr(local, "free_memory_gb", lambda: 4.1)
     assert local.plan_slots(None, 40, 1.5) == SlotPlan(slots=2, threads=4, fitting=2)
-    assert local.plan_slots(4, 40, 1.5) == SlotPlan(slots=4, threads=2, fitting=2), "the user's word counts"
+    assert local.plan_slots(4, 40, 1.5) == SlotPlan(slots=4, threads=2, fitting=2), "the user's setting has priority"

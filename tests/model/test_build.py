@@ -1,4 +1,4 @@
-"""The network reads words and never padding, whatever it is made of."""
+"""The network reads words and never padding, for every combination of settings."""
 
 import itertools
 import subprocess
@@ -21,7 +21,7 @@ def config(**settings: object) -> TrialConfig:
     return TrialConfig().with_settings({**small, **{key.replace("__", "."): value for key, value in settings.items()}})  # type: ignore[dict-item]
 
 
-def reviews() -> list[np.ndarray]:
+def texts() -> list[np.ndarray]:
     rng = np.random.default_rng(3)
     return [rng.integers(1, 30, size=length).astype("int32") for length in LENGTHS]
 
@@ -41,13 +41,13 @@ def test_padding_does_not_change_a_logit(cell: str, bidirectional: bool, pooling
     keras.utils.set_random_seed(1)
     made = config(model__cell=cell, model__bidirectional=bidirectional, model__pooling=pooling, model__layers=layers)
     logits = logits_of(build(made, n_outputs=3, activation="softmax"))
-    alone = np.concatenate([np.asarray(logits(review[None])) for review in reviews()])
+    alone = np.concatenate([np.asarray(logits(text[None])) for text in texts()])
     for length in (9, 12, 40):
         tokens = np.zeros((len(LENGTHS), length), dtype="int32")
-        for row, review in enumerate(reviews()):
-            tokens[row, : len(review)] = review
+        for row, text in enumerate(texts()):
+            tokens[row, : len(text)] = text
         np.testing.assert_allclose(np.asarray(logits(tokens)), alone, atol=2e-6, rtol=0)
-    assert np.ptp(alone, axis=0).min() > 1e-4, "the reviews are told apart"
+    assert np.ptp(alone, axis=0).min() > 1e-4, "the logits of the texts differ"
 
 
 @pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
@@ -59,12 +59,12 @@ def test_a_backward_direction_reads_the_first_word_last(pooling: str) -> None:
     keras.utils.set_random_seed(1)
     made = config(model__cell="gru", model__bidirectional=True, model__pooling=pooling)
     logits = logits_of(build(made, n_outputs=1, activation="sigmoid"))
-    review = reviews()[0][None]
-    turned = review[:, ::-1].copy()
-    assert not np.allclose(np.asarray(logits(review)), np.asarray(logits(turned)), atol=1e-5)
+    text = texts()[0][None]
+    turned = text[:, ::-1].copy()
+    assert not np.allclose(np.asarray(logits(text)), np.asarray(logits(turned)), atol=1e-5)
 
 
-def test_fixed_padding_is_the_notebooks_own_model() -> None:
+def test_fixed_padding_gives_the_model_of_the_notebook() -> None:
     """Embedding, SimpleRNN, Dense over leading zeros, unmasked: the same numbers from a plain Sequential."""
     import keras
 
@@ -76,8 +76,8 @@ def test_fixed_padding_is_the_notebooks_own_model() -> None:
         [keras.layers.Embedding(30, 5), keras.layers.SimpleRNN(6), keras.layers.Dense(1, activation="sigmoid")]
     )
     tokens = np.zeros((4, 12), dtype="int32")
-    for row, review in enumerate(reviews()):
-        tokens[row, 12 - len(review) :] = review
+    for row, text in enumerate(texts()):
+        tokens[row, 12 - len(text) :] = text
     plain(tokens)
     plain.set_weights(model.get_weights())
     np.testing.assert_allclose(np.asarray(model(tokens)), np.asarray(plain(tokens)), atol=1e-6)

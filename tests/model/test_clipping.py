@@ -84,8 +84,8 @@ def test_a_bound_that_is_not_reached_changes_nothing(model: Any) -> None:
             np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
-def test_keras_own_clipping_does_not_hold_here(model: Any) -> None:
-    """Why this module exists; when this fails, Keras has mended it."""
+def test_the_clipping_of_keras_does_not_hold_here(model: Any) -> None:
+    """Why this module exists; if this test fails, Keras has fixed it."""
     import keras
 
     changes = update(model, keras.optimizers.SGD(1.0, clipvalue=0.5))
@@ -93,7 +93,7 @@ def test_keras_own_clipping_does_not_hold_here(model: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["rmsprop", "adam", "adamw", "sgd"])
-def test_how_often_it_fired_and_the_norm_before_are_counted(model: Any, name: str) -> None:
+def test_the_clip_rate_and_the_norm_before_clipping_are_counted(model: Any, name: str) -> None:
     from rnnexp.model.clipping import optimizer
 
     made = optimizer(TrainConfig(optimizer=name), ClipConfig(kind="global_norm", threshold=1.0))  # type: ignore[arg-type]
@@ -101,7 +101,7 @@ def test_how_often_it_fired_and_the_norm_before_are_counted(model: Any, name: st
     read = made.read_clipping()
     assert read["clip_rate"] == 1.0
     assert read["grad_norm"] > 50
-    assert made.read_clipping() == {"clip_rate": 0.0, "grad_norm": 0.0}, "each epoch begins anew"
+    assert made.read_clipping() == {"clip_rate": 0.0, "grad_norm": 0.0}, "each epoch starts with zero"
     free = optimizer(TrainConfig(optimizer=name), ClipConfig())  # type: ignore[arg-type]
     update(model, free)
     assert free.read_clipping()["clip_rate"] == 0.0

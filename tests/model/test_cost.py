@@ -7,11 +7,11 @@ SMALL = TrialConfig().with_settings({"model.cell": "simple_rnn", "model.units": 
 LARGE = SMALL.with_settings({"model.cell": "lstm", "model.units": 128})
 
 
-def test_a_small_step_has_one_thread_whatever_there_is() -> None:
+def test_a_small_step_has_one_thread_on_any_machine() -> None:
     assert useful_threads(SMALL, 100, 64) == 1
 
 
-def test_a_large_step_has_all_while_there_is_work_for_each() -> None:
+def test_a_large_step_has_all_threads_while_there_is_work_for_each() -> None:
     assert useful_threads(LARGE, 200, 1) == 1
     assert useful_threads(LARGE, 200, 2) == 2
     assert 4 <= useful_threads(LARGE, 200, 64) <= 8

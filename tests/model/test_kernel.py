@@ -1,16 +1,19 @@
-"""The compiled layers compute what the stock ones do: outputs, and gradients of every weight."""
+"""The compiled layers give the outputs and the gradients of the stock layers."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from rnnexp.config.names import cells
 from rnnexp.config.trial import TrialConfig
-from rnnexp.model.kernel.loops import CELLS
+from rnnexp.model.cells import cell as find_cell
 
 pytestmark = pytest.mark.tensorflow
 
+COMPILED = [name for name in cells() if find_cell(name).loops is not None]
 LENGTHS = (15, 3, 1, 9, 9, 12, 15, 2, 7)
 V, T = 50, 15
 
@@ -28,7 +31,7 @@ def tokens(lengths: Sequence[int] = LENGTHS, seed: int = 0) -> np.ndarray:
 
 
 def built(made: TrialConfig) -> Any:
-    """A model whose weights, biases too, are none of the special values that they begin with."""
+    """A model with random weights and biases instead of their special initial values."""
     import keras
 
     from rnnexp.model.build import build
@@ -66,30 +69,32 @@ def assert_same(made: TrialConfig, threads: int = 1) -> None:
     np.testing.assert_allclose(ours[0], stock[0], atol=5e-6)
     for name, expected in stock[1].items():
         np.testing.assert_allclose(ours[1][name], expected, atol=2e-5 * max(1.0, np.abs(expected).max()), err_msg=name)
-        # A bias under a softmax over the words changes nothing; all else is to be learned.
+        # A bias under a softmax over the words changes nothing; all other weights have gradients.
         assert np.abs(expected).max() > 1e-3 or name.startswith("attention"), name
 
 
-@pytest.mark.parametrize("cell", sorted(CELLS))
+@pytest.mark.parametrize("cell", COMPILED)
 @pytest.mark.parametrize(
     ("bidirectional", "pooling", "layers"),
     [(False, "last", 1), (True, "last", 1), (False, "max", 1), (True, "mean", 2), (True, "attention", 2)],
 )
-def test_outputs_and_gradients_are_the_stock_layers(cell: str, bidirectional: bool, pooling: str, layers: int) -> None:
+def test_outputs_and_gradients_equal_those_of_the_stock_layers(
+    cell: str, bidirectional: bool, pooling: str, layers: int
+) -> None:
     assert_same(
         config(model__cell=cell, model__bidirectional=bidirectional, model__pooling=pooling, model__layers=layers)
     )
 
 
-@pytest.mark.parametrize("cell", sorted(CELLS))
-def test_with_fixed_padding_and_with_several_threads(cell: str) -> None:
+@pytest.mark.parametrize("cell", COMPILED)
+def test_they_are_equal_with_fixed_padding_and_with_several_threads(cell: str) -> None:
     assert_same(config(model__cell=cell, data__padding="fixed"))
     assert_same(config(model__cell=cell), threads=3)
     assert_same(config(model__cell=cell, model__pooling="mean"), threads=2 * len(LENGTHS))
 
 
-@pytest.mark.parametrize("cell", sorted(CELLS))
-def test_nothing_is_left_over_from_the_batch_before(cell: str) -> None:
+@pytest.mark.parametrize("cell", COMPILED)
+def test_a_batch_does_not_depend_on_the_previous_batch(cell: str) -> None:
     from rnnexp.model import compiled
 
     made = config(model__cell=cell, model__dropout=0.0)
@@ -102,8 +107,8 @@ def test_nothing_is_left_over_from_the_batch_before(cell: str) -> None:
         np.testing.assert_array_equal(after[1][name], value, err_msg=name)
 
 
-def test_dropout_drops_its_share_scales_the_rest_and_learns_what_it_read() -> None:
-    from rnnexp.model.kernel import Recurrence, Table
+def test_dropout_drops_its_share_scales_the_rest_and_has_the_matching_gradients() -> None:
+    from rnnexp.model.kernel.recurrence import Embedding, Recurrence
 
     rng = np.random.default_rng(0)
     E, H, rate = 40, 3, 0.3
@@ -111,11 +116,11 @@ def test_dropout_drops_its_share_scales_the_rest_and_learns_what_it_read() -> No
     kernel, recurrent, bias = np.zeros((E, H), "float32"), np.zeros((H, H), "float32"), np.zeros(H, "float32")
     kernel[:, 0] = 1 / (4 * E)  # tanh is then nearly linear: the state counts what was kept
     batch, lengths = rng.integers(1, V, (400, 1)).astype("int32"), np.ones(400, "int32")
-    layer = Recurrence("simple_rnn")
+    layer = Recurrence(find_cell("simple_rnn"))
 
     def states(seed: int) -> np.ndarray:
-        table = Table(embedding, rate, np.array([seed, 9], "int32"))
-        return layer.forward(batch, lengths, table, (kernel, recurrent, bias), learn=True, return_sequences=False)
+        dropped = Embedding(embedding, rate, np.array([seed, 9], "int32"))
+        return layer.forward(batch, lengths, dropped, (kernel, recurrent, bias), learn=True, return_sequences=False)
 
     kept = np.arctanh(states(1)[:, 0]) * 4 * (1 - rate)
     assert kept.mean() == pytest.approx(1 - rate, abs=0.01), "the share"
@@ -124,7 +129,7 @@ def test_dropout_drops_its_share_scales_the_rest_and_learns_what_it_read() -> No
     assert np.abs(states(2) - states(1)).max() > 0
     first = states(1)
     found = layer.backward(np.ones((400, H), "float32"))
-    # Each review's gradient goes back through the entries that it kept, times their scale.
+    # The gradient of each text passes through the entries that it kept, times their scale.
     expected = np.zeros(V)
     np.add.at(expected, batch[:, 0], (1 - first[:, 0] ** 2) * np.arctanh(first[:, 0]))
     np.testing.assert_allclose(found.inputs.sum(axis=1), expected[found.rows], rtol=1e-4)
@@ -133,7 +138,7 @@ def test_dropout_drops_its_share_scales_the_rest_and_learns_what_it_read() -> No
     )
 
 
-def test_dropout_is_off_where_nothing_is_learned_and_moves_on_where_it_is() -> None:
+def test_dropout_is_off_in_evaluation_and_differs_between_training_steps() -> None:
     from rnnexp.model import compiled
     from rnnexp.model.build import logits_of
 
@@ -152,8 +157,8 @@ def test_dropout_is_off_where_nothing_is_learned_and_moves_on_where_it_is() -> N
     np.testing.assert_array_equal(np.asarray(logits(batch, training=True)), first, "a checkpoint holds all of it")
 
 
-@pytest.mark.parametrize("cell", sorted(CELLS))
-def test_what_diverges_is_seen_to(cell: str) -> None:
+@pytest.mark.parametrize("cell", COMPILED)
+def test_nan_weights_give_nan_outputs(cell: str) -> None:
     from rnnexp.model import compiled
 
     made = config(model__cell=cell)
@@ -164,18 +169,29 @@ def test_what_diverges_is_seen_to(cell: str) -> None:
     assert np.isnan(found).all()
 
 
-def test_a_layer_that_is_not_the_stock_one_runs_as_it_is() -> None:
+def test_only_the_layer_of_the_loops_is_compiled() -> None:
     import keras
 
     from rnnexp.model import compiled
-    from rnnexp.model.build import logits_of
 
-    assert compiled.supports(keras.layers.LSTM(3))
-    assert not compiled.supports(keras.layers.LSTM(3, activation="relu"))
-    assert not compiled.supports(keras.layers.GRU(3, reset_after=False))
-    assert not compiled.supports(type("Other", (keras.layers.LSTM,), {})(3))
-    made = config(model__cell="lstm", model__recurrent_dropout=0.2)
-    model = built(made)
-    batch = tokens()
-    ours = np.asarray(compiled.logits(model, made, 2, 1)(batch, training=False))
-    np.testing.assert_array_equal(ours, np.asarray(logits_of(model)(batch, training=False)))
+    lstm, gru = find_cell("lstm"), find_cell("gru")
+    assert compiled.supports(keras.layers.LSTM(3), lstm)
+    assert compiled.supports(keras.layers.GRU(3), gru)
+    assert not compiled.supports(keras.layers.GRU(3), lstm)
+    assert not compiled.supports(keras.layers.LSTM(3, activation="relu"), lstm)
+    assert not compiled.supports(keras.layers.LSTM(3, recurrent_dropout=0.1), lstm)
+    assert not compiled.supports(keras.layers.GRU(3, reset_after=False), gru)
+    assert not compiled.supports(type("Other", (keras.layers.LSTM,), {})(3), lstm)
+    assert not compiled.supports(keras.layers.LSTM(3), replace(lstm, loops=None))
+
+
+def test_a_plan_and_its_execution_agree() -> None:
+    """A layer that cannot be compiled is planned as stock; to compile it nevertheless is an error."""
+    from rnnexp.model import compiled
+    from rnnexp.trial.plan import choose
+
+    assert choose(config(model__cell="lstm"), 1).kernel == "compiled"
+    dropping = config(model__cell="lstm", model__recurrent_dropout=0.2)
+    assert choose(dropping, 1).kernel == "stock"
+    with pytest.raises(ValueError, match="layer lstm_1 cannot run compiled"):
+        compiled.logits(built(dropping), dropping, 2, 1)

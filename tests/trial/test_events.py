@@ -34,7 +34,7 @@ def test_an_event_is_one_line_and_comes_back(event: Event) -> None:
     assert events.decode(line) == event
 
 
-def test_what_is_appended_is_read_in_order(tmp_path: Path) -> None:
+def test_appended_events_are_read_in_order(tmp_path: Path) -> None:
     path = tmp_path / "trials" / "00000" / "events.jsonl"
     written: list[Event] = [
         _epoch(1),
@@ -48,7 +48,7 @@ def test_what_is_appended_is_read_in_order(tmp_path: Path) -> None:
     assert len(path.read_bytes().splitlines()) == len(written)
 
 
-def test_metrics_that_are_no_numbers_survive(tmp_path: Path) -> None:
+def test_metrics_that_are_not_finite_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     events.append(path, EpochEnded(1.0, 1, {"loss": math.nan, "val_loss": math.inf}, 1.0, 0, -math.inf))
     (event,) = events.read(path)
@@ -63,7 +63,7 @@ def test_no_file_holds_no_events(tmp_path: Path) -> None:
     assert events.read(tmp_path / "events.jsonl") == []
 
 
-def test_a_last_line_that_is_torn_anywhere_is_left_out(tmp_path: Path) -> None:
+def test_an_incomplete_last_line_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     events.append(path, _epoch(1))
     whole = path.read_bytes()
@@ -76,7 +76,7 @@ def test_a_last_line_that_is_torn_anywhere_is_left_out(tmp_path: Path) -> None:
     assert len(events.read(path)) == 2
 
 
-def test_what_is_appended_after_a_torn_line_is_read(tmp_path: Path) -> None:
+def test_an_event_after_an_incomplete_line_is_read(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     events.append(path, _epoch(1))
     with path.open("ab") as file:
@@ -90,7 +90,7 @@ def test_what_is_appended_after_a_torn_line_is_read(tmp_path: Path) -> None:
     "line",
     [b"", b"{", b"null", b"[]", b'"epoch_ended"', b"{}", b'{"event": "epoch_ended"}', b'{"event": [1]}', b"\xff"],
 )
-def test_a_line_in_the_middle_that_is_no_event_is_passed_over(tmp_path: Path, line: bytes) -> None:
+def test_a_line_in_the_middle_that_is_no_event_is_ignored(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "events.jsonl"
     events.append(path, _epoch(1))
     with path.open("ab") as file:
@@ -99,7 +99,7 @@ def test_a_line_in_the_middle_that_is_no_event_is_passed_over(tmp_path: Path, li
     assert events.read(path) == [_epoch(1), _epoch(2)]
 
 
-def test_fields_of_a_newer_version_are_passed_over_and_its_kinds_keep_their_place(tmp_path: Path) -> None:
+def test_fields_of_a_newer_version_are_ignored_and_its_kinds_keep_their_place(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     newer = {**json.loads(events.encode(_epoch(1))), "energy_joules": 5}
     path.write_text(json.dumps(newer) + "\n" + '{"event": "paused", "time": 1.0}\n', encoding="utf-8")
@@ -115,7 +115,7 @@ def test_fields_that_an_older_version_did_not_write_have_their_defaults() -> Non
 
 
 @pytest.mark.parametrize("line", ["{", "{}", '{"event": 5}', '{"event": "evicted"}'])
-def test_what_is_no_event_is_refused(line: str) -> None:
+def test_a_line_that_is_no_event_is_refused(line: str) -> None:
     with pytest.raises(ValueError):
         events.decode(line)
 

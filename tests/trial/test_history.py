@@ -33,7 +33,7 @@ def test_the_history_is_a_table_of_the_epochs(folder: TrialFolder) -> None:
     )
 
 
-def test_the_history_keeps_every_digit_and_what_is_no_number(folder: TrialFolder) -> None:
+def test_the_history_keeps_every_digit_and_values_that_are_not_finite(folder: TrialFolder) -> None:
     values = (0.1 + 0.2, math.inf, 1e-17, math.nan)
     events.append(folder.events, _epoch(1, *values))
     history.write(folder, "a title")
@@ -42,7 +42,7 @@ def test_the_history_keeps_every_digit_and_what_is_no_number(folder: TrialFolder
     assert [repr(float(row[name])) for name in _NAMES] == [repr(value) for value in values]
 
 
-def test_the_curves_are_a_png_that_is_drawn_anew(folder: TrialFolder) -> None:
+def test_the_curves_are_a_png_that_is_drawn_again(folder: TrialFolder) -> None:
     events.append(folder.events, _epoch(1, 0.7, 0.5, 0.6, 0.55))
     history.write(folder, "cells 3")
     first = folder.curves.read_bytes()

@@ -1,4 +1,4 @@
-"""What a trial's process does around the training, without TensorFlow."""
+"""The process of a trial around the training, without TensorFlow."""
 
 import fcntl
 import os
@@ -26,28 +26,28 @@ class _Pipe:
 
 
 @pytest.fixture
-def line(tmp_path: Path) -> process.EventReporter:
+def reporter(tmp_path: Path) -> process.EventReporter:
     job = process.TrialJob(TrialConfig(), TrialFolder(tmp_path), tmp_path, 1, 1, "s · trial 0")
     return process.EventReporter(job, _Pipe())
 
 
-def test_what_fails_after_the_result_takes_it_not_back(line: process.EventReporter, tmp_path: Path) -> None:
-    line.tell(Finished(1.0, "epochs", 1, {}, 10, 1.0))
+def test_an_error_after_the_result_does_not_replace_it(reporter: process.EventReporter, tmp_path: Path) -> None:
+    reporter.report(Finished(1.0, "epochs", 1, {}, 10, 1.0))
     with pytest.raises(SystemExit):
-        process._fail(line, ValueError("no picture"))
+        process._fail(reporter, ValueError("no figure"))
     assert [type(event) for event in events.read(TrialFolder(tmp_path).events)] == [Finished]
 
 
-def test_what_fails_before_is_the_last_word(line: process.EventReporter, tmp_path: Path) -> None:
+def test_an_error_before_the_result_is_the_last_event(reporter: process.EventReporter, tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
-        process._fail(line, ValueError("broken"))
+        process._fail(reporter, ValueError("broken"))
     (failed,) = events.read(TrialFolder(tmp_path).events)
     assert isinstance(failed, Failed)
     assert failed.reason == "ValueError: broken"
     assert "ValueError: broken" in failed.traceback
 
 
-def test_whoever_takes_over_waits_for_the_folder(tmp_path: Path) -> None:
+def test_a_new_supervisor_waits_for_the_folder(tmp_path: Path) -> None:
     folder = TrialFolder(tmp_path)
     process.wait_for_lock_release(folder)
     assert not folder.lock.exists()
@@ -69,10 +69,10 @@ time.sleep(600)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says who holds a lock")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who holds a lock")
 def test_an_orphan_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = TrialFolder(tmp_path)
-    monkeypatch.setattr(process, "_LOCK_PATIENCE_S", 0.5)
+    monkeypatch.setattr(process, "_LOCK_TIMEOUT_S", 0.5)
     with subprocess.Popen([sys.executable, "-c", HOLDER, str(folder.lock)], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()

@@ -30,7 +30,7 @@ def test_better_follows_the_metrics_direction(metric: str, value: float, than: f
     assert better(metric, value, than) is expected
 
 
-def test_the_best_epoch_is_the_monitors() -> None:
+def test_the_monitor_defines_the_best_epoch() -> None:
     assert _progress(TrainConfig(), accuracy=[0.6, 0.8, 0.7], loss=[0.5, 0.9, 0.1]).best_epoch == 2
     by_loss = TrainConfig(monitor="val_loss")
     assert _progress(by_loss, accuracy=[0.6, 0.8, 0.7], loss=[0.5, 0.9, 0.1]).best_epoch == 3
@@ -48,7 +48,7 @@ def test_among_equals_the_earlier_epoch_is_the_best() -> None:
     assert _progress(TrainConfig(monitor="val_loss"), accuracy=[0.1] * 3, loss=[0.5, 0.5, 0.6]).best_epoch == 1
 
 
-def test_what_is_reported_never_gets_worse() -> None:
+def test_the_reported_value_never_gets_worse() -> None:
     train, values = TrainConfig(), [0.6, 0.5, 0.9, 0.7]
     reported = [_progress(train, accuracy=values[:n]).best_value for n in range(1, 5)]
     assert reported == [0.6, 0.6, 0.9, 0.9]
@@ -77,14 +77,14 @@ def test_patience_watches_the_monitor_not_the_checkpoint_metric() -> None:
     assert not _progress(train, accuracy=[0.5, 0.6], loss=[0.5, 0.6]).out_of_patience
 
 
-def test_an_epoch_that_is_no_number_is_never_the_best() -> None:
+def test_an_epoch_with_nan_is_never_the_best() -> None:
     assert _progress(TrainConfig(), accuracy=[0.5, math.nan]).best_epoch == 1
     assert _progress(TrainConfig(), accuracy=[math.nan, 0.1]).best_epoch == 2
     by_loss = TrainConfig(monitor="val_loss")
     assert _progress(by_loss, accuracy=[0.1] * 3, loss=[math.nan, 0.9, math.nan]).best_epoch == 2
 
 
-def test_what_diverged_is_named() -> None:
+def test_diverged_metrics_are_named() -> None:
     progress = _progress(TrainConfig(), accuracy=[0.5, 0.5], loss=[math.nan, 0.5])
     assert progress.diverged == ""
     progress.curve.append({"val_accuracy": 0.5, "loss": math.nan, "val_loss": math.inf})

@@ -1,13 +1,17 @@
-"""From a batch's rows to packed words and back, and which entries of their vectors are dropped; Numba compiles it."""
+"""Packs the rows of a batch, unpacks them, and applies dropout to word vectors; compiled by Numba.
+
+Packed words are in the order of steps: first the first words of all texts, then the second words, and so on.
+"""
 
 import numpy as np
 
-from rnnexp.model.kernel.loops import add, copy, inline, jit
+from rnnexp.model.kernel.math import add, copy
+from rnnexp.model.kernel.numba_compiler import inline, jit
 
 
 @jit
 def pack(tokens, order, active, packed):
-    """Writes the words step by step, (B, T) → (N,)."""
+    """Writes the word ids step by step, (B, T) → (N,)."""
     k = 0
     for t in range(len(active)):
         for b in range(active[t]):
@@ -17,7 +21,7 @@ def pack(tokens, order, active, packed):
 
 @jit
 def pack_rows(values, order, active, packed):
-    """Writes vectors step by step, (B, T, E) → (N, E)."""
+    """Writes the vectors step by step, (B, T, E) → (N, E)."""
     k = 0
     for t in range(len(active)):
         for b in range(active[t]):
@@ -27,7 +31,7 @@ def pack_rows(values, order, active, packed):
 
 @jit
 def unpack_rows(packed, order, active, values):
-    """The way back; what is past a review's end is left as it is."""
+    """Writes packed vectors back, (N, E) → (B, T, E). Entries past the end of a text are not changed."""
     k = 0
     for t in range(len(active)):
         for b in range(active[t]):
@@ -36,8 +40,8 @@ def unpack_rows(packed, order, active, values):
 
 
 @inline
-def _mixed(number):
-    """MurmurHash3's last step: 32 bits, each of which depends on all."""
+def _hash(number):
+    """The final step of MurmurHash3: each of the 32 result bits depends on all bits of the number."""
     number = np.uint32(number ^ (number >> np.uint32(16)))
     number = np.uint32(number * np.uint32(0x85EBCA6B))
     number = np.uint32(number ^ (number >> np.uint32(13)))
@@ -47,25 +51,25 @@ def _mixed(number):
 
 @inline
 def _drop(row, seed, k, rate, out):
-    """Drops entries of the k-th word's vector and scales the others; the same ones for the same seed."""
-    least = np.uint32(rate * 4294967296.0)
+    """Writes the k-th word's vector, with some entries zero and the others scaled. A seed always drops the same."""
+    threshold = np.uint32(rate * 4294967296.0)
     scale = np.float32(1.0 / (1.0 - rate))
-    start = _mixed(np.uint32(seed[0] ^ _mixed(np.uint32(k ^ seed[1]))))
+    start = _hash(np.uint32(seed[0] ^ _hash(np.uint32(k ^ seed[1]))))
     for j in range(len(row)):
-        drawn = _mixed(np.uint32(start + np.uint32(j) * np.uint32(0x9E3779B9)))
-        out[j] = row[j] * (scale if drawn >= least else np.float32(0))
+        random_bits = _hash(np.uint32(start + np.uint32(j) * np.uint32(0x9E3779B9)))
+        out[j] = row[j] * (scale if random_bits >= threshold else np.float32(0))
 
 
 @jit
 def look_up_dropped(embedding, rows, words, seed, rate, vectors):
-    """Writes each word's vector with entries dropped, (N, E)."""
+    """Writes the vector of each word with dropout, (N, E)."""
     for k in range(len(words)):
         _drop(embedding[rows[words[k]]], seed, k, rate, vectors[k])
 
 
 @jit
 def add_dropped(d_vectors, words, seed, rate, d_rows):
-    """Adds the gradients of a word's places, as far as they were not dropped, (N, E) → (R, E)."""
+    """Adds up the gradients of each distinct word, with the dropout of the forward pass, (N, E) → (R, E)."""
     kept = np.empty(d_vectors.shape[1], np.float32)
     for k in range(len(words)):
         _drop(d_vectors[k], seed, k, rate, kept)
@@ -73,19 +77,22 @@ def add_dropped(d_vectors, words, seed, rate, d_rows):
 
 
 @jit
-def distinct(packed, place, distinct):
-    """Numbers the words in order of appearance; returns how many are distinct.
+def number_words(packed, number_of, distinct):
+    """Replaces word ids by numbers in the order of appearance; returns how many distinct words there are.
 
-    packed (N,) holds ids, and then each word's number; place (V,) is all -1 before and after.
+    Args:
+        packed: word ids, which are replaced, (N,).
+        number_of: the number of each id, (V,); -1 for all before and after the call.
+        distinct: gets the ids by number.
     """
     count = 0
     for k in range(len(packed)):
         token = packed[k]
-        if place[token] < 0:
-            place[token] = count
+        if number_of[token] < 0:
+            number_of[token] = count
             distinct[count] = token
             count += 1
-        packed[k] = place[token]
+        packed[k] = number_of[token]
     for number in range(count):
-        place[distinct[number]] = -1
+        number_of[distinct[number]] = -1
     return count

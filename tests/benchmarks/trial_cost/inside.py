@@ -16,7 +16,7 @@ from tests.benchmarks.trial_cost.spans import timed
 
 def _put_timers() -> None:
     process._run = timed(process._run, "run")
-    process.EventReporter.tell = timed(process.EventReporter.tell, "event")
+    process.EventReporter.report = timed(process.EventReporter.report, "event")
     process.EventReporter._exchange = timed(process.EventReporter._exchange, "answer")
     TokenStore.open = timed(TokenStore.open, "open")
     TokenStore.split = timed(TokenStore.split, "split")
@@ -24,7 +24,7 @@ def _put_timers() -> None:
     Batches.in_order = _batches(Batches.in_order, "validation batch")
     tf.function = _functions(tf.function)
     fit.fit = timed(fit.fit, "fit")
-    fit._keep_best = timed(fit._keep_best, "best model")
+    fit._save_best = timed(fit._save_best, "best model")
     checkpoint.save = timed(checkpoint.save, "checkpoint")
     history.write = timed(history.write, "picture")
     process.main = _main(process.main)
