@@ -26,7 +26,7 @@ def _doctor(home: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> 
 def test_a_home_that_is_not_there_is_healthy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, said = _doctor(tmp_path / "none", capsys, "--no-devices")
     assert code == 0
-    assert said.splitlines()[-1] == "nothing is wrong"
+    assert said.splitlines()[-1] == "no problems found"
     assert not (tmp_path / "none").exists()
 
 
@@ -49,7 +49,7 @@ def test_a_plugin_that_crashes_is_a_finding(
     code, said = _doctor(tmp_path, capsys)
     assert code == 1
     assert "SIGSEGV" in said
-    assert said.splitlines()[-1] == "1 thing wrong"
+    assert said.splitlines()[-1] == "1 problem found"
 
 
 def test_json_says_all_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,7 @@ def test_a_healthy_home_is_left_alone(patient: Patient, capsys: pytest.CaptureFi
     assert patient.findings() == []
     assert patient.doctor() == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[-1] == "nothing is wrong"
+    assert said[-1] == "no problems found"
     assert patient.doctor("--repair") == 0
     after = {path: path.read_bytes() for path in patient.root.rglob("*") if path.is_file() and ".db" not in path.name}
     assert after == before

@@ -44,7 +44,7 @@ def test_a_study_that_is_run_is_not_looked_at(patient: Patient, capsys: pytest.C
     with hold_study_lock(patient.home.study(STUDY).lock, STUDY):
         assert patient.findings() == []
         assert patient.doctor("--repair") == 0
-    assert "not looked at, for they are being run: small" in capsys.readouterr().out
+    assert "not checked, because they are running: small" in capsys.readouterr().out
     assert not patient.trial(1).best.exists()
 
 
@@ -146,7 +146,7 @@ def test_a_gap_before_a_checkpoint_makes_the_trial_begin_anew(patient: Patient) 
 
 
 def test_a_single_run_that_was_cut_off_is_closed(patient: Patient) -> None:
-    folder = patient.home.single_runs().trial(0)
+    folder = patient.home.study("train").trial(0)
     folder.root.mkdir(parents=True)
     folder.config.write_bytes(patient.trial(1).config.read_bytes())
     lines = patient.trial(1).events.read_text().splitlines()
