@@ -10,8 +10,8 @@ from rnnexp.config.sweep import Budget, Objective, RandomSampler, SweepConfig, f
 from rnnexp.config.trial import TrialConfig, load_trial
 from rnnexp.data.store import TokenStore, prepare
 from rnnexp.engine import local
+from rnnexp.errors import StudyError
 from rnnexp.home import Home
-from rnnexp.storage.store import study_names
 from rnnexp.storage.views import StudyView, view
 from rnnexp.terminal import next_commands, tables
 
@@ -27,8 +27,7 @@ def run(args: argparse.Namespace) -> int:
     trial = resolve_data(trial)
     tokens = prepare(trial.data, home)
     study = study_of(trial, tokens.digest)
-    was_finished = study.study in study_names(home) and view(home, study.study).n_finished == study.n_trials
-    show_next = partial(_show_next, home, tokens, trial, was_finished)
+    show_next = partial(_show_next, home, tokens, trial, _is_finished(home, study))
     exit_code = run_study(study, home, tokens, None, partial(_show_result, home), show_next)
     if exit_code == 1:
         where = next_commands.home_option(home)
@@ -58,6 +57,13 @@ def study_of(trial: TrialConfig, data_digest: str) -> SweepConfig:
         budget=Budget(trials=1),
         base=trial,
     )
+
+
+def _is_finished(home: Home, study: SweepConfig) -> bool:
+    try:
+        return view(home, study.study).n_finished == study.n_trials
+    except StudyError:  # it is new
+        return False
 
 
 def _show_result(home: Home, study: StudyView) -> None:
