@@ -79,7 +79,7 @@ def trials(home: Home, name: str) -> list[TrialSnapshot]:
 
 def single_runs(home: Home) -> list[TrialSnapshot]:
     """Returns the runs that belong to no study and that nobody works at."""
-    folder = home.study(FORMER_SINGLE_RUNS)
+    folder = home.single_runs()
     return [
         TrialSnapshot(
             FORMER_SINGLE_RUNS, number, folder.trial(number), _own_state(events.read(folder.trial(number).events)), None

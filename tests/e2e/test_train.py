@@ -145,11 +145,12 @@ def test_a_training_that_diverges_fails_with_exit_code_1(tmp_path: Path) -> None
         done = rnnexp(*command)
         assert done.returncode == 1, attempt + done.stdout + done.stderr
         name = the_study(home)["study"]
-        assert f"study {name}: no trial finished; loss is nan" in done.stdout
+        (row,) = json.loads(rnnexp("trials", name, "--json", "--home", str(home)).stdout)
+        assert (row["state"], row["attempts"]) == ("FAIL", 1)
+        assert "loss is nan" in row["reason"]
+        assert f"study {name}: no trial finished; {row['reason']}" in done.stdout
         assert f"rnnexp logs {name} 0" in done.stdout
         assert f"rnnexp delete {name}" in done.stdout
-    (row,) = json.loads(rnnexp("trials", name, "--json", "--home", str(home)).stdout)
-    assert (row["state"], row["attempts"]) == ("FAIL", 1)
 
 
 def test_wrong_settings_are_refused_and_leave_nothing(tmp_path: Path) -> None:

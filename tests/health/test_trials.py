@@ -146,7 +146,7 @@ def test_a_gap_before_a_checkpoint_makes_the_trial_begin_anew(patient: Patient) 
 
 
 def test_a_single_run_that_was_cut_off_is_closed(patient: Patient) -> None:
-    folder = patient.home.study("train").trial(0)
+    folder = patient.home.single_runs().trial(0)
     folder.root.mkdir(parents=True)
     folder.config.write_bytes(patient.trial(1).config.read_bytes())
     lines = patient.trial(1).events.read_text().splitlines()
