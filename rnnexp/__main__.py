@@ -1,4 +1,4 @@
-"""`python -m rnnexp`, the same as the `rnnexp` command."""
+"""`python -m rnnexp`: the same as the `rnnexp` command."""
 
 import sys
 

@@ -1,6 +1,6 @@
-"""Words typed to one verb. Parses, runs `commands.<verb>`, and turns what goes wrong into one line and an exit code.
+"""The command line: parses the arguments, runs `commands.<verb>`, and turns an error into one line and an exit code.
 
-Nothing heavy is imported here: `--help` answers at once.
+Nothing heavy is imported here, so that `--help` is fast.
 """
 
 import argparse
@@ -19,10 +19,10 @@ _HOME.add_argument(
     "--home",
     default=os.environ.get("RNNEXP_HOME", "mlruns"),
     metavar="DIR",
-    help="holds all state (default: RNNEXP_HOME, else mlruns)",
+    help="folder for all state (default: $RNNEXP_HOME, else ./mlruns)",
 )
 _JSON = argparse.ArgumentParser(add_help=False)
-_JSON.add_argument("--json", action="store_true", help="for programs: JSON on standard output")
+_JSON.add_argument("--json", action="store_true", help="print JSON, for programs")
 _SET = argparse.ArgumentParser(add_help=False)
 _SET.add_argument(
     "--set",
@@ -30,17 +30,17 @@ _SET.add_argument(
     default=[],
     metavar="NAME=VALUE",
     dest="assignments",
-    help="a setting, as in model.units=64 or budget.trials=20; may be repeated",
+    help="override a setting, as in model.units=64; may be repeated",
 )
 
 
 def parser() -> argparse.ArgumentParser:
-    """Returns the parser of everything that can be typed."""
+    """Returns the parser of all verbs."""
     top = argparse.ArgumentParser(
         prog="rnnexp",
-        description="Studies of recurrent networks on text: Optuna searches, Keras trains, MLflow records, "
-        "the best model takes text.",
-        epilog="Begin with: rnnexp sweep sweeps/quickstart.yaml",
+        description="Hyperparameter studies of recurrent networks on text. Optuna searches, Keras trains, "
+        "MLflow records. The best model is exported and accepts raw text.",
+        epilog="Start with: rnnexp sweep sweeps/quickstart.yaml. `rnnexp VERB --help` explains a verb.",
     )
     top.add_argument("--version", action="version", version=f"rnnexp {__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
@@ -48,86 +48,88 @@ def parser() -> argparse.ArgumentParser:
     def verb(name: str, text: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
         return verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", parents=[*parents])
 
-    sweep = verb("sweep", "launch a study, or go on with it", _HOME, _SET)
-    sweep.add_argument("file", help="a sweep file, as in sweeps/")
-    sweep.add_argument("--trials", type=int, metavar="N", help="trials in all, over every start")
+    sweep = verb("sweep", "start or resume the study of a sweep file", _HOME, _SET)
+    sweep.add_argument("file", help="sweep file (YAML); examples are in sweeps/")
+    sweep.add_argument("--trials", type=int, metavar="N", help="total number of trials over all starts")
     sweep.add_argument("--workers", type=int, metavar="W", help="trials at once (default: from cores and memory)")
-    sweep.add_argument("--timeout", type=float, metavar="S", help="seconds for this start")
-    sweep.add_argument("--study", metavar="NAME", help="another name than the file's")
-    sweep.add_argument("--dry-run", action="store_true", help="show sample trials and what to expect; run nothing")
+    sweep.add_argument("--timeout", type=float, metavar="S", help="stop after S seconds; the same command resumes")
+    sweep.add_argument("--study", metavar="NAME", help="study name instead of the file's")
+    sweep.add_argument("--dry-run", action="store_true", help="run nothing; show sample trials and expected costs")
 
-    train = verb("train", "train one run, without a study", _HOME, _SET)
-    train.add_argument("file", nargs="?", help="a trial's settings, as `show --yaml` gives them")
+    train = verb("train", "train one configuration, as a study of one trial", _HOME, _SET)
+    train.add_argument("file", nargs="?", help="settings of one trial (YAML), as printed by `show --yaml`")
 
     validate = verb("validate", "check a sweep file", _SET)
-    validate.add_argument("file")
+    validate.add_argument("file", help="sweep file (YAML)")
     verb("schema", "print the JSON Schema of sweep files, for editors")
 
     verb("studies", "list the studies", _HOME, _JSON)
     trials = verb("trials", "list a study's trials", _HOME, _JSON)
-    trials.add_argument("study")
-    trials.add_argument("--all", action="store_true", help="of a long study every trial, not only the latest")
-    show = verb("show", "show one trial", _HOME, _JSON)
-    show.add_argument("study")
-    show.add_argument("trial", type=int)
-    show.add_argument("--yaml", action="store_true", help="its settings as a file for `rnnexp train`")
+    trials.add_argument("study", help="study name, as listed by `rnnexp studies`")
+    trials.add_argument("--all", action="store_true", help="list every trial of a long study, not only the latest")
+    show = verb("show", "show the settings, result and curve of one trial", _HOME, _JSON)
+    show.add_argument("study", help="study name, as listed by `rnnexp studies`")
+    show.add_argument("trial", type=int, help="trial number")
+    show.add_argument("--yaml", action="store_true", help="print only its settings, as a file for `rnnexp train`")
 
-    stop = verb("stop", "end a running study or one of its trials, from another shell", _HOME)
-    stop.add_argument("study")
-    stop.add_argument("trial", type=int, nargs="?")
-    delete = verb("delete", "delete a study, its runs and its files", _HOME)
-    delete.add_argument("study")
-    delete.add_argument("--yes", action="store_true", help="do not ask")
+    stop = verb("stop", "stop a running study or one of its trials, from another shell", _HOME)
+    stop.add_argument("study", help="study name, as listed by `rnnexp studies`")
+    stop.add_argument("trial", type=int, nargs="?", help="trial number (default: the whole study)")
+    delete = verb("delete", "delete a study, its runs and its files permanently", _HOME)
+    delete.add_argument("study", help="study name, as listed by `rnnexp studies`")
+    delete.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     logs = verb("logs", "print a trial's log", _HOME)
-    logs.add_argument("study")
-    logs.add_argument("trial", type=int)
-    logs.add_argument("-f", "--follow", action="store_true", help="go on printing until the trial ends")
+    logs.add_argument("study", help="study name, as listed by `rnnexp studies`")
+    logs.add_argument("trial", type=int, help="trial number")
+    logs.add_argument("-f", "--follow", action="store_true", help="keep printing until the trial ends")
 
-    compare = verb("compare", "compare trials of one or more studies", _HOME, _JSON)
-    compare.add_argument("study", nargs="+")
-    compare.add_argument("--csv", metavar="FILE", help="write the trials as a table")
-    compare.add_argument("--html", metavar="FILE", help="write a report with curves and importances")
+    compare = verb("compare", "rank and compare the trials of one or more studies", _HOME, _JSON)
+    compare.add_argument("study", nargs="+", help="study names")
+    compare.add_argument("--csv", metavar="FILE", help="write the trials to a CSV file")
+    compare.add_argument("--html", metavar="FILE", help="write an HTML report with curves and importances")
 
-    export = verb("export", "write the best model as a bundle that takes text", _HOME)
-    export.add_argument("study")
-    export.add_argument("--trial", type=int, metavar="N", help="another trial than the best")
-    export.add_argument("--to", required=True, metavar="DIR")
+    export = verb("export", "export the best model as a bundle that accepts raw text", _HOME)
+    export.add_argument("study", help="study name, as listed by `rnnexp studies`")
+    export.add_argument("--trial", type=int, metavar="N", help="export this trial (default: the best one)")
+    export.add_argument("--to", required=True, metavar="DIR", help="folder to write the bundle to")
     export.add_argument(
         "--format",
         action="append",
         choices=("keras", "saved_model"),
         dest="formats",
-        help="keras is always written; may be repeated (default: both)",
+        help="format to write, may be repeated; keras is always written (default: both)",
     )
-    predict = verb("predict", "ask a bundle about texts", _JSON)
-    predict.add_argument("bundle")
-    predict.add_argument("text", nargs="*", help="a text each; none: a text a line from standard input")
-    evaluate = verb("evaluate", "measure a bundle on a part of its data", _HOME, _JSON)
-    evaluate.add_argument("bundle")
-    evaluate.add_argument("--split", choices=("test", "validation"), default="test")
+    predict = verb("predict", "label texts with a bundle", _JSON)
+    predict.add_argument("bundle", help="folder written by `rnnexp export`")
+    predict.add_argument("text", nargs="*", help="a text to label (default: one text per line of standard input)")
+    evaluate = verb("evaluate", "measure accuracy and loss of a bundle on its data", _HOME, _JSON)
+    evaluate.add_argument("bundle", help="folder written by `rnnexp export`")
+    evaluate.add_argument(
+        "--split", choices=("test", "validation"), default="test", help="part of the data (default: test)"
+    )
 
-    ui = verb("ui", "open MLflow's pages on this home, on loopback", _HOME)
-    ui.add_argument("--host", default="127.0.0.1", metavar="H", help="default: 127.0.0.1, this machine only")
-    ui.add_argument("--wait", action="store_true", help="where there are no runs yet, wait for the first")
-    ui.add_argument("--port", type=int, metavar="P", help="default: 5000, or the next that is free")
+    ui = verb("ui", "run MLflow's UI on the runs of this home folder", _HOME)
+    ui.add_argument("--host", default="127.0.0.1", metavar="H", help="listen on this address (default: 127.0.0.1)")
+    ui.add_argument("--wait", action="store_true", help="if there are no runs yet, wait for the first")
+    ui.add_argument("--port", type=int, metavar="P", help="port (default: the first free one from 5000)")
 
-    doctor = verb("doctor", "show what is wrong with this machine and this home, and fix it", _HOME, _JSON)
-    doctor.add_argument("--repair", action="store_true", help="fix what is safe to fix, and say what was done")
-    doctor.add_argument("--no-devices", action="store_true", help="do not time the devices: answers in a few seconds")
+    doctor = verb("doctor", "diagnose and repair this machine's set-up and this home folder", _HOME, _JSON)
+    doctor.add_argument("--repair", action="store_true", help="repair what can be repaired safely, and report it")
+    doctor.add_argument("--no-devices", action="store_true", help="do not time the devices, which takes some seconds")
 
-    data = verb("data", "list, fetch and read data sets")
+    data = verb("data", "list, fetch and show data sets")
     actions = data.add_subparsers(dest="action", metavar="ACTION", required=True)
     actions.add_parser("list", help="list the built-in data sets", parents=[_HOME, _JSON])
     get = actions.add_parser("get", help="fetch a data set and prepare it", parents=[_HOME])
-    get.add_argument("name")
-    show_data = actions.add_parser("show", help="print a review as words", parents=[_HOME])
-    show_data.add_argument("name", help="a built-in data set")
-    show_data.add_argument("row", type=int, metavar="N")
+    get.add_argument("name", help="built-in data set")
+    show_data = actions.add_parser("show", help="print one text of a data set as words", parents=[_HOME])
+    show_data.add_argument("name", help="built-in data set")
+    show_data.add_argument("row", type=int, metavar="N", help="row, counted from 0")
     return top
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parses; argparse takes no texts after an option that stands behind the bundle, so they are added here."""
+    """Parses the arguments. argparse rejects texts of `predict` that follow an option, so they are added here."""
     top = parser()
     args, rest = top.parse_known_args(argv)
     if rest and (args.verb != "predict" or any(word.startswith("-") for word in rest)):
@@ -138,7 +140,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs what was typed; returns the exit code."""
+    """Runs a command line; returns the exit code."""
     args = _parse(argv)
     try:
         code: int = importlib.import_module(f"rnnexp.commands.{args.verb}").run(args)
@@ -151,15 +153,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the output has gone, as `head` does.
+        # The reader of the output has ended, as `head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         if disk.is_full(error):
-            print("the disk is full; nothing that has finished is lost: free some space and go on", file=sys.stderr)
+            print("the disk is full; finished trials are safe: free space, then run the command again", file=sys.stderr)
             return FAILED
         if disk.is_locked(error):
-            print("another program has held the home's database for too long: end it and go on", file=sys.stderr)
+            print("another program locks the home's database: end it, then run the same command again", file=sys.stderr)
             return FAILED
         from rnnexp import bug
 

@@ -1,1 +1,1 @@
-"""One file a verb: the only place where rooms meet. Each offers `run(args)`, which returns the exit code."""
+"""One file per verb, which connects the packages. Each has `run(args)`, which returns the exit code."""

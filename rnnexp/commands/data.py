@@ -12,7 +12,7 @@ from rnnexp.terminal import tables
 
 
 def run(args: argparse.Namespace) -> int:
-    """Does one of list, get, show."""
+    """Runs one of the actions list, get and show."""
     return {"list": _list, "get": _get, "show": _show}[args.action](args)
 
 
@@ -22,11 +22,11 @@ def _list(args: argparse.Namespace) -> int:
         print(json.dumps(known, indent=1))
         return 0
     tables.console().print(tables.pairs(list(known.items())))
-    print("a file of your own: data.path in a sweep file, with data.text and data.label naming its columns")
+    print("To use your own file, set data.path in a sweep file; data.text and data.label name its columns.")
     return 0
 
 
-def _store(args: argparse.Namespace) -> stores.TokenStore:
+def _prepare(args: argparse.Namespace) -> stores.TokenStore:
     if args.name not in data_sets():
         raise UserError(
             f"data {args.action}: got {args.name!r}, no built-in data set{did_you_mean(args.name, data_sets())}"
@@ -35,16 +35,16 @@ def _store(args: argparse.Namespace) -> stores.TokenStore:
 
 
 def _get(args: argparse.Namespace) -> int:
-    store = _store(args)
+    store = _prepare(args)
     print(
-        f"{store.name}: {store.n_pool:,} reviews to train and validate on, {store.n_test:,} to test; "
-        f"labels {', '.join(store.labels)}; {len(store.vocabulary.words):,} words; in {store.root}"
+        f"{store.name}: {store.n_pool:,} texts to train and validate on, {store.n_test:,} to test; "
+        f"labels {', '.join(store.labels)}; {len(store.vocabulary.words):,} words; stored in {store.root}"
     )
     return 0
 
 
 def _show(args: argparse.Namespace) -> int:
-    store = _store(args)
+    store = _prepare(args)
     if not 0 <= args.row < store.n_pool + store.n_test:
         raise UserError(f"data show: got row {args.row}, expected 0 to {store.n_pool + store.n_test - 1}")
     part = "test" if args.row >= store.n_pool else "training pool"

@@ -1,4 +1,4 @@
-"""`rnnexp delete`: a study, its runs, its files."""
+"""`rnnexp delete`: delete a study, its runs and its files."""
 
 import argparse
 import sys
@@ -10,22 +10,23 @@ from rnnexp.study import deletion
 
 
 def run(args: argparse.Namespace) -> int:
-    """Deletes for good, after asking."""
+    """Deletes a study permanently, after a confirmation."""
     home = Home.at(args.home)
     study = view(home, args.study)
     if study.owner is not None:
-        raise StudyError(f"study {study.name} is being run, by {study.owner}; end it first: rnnexp stop {study.name}")
+        raise StudyError(f"study {study.name} is running ({study.owner}); stop it first: rnnexp stop {study.name}")
     if not args.yes:
         if not sys.stdin.isatty():
             raise UserError(
-                f"delete {study.name}: nobody to ask; add --yes to delete its {len(study.trials)} trials for good"
+                f"delete {study.name}: cannot ask for confirmation without a terminal; add --yes to delete it and "
+                f"its {len(study.trials)} trials permanently"
             )
         answer = input(
-            f"delete study {study.name}, its {len(study.trials)} trials, runs and checkpoints for good? [y/N] "
+            f"Delete study {study.name} permanently, with its {len(study.trials)} trials, runs and checkpoints? [y/N] "
         )
         if answer.strip().lower() not in ("y", "yes"):
             print("nothing was deleted")
             return 0
     deletion.delete(home, study.name)
-    print(f"study {study.name} is deleted")
+    print(f"deleted study {study.name}")
     return 0

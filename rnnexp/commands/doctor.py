@@ -1,4 +1,4 @@
-"""`rnnexp doctor`: what is wrong with this machine and this home, and fixing it."""
+"""`rnnexp doctor`: diagnose and repair this machine's set-up and this home."""
 
 import argparse
 import json
@@ -17,14 +17,14 @@ from rnnexp.terminal import tables
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints what is wrong, and with `--repair` mends what can be; 1 where something stays wrong."""
+    """Prints the problems, with `--repair` repairs them if possible; returns 1 if a problem is left."""
     home = Home.at(args.home)
-    measured = None if args.no_devices else _measured(home, quiet=args.json)
+    measured = None if args.no_devices else _measure_devices(home, quiet=args.json)
     found: list[Repair] = []
     for outcome in _outcomes(home, measured, repair=args.repair):
         found.append(outcome)
         if not args.json:
-            _say(outcome)
+            _print_outcome(outcome)
     about, space = machine(measured), usage(home)
     left = [outcome for outcome in found if outcome.done is None]
     if args.json:
@@ -34,8 +34,8 @@ def run(args: argparse.Namespace) -> int:
     return 1 if left else 0
 
 
-def _measured(home: Home, *, quiet: bool) -> Devices:
-    """Times the devices; what may decide where trials run is kept."""
+def _measure_devices(home: Home, *, quiet: bool) -> Devices:
+    """Times the devices; saves the result if it can decide where trials run."""
     console = tables.console()
     if quiet or not console.is_terminal:
         found = devices.measure()
@@ -53,17 +53,17 @@ def _outcomes(home: Home, measured: Devices | None, *, repair: bool) -> Iterator
     yield from checks.repair(home) if repair else (Repair(finding) for finding in checks.examine(home))
 
 
-def _say(outcome: Repair) -> None:
-    """A line a finding."""
+def _print_outcome(outcome: Repair) -> None:
+    """Prints one line per finding."""
     console, finding = tables.console(), outcome.finding
     line = f"{finding.where}: {finding.what}"
     if outcome.done is not None:
         console.print(f"repaired  {line} → {outcome.done}", style="green", soft_wrap=True)
     elif outcome.failure is not None:
-        console.print(f"wrong     {line}; the repair failed: {outcome.failure}", style="red", soft_wrap=True)
+        console.print(f"problem   {line}; the repair failed: {outcome.failure}", style="red", soft_wrap=True)
     else:
         hint = f" (--repair: {finding.repair})" if finding.repair else ""
-        console.print(f"wrong     {line}{hint}", style="red", soft_wrap=True)
+        console.print(f"problem   {line}{hint}", style="red", soft_wrap=True)
 
 
 def _show(home: Home, about: Machine, space: Usage, found: list[Repair], *, repairing: bool) -> None:
@@ -74,20 +74,22 @@ def _show(home: Home, about: Machine, space: Usage, found: list[Repair], *, repa
     for line in slower_gpus(about.devices) if about.devices else []:
         console.print(line, style="yellow", soft_wrap=True)
     if busy:
-        console.print(f"not looked at, for they are being run: {', '.join(busy)}", soft_wrap=True)
+        console.print(f"not checked, because they are running: {', '.join(busy)}", soft_wrap=True)
     console.print()
     left = [outcome.finding for outcome in found if outcome.done is None]
-    mended = len(found) - len(left)
+    n_repaired = len(found) - len(left)
     if not found:
-        console.print("nothing is wrong", style="green")
+        console.print("no problems found", style="green")
     elif not left:
-        console.print(f"{_count(mended, 'thing')} repaired, nothing is wrong any more", style="green")
+        console.print(f"{_count(n_repaired, 'problem')} repaired, none left", style="green")
     else:
-        can = [finding for finding in left if finding.fix is not None]
-        frees = sum(finding.frees_bytes for finding in can)
-        fixing = f"; --repair mends {len(can)}{f' and frees {_bytes(frees)}' if frees else ''}" if can else ""
-        before = f"{mended} repaired, " if mended else ""
-        console.print(f"{before}{_count(len(left), 'thing')} wrong{'' if repairing else fixing}", style="red")
+        repairable = [finding for finding in left if finding.fix is not None]
+        freed = sum(finding.frees_bytes for finding in repairable)
+        frees = f" and frees {_bytes(freed)}" if freed else ""
+        offer = f"; --repair fixes {len(repairable)}{frees}" if repairable and not repairing else ""
+        repaired = f"{_count(n_repaired, 'problem')} repaired, " if n_repaired else ""
+        verb = "left" if repairing else "found"
+        console.print(f"{repaired}{_count(len(left), 'problem')} {verb}{offer}", style="red")
 
 
 def _count(n: int, word: str) -> str:
@@ -102,25 +104,25 @@ def _machine_rows(about: Machine) -> list[tuple[str, str]]:
         ("cores", f"{about.cores}{f', {about.memory_gb} GB of memory free' if about.memory_gb is not None else ''}"),
     ]
     if about.devices is not None:
-        timed = [f"{name} {ms:.1f} ms a small training step" for name, ms in about.devices.step_ms.items()]
-        rows.append(("devices", ", ".join(timed) or "none works"))
-    where = {name: place or "would be downloaded" for name, place in about.data.items()}
+        timed = [f"{name} {ms:.1f} ms per small training step" for name, ms in about.devices.step_ms.items()]
+        rows.append(("devices", ", ".join(timed) or "none can train"))
+    where = {name: place or "not here, will be downloaded" for name, place in about.data.items()}
     rows.append(("data", ", ".join(f"{name}: {place}" for name, place in where.items())))
     return rows
 
 
 def _disk_rows(home: Home, space: Usage) -> list[tuple[str, str]]:
-    rows = [("home", f"{home.root}, {_bytes(space.total)}; {_bytes(space.free)} are free")]
+    rows = [("home", f"{home.root}: {_bytes(space.total)} used, {_bytes(space.free)} free on the disk")]
     for name in sorted({*space.work, *space.artifacts}):
         parts = (("work", space.work.get(name, 0)), ("artifacts", space.artifacts.get(name, 0)))
         rows.append((f"  {name}", ", ".join(f"{kind} {_bytes(size)}" for kind, size in parts)))
-    kinds = {"cache": space.cache, "databases": space.databases, "copies of databases": space.copies}
-    rows += [(f"  {kind}", _bytes(size)) for kind, size in kinds.items() if size]
+    others = {"cache": space.cache, "databases": space.databases, "database backups": space.copies}
+    rows += [(f"  {kind}", _bytes(size)) for kind, size in others.items() if size]
     return rows
 
 
 def _bytes(n: int) -> str:
-    """Returns bytes as 12 kB, 3.4 MB or 1.2 GB."""
+    """Formats bytes as 12 kB, 3.4 MB or 1.2 GB."""
     if n < 10**6:
         return f"{n / 1000:.0f} kB"
     return f"{n / 10**6:.1f} MB" if n < 10**9 else f"{n / 10**9:.1f} GB"

@@ -1,4 +1,4 @@
-"""`rnnexp evaluate`: measure a bundle on a part of its data; the test part is opened, and the opening counted."""
+"""`rnnexp evaluate`: measure a bundle on a part of its data; each use of the test part is counted."""
 
 import argparse
 import json
@@ -19,33 +19,33 @@ def run(args: argparse.Namespace) -> int:
     trained_on = bundle.manifest["data"]
     if store.digest != trained_on["digest"]:
         raise DataError(
-            f"{args.bundle}: was trained on {trained_on['name']} {trained_on['digest']}, "
-            f"but the data here are {store.digest}; use the same data"
+            f"{args.bundle}: trained on {trained_on['name']} with digest {trained_on['digest']}, "
+            f"but the data here have digest {store.digest}; use the same data"
         )
     rows = store.test_rows if args.split == "test" else store.split(bundle.config.data).validation
     from rnnexp.export.predictor import Predictor
 
     measured = Predictor(bundle).evaluate(store, rows)
-    opened = _count(home, bundle, store.digest, measured) if args.split == "test" else None
+    opened = _count_opening(home, bundle, store.digest, measured) if args.split == "test" else None
     if args.json:
         result = {"split": args.split, "n": len(rows), **measured, "data": store.name, "openings": opened}
         print(json.dumps(result, indent=1))
         return 0
     console = tables.console()
     console.print(
-        f"{args.split} part of {store.name}, {len(rows):,} reviews: accuracy {measured['accuracy']:.4f}, "
+        f"{args.split} part of {store.name}, {len(rows):,} texts: accuracy {measured['accuracy']:.4f}, "
         f"loss {measured['loss']:.4f}"
     )
     if opened is not None:
         console.print(
-            f"the test part of {store.name} has now been opened {opened} time{'s' * (opened > 1)} in this home",
+            f"this home has now used the test part of {store.name} {opened} time{'s' * (opened > 1)}",
             style="dim",
         )
     return 0
 
 
-def _count(home: Home, bundle: Bundle, digest: str, measured: dict[str, float]) -> int:
-    """Records the opening; returns how many there were of these data."""
+def _count_opening(home: Home, bundle: Bundle, digest: str, measured: dict[str, float]) -> int:
+    """Records a use of the test part; returns how often these data were used."""
     record = {
         "time": time.time(),
         "data": digest,

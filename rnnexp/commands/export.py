@@ -1,6 +1,7 @@
-"""`rnnexp export`: the best model as a bundle that takes text, checked against training."""
+"""`rnnexp export`: write the best model as a bundle that accepts raw text, checked against training."""
 
 import argparse
+import shlex
 import shutil
 from multiprocessing import get_context
 from multiprocessing.context import BaseContext
@@ -16,44 +17,56 @@ from rnnexp.export.bundle import FORMATS, Source, create, free_place, publish
 from rnnexp.export.check import Parity, check
 from rnnexp.home import Home
 from rnnexp.storage.views import StudyView, TrialRow, view
-from rnnexp.terminal import tables
+from rnnexp.terminal import next_commands, tables
 from rnnexp.tracking.best_model import is_logged
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes and checks the bundle; on any failure nothing is left."""
+    """Writes and checks the bundle; a failure leaves nothing behind."""
     home = Home.at(args.home)
     study = view(home, args.study)
     row = _chosen(study, args.trial)
     to = Path(args.to)
     free_place(to)
     source = _source(home, study, row)
-    parities = _make(source, to, args.formats or list(FORMATS), get_context("spawn"))
+    parities = _write(source, to, args.formats or list(FORMATS), get_context("spawn"))
     home.study(study.name).trial(row.number).exported.touch()
     console = tables.console()
-    console.print(f"{to}: trial {row.number} of {study.name}, {study.metric} {row.value:.4f} at epoch {row.best_epoch}")
+    console.print(
+        f"{to}: trial {row.number} of {study.name}, {study.metric} {tables.number(row.value)} "
+        f"at epoch {row.best_epoch}",
+        soft_wrap=True,
+    )
     for parity in parities:
         console.print(
-            f"  {parity.format}: {parity.n_reviews} held-out reviews as text, in a new process: "
-            f"probabilities differ from training's by at most {parity.difference:.1g}"
+            f"  {parity.format}: checked in a new process on {parity.n_reviews} held-out texts; "
+            f"the probabilities differ from training's by at most {parity.difference:.1g}"
         )
-    console.print(f'next: rnnexp predict {to} "I loved every minute of it."')
+    next_commands.show(
+        [
+            next_commands.predict(str(to), source.store, source.config.data),
+            (
+                f"evaluate {shlex.quote(str(to))}{next_commands.home_option(home)}",
+                "measure it on the test part; each use of it is counted",
+            ),
+        ]
+    )
     return 0
 
 
 def bundle_for_record(home: Home, study: StudyView) -> Path | None:
-    """Makes the bundle that is logged to MLflow; None where the best trial's is logged already."""
+    """Writes the bundle that is logged to MLflow; returns None if the best trial's bundle is logged already."""
     row, to = _chosen(study, None), home.study(study.name).bundle
     if row.run_id is None or is_logged(home, study):
         return None
-    _make(_source(home, study, row), to, ["keras"], local.context()[0])
+    _write(_source(home, study, row), to, ["keras"], local.context()[0])
     return to
 
 
 def _chosen(study: StudyView, number: int | None) -> TrialRow:
     if number is None:
         if study.best is None:
-            raise StudyError(f"study {study.name} has no finished trial yet; `rnnexp trials {study.name}` shows them")
+            raise StudyError(f"study {study.name} has no finished trial yet; `rnnexp trials {study.name}` lists them")
         return study.best
     row = find(study, number)
     if row.value is None or row.best_epoch is None:
@@ -65,8 +78,9 @@ def _source(home: Home, study: StudyView, row: TrialRow) -> Source:
     folder = home.study(study.name).trial(row.number)
     if not folder.best.exists():
         raise UserError(
-            f"trial {row.number} of {study.name}: its checkpoint is not kept (keep.checkpoints); "
-            "export one of the best, or train it again: rnnexp show … --yaml, rnnexp train"
+            f"trial {row.number} of {study.name}: its checkpoint is not kept (keep.checkpoints); export one of the "
+            f"best trials, or train it again: rnnexp show {study.name} {row.number} --yaml > trial.yaml, "
+            "rnnexp train trial.yaml"
         )
     config = load_trial(folder.config, {})
     about: dict[str, Any] = {
@@ -79,7 +93,8 @@ def _source(home: Home, study: StudyView, row: TrialRow) -> Source:
     return Source(config, folder.best, folder.held_out, prepare(config.data, home), about)
 
 
-def _make(source: Source, to: Path, formats: list[str], context: BaseContext) -> list[Parity]:
+def _write(source: Source, to: Path, formats: list[str], context: BaseContext) -> list[Parity]:
+    """Writes the bundle beside its place, checks it, and renames it."""
     work = create(source, to, formats)
     try:
         parities = check(work, source.store.root, source.held_out, context)

@@ -1,4 +1,4 @@
-"""`rnnexp logs`: a trial's log, once or as it grows."""
+"""`rnnexp logs`: print a trial's log, once or continuously."""
 
 import argparse
 import codecs
@@ -12,11 +12,11 @@ from rnnexp.storage.study_lock import lock_owner
 from rnnexp.storage.views import view
 from rnnexp.trial.states import FINISHED
 
-_STEP_S = 0.3
+_POLL_S = 0.3
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the log; with `--follow` until the trial has ended."""
+    """Prints the log; with `--follow` it continues until the trial has ended."""
     home = Home.at(args.home)
     study = view(home, args.study)
     row = find(study, args.trial)
@@ -37,4 +37,4 @@ def run(args: argparse.Namespace) -> int:
             sys.stdout.flush()
         if ended or not args.follow:
             return 0
-        time.sleep(_STEP_S)
+        time.sleep(_POLL_S)

@@ -1,4 +1,4 @@
-"""`rnnexp predict`: ask a bundle about texts."""
+"""`rnnexp predict`: label texts with a bundle."""
 
 import argparse
 import dataclasses
@@ -12,11 +12,11 @@ from rnnexp.terminal import tables
 
 
 def run(args: argparse.Namespace) -> int:
-    """Answers each text on a line of its own."""
+    """Prints one line per text: label, probability, text."""
     texts = args.text or ([] if sys.stdin.isatty() else [line.rstrip("\n") for line in sys.stdin])
     if not texts:
         raise UserError(
-            'predict: no text; give some, as in rnnexp predict DIR "I loved it.", or a text a line on standard input'
+            'predict: got no text; pass some, as in rnnexp predict DIR "a text", or one text per line on standard input'
         )
     bundle = Bundle.open(Path(args.bundle))
     from rnnexp.export.predictor import Predictor

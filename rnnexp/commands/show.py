@@ -1,4 +1,4 @@
-"""`rnnexp show`: one trial, whole."""
+"""`rnnexp show`: show one trial."""
 
 import argparse
 import dataclasses
@@ -13,7 +13,7 @@ from rnnexp.trial import events
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints a trial's settings, result and curve; with `--yaml`, its settings as a file."""
+    """Prints a trial's settings, result and curve; with `--yaml` its settings as a file."""
     home = Home.at(args.home)
     study = view(home, args.study)
     row = find(study, args.trial)
@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     if args.yaml:
         if config is None:
             raise StudyError(
-                f"trial {row.number} of {study.name} is {row.state} and has not begun; it has no settings yet"
+                f"trial {row.number} of {study.name} is {row.state} and was never started, so it has no settings yet"
             )
         print(config.to_yaml(), end="")
         return 0
@@ -40,11 +40,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def find(study: StudyView, number: int) -> TrialRow:
-    """Returns a study's trial by its number; raises `StudyError` where there is none."""
+    """Returns a study's trial by its number; raises `StudyError` if there is none."""
     for row in study.trials:
         if row.number == number:
             return row
-    raise StudyError(f"study {study.name} has no trial {number}; it has {len(study.trials)}, from 0")
+    raise StudyError(f"study {study.name} has no trial {number}; it has {len(study.trials)}, counted from 0")
 
 
 def _print(

@@ -11,18 +11,18 @@ from rnnexp.trial.states import State
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints a row a study."""
+    """Prints one row per study."""
     found = views(Home.at(args.home), with_runs=False)
     if args.json:
-        print(json.dumps([_plain(view) for view in found], indent=1))
+        print(json.dumps([_as_json(view) for view in found], indent=1))
     elif found:
         tables.console().print(tables.studies(found))
     else:
-        print(f"no study in {Home.at(args.home).root}; begin one with `rnnexp sweep sweeps/quickstart.yaml`")
+        print(f"no study in {Home.at(args.home).root}; start one with `rnnexp sweep sweeps/quickstart.yaml`")
     return 0
 
 
-def _plain(view: StudyView) -> dict[str, object]:
+def _as_json(view: StudyView) -> dict[str, object]:
     return {
         "study": view.name,
         "metric": view.metric,

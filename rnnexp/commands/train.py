@@ -1,137 +1,95 @@
-"""`rnnexp train`: one run, without a study; recorded in MLflow like any other."""
+"""`rnnexp train`: train one configuration, as a study of one trial."""
 
 import argparse
-import signal
-import time
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from rnnexp import disk
+from rnnexp.commands.sweep import resolve_data, run_study
 from rnnexp.config.files import parse_assignment
+from rnnexp.config.sweep import Budget, Objective, RandomSampler, SweepConfig, fingerprint
 from rnnexp.config.trial import TrialConfig, load_trial
-from rnnexp.data.store import prepare, resolve
-from rnnexp.engine import devices, local
-from rnnexp.engine.executor import Exited
-from rnnexp.errors import WorkError
-from rnnexp.home import FORMER_SINGLE_RUNS, Home, TrialFolder
-from rnnexp.study import failures, retention
-from rnnexp.study.progress import ProgressReporter
-from rnnexp.terminal import tables
-from rnnexp.terminal.progress import watch
-from rnnexp.tracking.sender import RefusedError
-from rnnexp.trial import events
-from rnnexp.trial.events import AttemptEnded, EpochEnded, Failed, Finished, Started
-from rnnexp.trial.process import TrialJob
-from rnnexp.trial.states import State
+from rnnexp.data.store import TokenStore, prepare
+from rnnexp.engine import local
+from rnnexp.errors import StudyError
+from rnnexp.home import Home
+from rnnexp.storage.views import StudyView, view
+from rnnexp.terminal import next_commands, tables
+
+_N_DIGITS = 8
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains in a process of its own and says where the result is."""
-    config = load_trial(
-        Path(args.file) if args.file else None, dict(parse_assignment(text) for text in args.assignments)
+    """Trains a configuration; the same command again resumes, or shows the result."""
+    assignments = dict(parse_assignment(text) for text in args.assignments)
+    trial = load_trial(Path(args.file) if args.file else None, assignments)
+    home = Home.open(args.home)
+    local.warm_up()  # while the data are prepared
+    trial = resolve_data(trial)
+    tokens = prepare(trial.data, home)
+    study = study_of(trial, tokens.digest)
+    show_next = partial(_show_next, home, tokens, trial, _is_finished(home, study))
+    exit_code = run_study(study, home, tokens, None, partial(_show_result, home), show_next)
+    if exit_code == 1:
+        where = next_commands.home_option(home)
+        tables.console().print(
+            f"its log: rnnexp logs {study.study} 0{where}; to train it again, change a setting, or delete this "
+            f"study first: rnnexp delete {study.study}{where}",
+            soft_wrap=True,
+        )
+    return exit_code
+
+
+def study_of(trial: TrialConfig, data_digest: str) -> SweepConfig:
+    """Returns the study of one trial that trains a configuration.
+
+    The study is named after its configuration and data, so the same command finds the same study. A data file may
+    move: its path is no part of the name, its content is.
+
+    Args:
+        trial: the configuration; its data settings are resolved.
+        data_digest: identifies the content of the data.
+    """
+    settings = trial.settings() | {"data.path": None, "data_digest": data_digest}
+    return SweepConfig(
+        study=f"train-{fingerprint(settings)[:_N_DIGITS]}",
+        objective=Objective.model_validate({"metric": trial.train.monitor}),
+        sampler=RandomSampler(name="random"),
+        budget=Budget(trials=1),
+        base=trial,
     )
-    home, console = Home.open(args.home), tables.console()
-    data, fallback = resolve(config.data)
-    if fallback:
-        console.print(fallback, style="yellow", soft_wrap=True)
-    config = config.model_copy(update={"data": data})
-    store = prepare(data, home)
-    number, folder = _claim(home)
-    disk.write_text(folder.config, config.to_yaml())
-    threads = local.n_cores()
-    executor = local.LocalExecutor(1)
-    seen = _Seen()
-    job = TrialJob(
-        config, folder, store.root, threads, 1, f"{FORMER_SINGLE_RUNS} {number}", devices.chosen(home.devices)
-    )
-    executor.submit(number, job)
-    signal.signal(signal.SIGTERM, _ended)
+
+
+def _is_finished(home: Home, study: SweepConfig) -> bool:
     try:
-        with watch(console, config.train.monitor, f"run {number}") as display:
-            _follow(executor, number, config, display, seen)
-    finally:
-        interrupted = seen.finished is None and seen.failed is None and seen.exited is None
-        executor.close()
-        state = State.COMPLETE if seen.finished else State.WAITING if interrupted else State.FAIL
-        reason = "" if seen.finished else seen.reason
-        events.append(folder.events, AttemptEnded(time.time(), state, reason))
-        retention.clean_up(folder, keep_model=True)
-        run_id = _send(home, console)
-    if seen.finished is None:
-        raise WorkError(f"run {number} failed: {reason}; its log is {folder.log}")
-    console.print(
-        f"run {number}: {config.train.monitor} {seen.finished.metrics[config.train.monitor]:.4f} "
-        f"at epoch {seen.finished.best_epoch}; MLflow run {run_id or 'not yet written'}; files in {folder.root}",
+        return view(home, study.study).n_finished == study.n_trials
+    except StudyError:  # it is new
+        return False
+
+
+def _show_result(home: Home, study: StudyView) -> None:
+    best = study.best
+    assert best is not None
+    tables.console().print(
+        f"study {study.name}: {study.metric} {tables.number(best.value)} at epoch {best.best_epoch}; "
+        f"MLflow run {best.run_id or 'not written yet'}; files in {home.study(study.name).trial(best.number).root}",
         soft_wrap=True,
+        style="bold",
     )
-    return 0
 
 
-@dataclass
-class _Seen:
-    """What came from the run's process."""
-
-    finished: Finished | None = None
-    failed: Failed | None = None
-    exited: Exited | None = None
-
-    @property
-    def reason(self) -> str:
-        if self.failed is not None:
-            return self.failed.reason
-        return failures.of_exit(self.exited)[1] if self.exited is not None else "interrupted"
-
-
-def _follow(
-    executor: local.LocalExecutor, number: int, config: TrialConfig, display: ProgressReporter, seen: _Seen
-) -> None:
-    while seen.exited is None:
-        for _, message in executor.poll(0.25):
-            if isinstance(message, Started):
-                display.started(number, {"model.cell": config.model.cell}, 1, 0, config.train.epochs)
-            elif isinstance(message, EpochEnded):
-                executor.answer(number, True)
-                display.epoch_ended(number, message)
-            elif isinstance(message, Finished):
-                seen.finished = message
-            elif isinstance(message, Failed):
-                seen.failed = message
-            elif isinstance(message, Exited):
-                seen.exited = message
-
-
-def _ended(number: int, _: object) -> None:
-    raise SystemExit(128 + number)
-
-
-def _claim(home: Home) -> tuple[int, TrialFolder]:
-    """Makes the next run's folder; two that begin at once get two."""
-    number = len(home.single_runs().numbers())
-    while True:
-        folder = home.single_runs().trial(number)
-        try:
-            folder.root.mkdir(parents=True)
-            return number, folder
-        except FileExistsError:
-            number += 1
-
-
-def _send(home: Home, console: Any) -> str | None:
-    """Writes the runs that MLflow lacks, this one last; returns this one's id. MLflow's trouble is not the run's."""
-    from rnnexp.tracking.projection import Projection
-
-    run_id: str | None = None
-    try:
-        projection = Projection.open(home, FORMER_SINGLE_RUNS, FORMER_SINGLE_RUNS)
-        for number in home.single_runs().numbers():
-            try:
-                run_id = projection.replay(number)
-            except RefusedError as error:
-                console.print(f"run {number}: MLflow refuses its record ({error})", soft_wrap=True)
-                run_id = None
-    except Exception as error:
-        reason = " ".join(str(error).split())[:160]
-        console.print(f"MLflow cannot be written ({reason}); the next `rnnexp train` sends this run", soft_wrap=True)
-        return None
-    return run_id
+def _show_next(home: Home, tokens: TokenStore, trial: TrialConfig, was_finished: bool, study: StudyView) -> None:
+    where = next_commands.home_option(home)
+    if was_finished:
+        tables.console().print(
+            "this configuration was trained already; to train it again, use another seed: "
+            f"--set train.seed={trial.train.seed + 1}",
+            soft_wrap=True,
+        )
+    next_commands.show(
+        [
+            (f"export {study.name} --to best{where}", "write the model as a bundle that accepts raw text"),
+            next_commands.predict("best", tokens, trial.data),
+            (f"evaluate best{where}", "measure the bundle on the test part; each use of it is counted"),
+            (f"ui{where}", "open MLflow's UI"),
+        ]
+    )

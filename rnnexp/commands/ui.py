@@ -1,4 +1,4 @@
-"""`rnnexp ui`: MLflow's own pages on this home, on loopback."""
+"""`rnnexp ui`: run MLflow's UI on this home, by default on loopback."""
 
 import argparse
 import os
@@ -14,24 +14,24 @@ from rnnexp.storage.database import database_creation_lock
 
 _FIRST_PORT, _LAST_PORT = 5000, 5050
 _PAGE = "/#/experiments?workflowType=machine_learning"
-"""MLflow's pages for training; left to itself it opens those for language models."""
+"""MLflow's view for model training; by default it opens the view for language models."""
 
 
 def run(args: argparse.Namespace) -> int:
-    """Says the address and serves until Ctrl-C."""
+    """Prints the address and serves until Ctrl-C."""
     home = Home.at(args.home)
     if home.tracking_server is not None:
-        print(f"MLFLOW_TRACKING_URI names {home.tracking_server}: runs are written there, and its own pages show them")
+        print(f"MLFLOW_TRACKING_URI is {home.tracking_server}: new runs are written to that server and shown by its UI")
     while args.wait and not home.mlflow_db.exists():
         time.sleep(1)
     if not home.mlflow_db.exists():
         raise HomeError(
-            f"{home.root}: no runs here yet; begin with `rnnexp sweep sweeps/quickstart.yaml`, or name another --home"
+            f"{home.root}: no runs yet; start with `rnnexp sweep sweeps/quickstart.yaml`, or choose another --home"
         )
     port = _port(args.host, args.port)
     with database_creation_lock(home):
-        pass  # a sweep that has just begun may still be making the tables
-    print(f"MLflow on {home.root}: http://{args.host}:{port}{_PAGE} (Ctrl-C ends it)", flush=True)
+        pass  # waits for a sweep that is creating the tables
+    print(f"MLflow's UI for {home.root}: http://{args.host}:{port}{_PAGE} (Ctrl-C stops it)", flush=True)
     log = home.logs / "mlflow-server.log"
     log.parent.mkdir(exist_ok=True)
     with log.open("w") as output:
@@ -50,12 +50,12 @@ def run(args: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: os.killpg(server.pid, signal.SIGTERM))
     if server.wait() not in (0, -signal.SIGTERM):
-        raise WorkError(f"MLflow's server ended with code {server.returncode}; its output is in {log}")
+        raise WorkError(f"MLflow's server ended with exit code {server.returncode}; its output is in {log}")
     return 0
 
 
 def _port(host: str, wanted: int | None) -> int:
-    """Returns a port that nobody listens on."""
+    """Returns a free port."""
     for port in [wanted] if wanted is not None else range(_FIRST_PORT, _LAST_PORT):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -65,4 +65,4 @@ def _port(host: str, wanted: int | None) -> int:
             except (OSError, OverflowError):
                 continue
     tried = str(wanted) if wanted is not None else f"{_FIRST_PORT} to {_LAST_PORT}"
-    raise UserError(f"--port: {tried} cannot be used on {host}; name a free one")
+    raise UserError(f"--port: {tried} cannot be used on {host}; choose a free port")

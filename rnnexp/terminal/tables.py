@@ -21,27 +21,28 @@ _STYLES = {
 }
 
 
-_WIDE = 220
+_PIPE_WIDTH = 220
+"""Wide enough for a table of many settings in a file or pipe."""
 
 
 def console() -> Console:
-    """Returns the console, wide enough for a table where there is no terminal; a `[` in a text is only a `[`."""
+    """Returns the console, without markup: a `[` in a text is printed as it is."""
     plain = Console(highlight=False, markup=False)
-    return plain if plain.is_terminal else Console(highlight=False, markup=False, width=_WIDE)
+    return plain if plain.is_terminal else Console(highlight=False, markup=False, width=_PIPE_WIDTH)
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """Returns a metric with its digits, or a dash."""
+    """Formats a metric, None as a dash."""
     return "–" if value is None else f"{value:.{digits}f}"
 
 
 def short(value: Any) -> str:
-    """Returns a setting's value as a person would write it."""
+    """Formats a setting's value, a float with 3 significant digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def duration(seconds: float | None) -> str:
-    """Returns seconds as 43 s, 12 min 5 s, or 2 h 10 min."""
+    """Formats seconds as 43 s, 12 min 5 s or 2 h 10 min, None as a dash."""
     if seconds is None:
         return "–"
     whole = round(seconds)
@@ -53,27 +54,27 @@ def duration(seconds: float | None) -> str:
 
 
 def heading(setting: str) -> str:
-    """Returns a setting's name without its section; clipping's names say nothing without it."""
+    """Returns a setting's name without its section, except for `clip`: its names are unclear without it."""
     section, _, name = setting.partition(".")
     return setting if section == "clip" else name
 
 
 def setting_columns(rows: Sequence[TrialRow]) -> list[str]:
-    """Returns the settings that any of the trials has, in the order of their first appearance."""
+    """Returns the settings that occur in any trial, in order of first appearance."""
     return list(dict.fromkeys(name for row in rows for name in row.settings))
 
 
 def trials(view: StudyView, rows: Sequence[TrialRow], *, rank: bool) -> Table:
-    """Returns trials as a table.
+    """Builds a table of trials.
 
     Args:
-        view: their study.
-        rows: in the order to show.
-        rank: whether the first column counts places.
+        view: the study of the trials.
+        rows: the trials, in the order to show.
+        rank: whether to add a first column with the rank.
     """
     table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     if rank:
-        table.add_column("", justify="right")
+        table.add_column("rank", justify="right")
     table.add_column("trial", justify="right")
     table.add_column("state")
     table.add_column(view.metric, justify="right", style="bold")
@@ -82,11 +83,11 @@ def trials(view: StudyView, rows: Sequence[TrialRow], *, rank: bool) -> Table:
     for name in columns:
         table.add_column(heading(name), justify="right")
     table.add_column("time", justify="right")
-    reasons = any(row.reason for row in rows)
-    if reasons:
-        table.add_column("", overflow="fold")
-    for place, row in enumerate(rows, start=1):
-        cells: list[str | Text] = [str(place)] if rank else []
+    has_reasons = any(row.reason for row in rows)
+    if has_reasons:
+        table.add_column("reason", overflow="fold")
+    for position, row in enumerate(rows, start=1):
+        cells: list[str | Text] = [str(position)] if rank else []
         cells += [
             str(row.number),
             Text(row.state, style=_STYLES[row.state]),
@@ -95,27 +96,27 @@ def trials(view: StudyView, rows: Sequence[TrialRow], *, rank: bool) -> Table:
         ]
         cells += [short(row.settings[name]) if name in row.settings else "–" for name in columns]
         cells.append(duration(row.duration_s))
-        table.add_row(*cells, *([row.reason or ""] if reasons else []))
+        table.add_row(*cells, *([row.reason or ""] if has_reasons else []))
     return table
 
 
 def samples(drawn: Sequence[TrialRequest], seconds: Sequence[float]) -> Table:
-    """Returns trials that a study may draw, with the time that each is expected to take."""
+    """Builds a table of sample trials with the expected time of each."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     names = list(dict.fromkeys(name for sample in drawn for name in sample.settings))
-    for column in ("trial", *(heading(name) for name in names), "time"):
+    for column in ("trial", *(heading(name) for name in names), "expected time"):
         table.add_column(column, justify="right")
-    for sample, each in zip(drawn, seconds, strict=False):
+    for sample, expected_s in zip(drawn, seconds, strict=False):
         cells = [short(sample.settings[name]) if name in sample.settings else "–" for name in names]
-        table.add_row(str(sample.number), *cells, duration(each))
+        table.add_row(str(sample.number), *cells, duration(expected_s))
     return table
 
 
 def studies(views: Sequence[StudyView]) -> Table:
-    """Returns studies as a table."""
+    """Builds a table of studies."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("study", "finished", "complete", "pruned", "failed", "objective", "best", "best trial", "run by"):
-        left = column in ("study", "objective", "run by")
+    for column in ("study", "finished", "complete", "pruned", "failed", "objective", "best", "best trial", "running"):
+        left = column in ("study", "objective", "running")
         table.add_column(column, justify="left" if left else "right")
     for view in views:
         best = view.best
@@ -132,7 +133,7 @@ def studies(views: Sequence[StudyView]) -> Table:
 
 
 def pairs(rows: Sequence[tuple[str, str]]) -> Table:
-    """Returns names and values in two columns."""
+    """Builds a table of names and values."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim")
     table.add_column(overflow="fold")
@@ -142,7 +143,7 @@ def pairs(rows: Sequence[tuple[str, str]]) -> Table:
 
 
 def curve(epochs: Sequence[EpochEnded]) -> Table:
-    """Returns a trial's curve, a row an epoch; the best one is marked."""
+    """Builds a table of a trial's curve, one row per epoch; the best epoch is marked."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     names = list(epochs[0].metrics)
     for column in ("epoch", *names, "time", ""):
@@ -155,7 +156,7 @@ def curve(epochs: Sequence[EpochEnded]) -> Table:
 
 
 def best_of(views: Sequence[StudyView]) -> Table:
-    """Returns the best trial of each study, a row a study."""
+    """Builds a table of each study's best trial, one row per study."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("study", "trials", "best trial", "metric", "value"):
         table.add_column(column, justify="left" if column in ("study", "metric") else "right")

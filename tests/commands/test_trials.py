@@ -1,4 +1,4 @@
-"""`rnnexp trials` on a study of more trials than anybody reads."""
+"""`rnnexp trials` on a long study."""
 
 import json
 from pathlib import Path
@@ -32,19 +32,19 @@ def _listed(home: Path, capsys: pytest.CaptureFixture[str], *options: str) -> li
     return capsys.readouterr().out.splitlines()
 
 
-def test_the_latest_are_listed_and_what_has_not_ended(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_the_latest_and_the_unfinished_trials_are_listed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = _listed(home, capsys)
     numbers = [int(line.split()[0]) for line in lines if line.strip()[:1].isdigit()]
     assert numbers == [7, *range(50, N_TRIALS)]
     assert "49 earlier ones" in lines[-1]
 
 
-def test_all_are_listed_where_all_are_asked_for(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_lists_every_trial(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = _listed(home, capsys, "--all")
     assert [int(line.split()[0]) for line in lines if line.strip()[:1].isdigit()] == list(range(N_TRIALS))
 
 
-def test_a_program_gets_all(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_contains_every_trial(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = json.loads("\n".join(_listed(home, capsys, "--json")))
     assert [row["number"] for row in rows] == list(range(N_TRIALS))
     assert rows[9]["settings"] == {"model.units": 10}

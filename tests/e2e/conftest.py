@@ -1,4 +1,4 @@
-"""The program as its users run it: processes, real stores, generated reviews."""
+"""Runs the program as users do: in processes, with real databases, on generated texts."""
 
 import json
 import os
@@ -31,7 +31,7 @@ keep: {checkpoints: 1}
 def rnnexp(
     *arguments: str, cwd: Path | None = None, stdin: str | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Runs the program; never raises."""
+    """Runs the program; a failure is in the return code."""
     return subprocess.run(
         [sys.executable, "-m", "rnnexp", *arguments],
         capture_output=True,
@@ -71,9 +71,39 @@ def sweep(root: Path, text: str, *arguments: str) -> Ran:
     return Ran(root / "home", file, done.stdout)
 
 
+class BackgroundCommand:
+    """The program in a process group of its own, as a terminal starts it."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "rnnexp", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.lines: list[str] = []
+
+    def read_until(self, text: str) -> None:
+        """Reads lines until one contains the text."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if text in line:
+                return
+        raise AssertionError(f"{text!r} was never printed:\n{''.join(self.lines)}")
+
+    def end(self) -> int:
+        """Reads the rest and waits; returns the exit code."""
+        assert self.process.stdout is not None
+        self.lines += self.process.stdout.readlines()
+        self.process.stdout.close()
+        return self.process.wait(60)
+
+
 @pytest.fixture(scope="session")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    """The small sweep, run once for all tests that only read."""
+    """The small sweep, run once for all tests that do not change it."""
     return sweep(tmp_path_factory.mktemp("small"), SWEEP)
 
 
@@ -86,7 +116,7 @@ def bundle(ran: Ran, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def one_line(done: subprocess.CompletedProcess[str], *words: str) -> None:
-    """Asserts that wrong input gave exit code 2 and one line with the words."""
+    """Asserts that wrong input gave exit code 2 and one line on standard error that contains the words."""
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
     assert done.stdout == ""
@@ -95,5 +125,5 @@ def one_line(done: subprocess.CompletedProcess[str], *words: str) -> None:
 
 
 def tree(root: Path) -> Sequence[str]:
-    """Everything below a folder."""
+    """Returns the paths of everything below a folder."""
     return sorted(str(path.relative_to(root)) for path in root.rglob("*"))

@@ -1,4 +1,4 @@
-"""What every run in MLflow must hold, by the architecture; checked through MLflow's own client."""
+"""Checks what every run in MLflow must contain, with MLflow's own client."""
 
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ def open_client(home: Path) -> Any:
 
 
 def check_runs(client: Any, study: str, rows: list[dict[str, Any]], keep: int) -> list[dict[str, Any]]:
-    """Checks every trial's run; returns the rows, best first. The best few keep their models, and the newest."""
+    """Checks every trial's run; returns the rows, best first. The best few and the newest keep their models."""
     ranked = sorted(rows, key=lambda row: (-row["value"], row["number"]))
     others = [row for row in ranked[keep:] if client.list_artifacts(row["run_id"], "checkpoints")]
-    assert len(others) <= 1, "only the newest may be kept beside the best"
+    assert len(others) <= 1, "besides the best ones, only the newest may be kept"
     for row in rows:
         check_run(client, study, row, kept=row in ranked[:keep] or row in others)
     return ranked

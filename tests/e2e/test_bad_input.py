@@ -1,4 +1,7 @@
-"""Wrong input: one line that says where, what came, what was expected, what to do; exit code 2; nothing left behind."""
+"""Wrong input gives exit code 2, leaves nothing behind, and prints one line per fault.
+
+The line says where, what was received, what was expected and what to do.
+"""
 
 import io
 import pickle
@@ -14,7 +17,7 @@ from tests.e2e.conftest import SWEEP, Ran, one_line, rnnexp, tree
 
 
 def refused(tmp_path: Path, text: str | bytes, *words: str, **environment: str) -> None:
-    """Sweeps a file that must be refused, in a home that must not come to be."""
+    """Sweeps a file that must be refused, in a home that must not be created."""
     file = tmp_path / "bad.yaml"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     before = tree(tmp_path)
@@ -36,25 +39,25 @@ def refused(tmp_path: Path, text: str | bytes, *words: str, **environment: str) 
         ),
         ("gru]", "grue]", ["space.model.cell", "grue", "did you mean gru?"]),
         ("trials: 3", "trials: 0", ["budget.trials: got 0, expected greater than or equal to 1"]),
-        ("study: small", "study: train", ["'train' is the name of runs without a study"]),
+        ("study: small", "study: train", ["study: 'train' is reserved", "`rnnexp train`"]),
         ("base:", "base: [", ["not valid YAML", "line"]),
     ],
 )
-def test_a_sweep_file(tmp_path: Path, old: str, new: str, words: list[str]) -> None:
+def test_a_wrong_sweep_file(tmp_path: Path, old: str, new: str, words: list[str]) -> None:
     assert old in SWEEP
     refused(tmp_path, SWEEP.replace(old, new, 1), "bad.yaml", *words)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_sweep_file(tmp_path: Path) -> None:
     one_line(rnnexp("sweep", str(tmp_path / "none.yaml")), "none.yaml: no such file")
     one_line(rnnexp("validate", str(tmp_path / "none.yaml")), "none.yaml: no such file")
 
 
-def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
+def test_a_sweep_file_that_is_not_utf8(tmp_path: Path) -> None:
     refused(tmp_path, SWEEP.encode() + b"# caf\xe9\n", "not UTF-8")
 
 
-def test_all_faults_at_once(tmp_path: Path) -> None:
+def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(
         SWEEP.replace("epochs: 2", "epoch: 2").replace("[4, 16]", "[16, 4]").replace("trials: 3", "trial: 3")
@@ -65,8 +68,8 @@ def test_all_faults_at_once(tmp_path: Path) -> None:
     assert all(line.startswith(f"{file}: ") for line in done.stderr.splitlines())
 
 
-def own(tmp_path: Path, content: str | bytes, **data: Any) -> str:
-    """A sweep over a CSV file with this content."""
+def csv_sweep(tmp_path: Path, content: str | bytes, **data: Any) -> str:
+    """Writes a CSV file; returns a sweep over it."""
     path = tmp_path / "mine.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     settings = ", ".join(f"{key}: {value}" for key, value in {"path": path, **data}.items())
@@ -88,25 +91,25 @@ ROWS = "".join(f"a good thing,{index % 2}\n" for index in range(20))
         ("text,label\ngood,1\nbad,0\n", ["mine.csv: label '0' has 1 row, expected at least 3"]),
     ],
 )
-def test_a_file_of_ones_own(tmp_path: Path, content: str | bytes, words: list[str]) -> None:
-    refused(tmp_path, own(tmp_path, content), *words)
+def test_a_wrong_data_file(tmp_path: Path, content: str | bytes, words: list[str]) -> None:
+    refused(tmp_path, csv_sweep(tmp_path, content), *words)
 
 
-def test_a_data_file_that_is_not_there(tmp_path: Path) -> None:
-    text = own(tmp_path, "")
+def test_a_missing_data_file(tmp_path: Path) -> None:
+    text = csv_sweep(tmp_path, "")
     (tmp_path / "mine.csv").unlink()
     refused(tmp_path, text, "mine.csv: no such file")
 
 
-class _Evil:
+class _Malicious:
     def __reduce__(self) -> tuple[Any, ...]:
         import os
 
-        return (os.system, ("touch hold_study_lock",))
+        return (os.system, ("touch malicious_code_ran",))
 
 
 def imdb(tmp_path: Path, damage: str) -> Path:
-    """A folder with an `imdb.npz` that must not be used."""
+    """Writes a folder with an `imdb.npz` that must be refused."""
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / "imdb_word_index.json").write_text('{"the": 1, "and": 2}')
@@ -115,7 +118,7 @@ def imdb(tmp_path: Path, damage: str) -> Path:
     arrays: dict[str, Any] = {"x_train": x, "y_train": y, "x_test": x, "y_test": y}
     np.savez(folder / "imdb.npz", **arrays)
     whole = (folder / "imdb.npz").read_bytes()
-    if damage == "cut":
+    if damage == "truncated":
         (folder / "imdb.npz").write_bytes(whole[: len(whole) // 2])
     if damage == "words":
         x[0] = ["the", "and"]
@@ -125,18 +128,18 @@ def imdb(tmp_path: Path, damage: str) -> Path:
         np.lib.format.write_array_header_1_0(header, {"descr": "|O", "fortran_order": False, "shape": (1,)})
         with zipfile.ZipFile(folder / "imdb.npz", "w") as archive:
             for name in arrays:
-                archive.writestr(f"{name}.npy", header.getvalue() + pickle.dumps(_Evil()))
+                archive.writestr(f"{name}.npy", header.getvalue() + pickle.dumps(_Malicious()))
     return folder
 
 
 @pytest.mark.parametrize(
-    ("damage", "words"), [("cut", "damaged"), ("words", "not a list of whole numbers"), ("code", "refused")]
+    ("damage", "words"), [("truncated", "damaged"), ("words", "not a list of whole numbers"), ("code", "refused")]
 )
-def test_an_imdb_file_that_cannot_be_trusted(tmp_path: Path, damage: str, words: str) -> None:
+def test_a_damaged_or_malicious_imdb_file(tmp_path: Path, damage: str, words: str) -> None:
     folder = imdb(tmp_path, damage)
     text = SWEEP.replace("{name: reviews, train_samples: 600, maxlen: 60}", "{name: imdb}")
     refused(tmp_path, text, "imdb.npz", words, RNNEXP_DATA=str(folder))
-    assert not Path("hold_study_lock").exists()
+    assert not Path("malicious_code_ran").exists()
 
 
 def test_a_home_that_cannot_be_written(tmp_path: Path) -> None:
@@ -146,13 +149,13 @@ def test_a_home_that_cannot_be_written(tmp_path: Path) -> None:
     one_line(done, "the home folder cannot be written", "--home or RNNEXP_HOME")
 
 
-def test_words_that_are_no_command(tmp_path: Path) -> None:
+def test_wrong_arguments(tmp_path: Path) -> None:
     home = ("--home", str(tmp_path))
     one_line(rnnexp("trials", "none", *home), "no study none", "rnnexp sweep FILE")
     one_line(rnnexp("sweep", "s.yaml", "--set", "model.units"), "--set", "'model.units'", "name=value")
     one_line(rnnexp("train", "--set", "model.unit=3", *home), "model.unit: unknown setting", "model.units?")
     one_line(rnnexp("data", "get", "imbd", *home), "imbd", "did you mean imdb?")
-    one_line(rnnexp("ui", *home), "no runs here yet")
+    one_line(rnnexp("ui", *home), "no runs yet")
     assert rnnexp("swep").returncode == 2
     assert tree(tmp_path) == []
 
@@ -170,7 +173,7 @@ def test_a_study_resumed_with_a_changed_file(ran: Ran, tmp_path: Path) -> None:
 
 
 @pytest.mark.tensorflow
-def test_without_the_data_the_named_fallback_is_used_and_said(tmp_path: Path) -> None:
+def test_if_the_data_are_missing_the_named_fallback_is_used_and_reported(tmp_path: Path) -> None:
     text = SWEEP.replace("{name: reviews, train_samples: 600,", "{name: imdb, fallback: reviews, train_samples: 600,")
     (tmp_path / "s.yaml").write_text(text)
     nowhere = {"RNNEXP_DATA": "", "KERAS_HOME": str(tmp_path / "keras"), "https_proxy": "http://127.0.0.1:9"}
@@ -188,7 +191,7 @@ def test_without_the_data_the_named_fallback_is_used_and_said(tmp_path: Path) ->
 
 
 def test_a_bug_is_one_line_and_a_saved_report(tmp_path: Path) -> None:
-    """A study's record that no version of the program wrote."""
+    """The database is one that no version of the program has written."""
     (tmp_path / "optuna.db").write_bytes(b"not a database" * 100)
     done = rnnexp("studies", "--home", str(tmp_path))
     assert done.returncode == 3

@@ -1,4 +1,4 @@
-"""A disk that is really full: a small file system, mounted where that is allowed."""
+"""A full disk: a small file system, mounted if that is allowed."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.tensorflow
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 MB."""
+    """Mounts a file system of 64 MB."""
     where = tmp_path / "disk"
     where.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(where)], capture_output=True)
@@ -28,7 +28,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(where)], check=True)
 
 
-def test_the_disk_is_full_while_a_sweep_runs(small_disk: Path, tmp_path: Path) -> None:
+def test_a_disk_that_becomes_full_during_a_sweep(small_disk: Path, tmp_path: Path) -> None:
     file = tmp_path / "sweep.yaml"
     file.write_text(SWEEP.replace("epochs: 2", "epochs: 6"))
     command = ("sweep", str(file), "--home", str(small_disk / "home"), "--workers", "2")
@@ -61,7 +61,7 @@ def test_the_disk_is_full_while_a_sweep_runs(small_disk: Path, tmp_path: Path) -
     assert [row["state"] for row in rows] == ["COMPLETE"] * 3
 
 
-def test_a_disk_without_room_for_the_beginning(small_disk: Path, tmp_path: Path) -> None:
+def test_a_disk_that_is_full_before_the_sweep(small_disk: Path, tmp_path: Path) -> None:
     with (small_disk / "filler").open("wb") as filler:
         filler.write(b"0" * (64 * 2**20 - 8192))
     file = tmp_path / "sweep.yaml"

@@ -1,4 +1,4 @@
-"""A bundle: checked when it is made, refused when it was changed, used from text."""
+"""A bundle is checked when it is written, refused if it was changed, and accepts raw text."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from tests.e2e.conftest import Ran, one_line, rnnexp, tree
 pytestmark = pytest.mark.tensorflow
 
 
-def test_holds_all_that_the_model_needs(bundle: Path, ran: Ran) -> None:
+def test_a_bundle_contains_all_that_the_model_needs(bundle: Path, ran: Ran) -> None:
     names = set(tree(bundle))
     assert {"manifest.json", "config.yaml", "vocabulary.txt", "model.keras", "saved_model/saved_model.pb"} <= names
     manifest = json.loads((bundle / "manifest.json").read_text())
@@ -25,7 +25,7 @@ def test_holds_all_that_the_model_needs(bundle: Path, ran: Ran) -> None:
     assert set(manifest["versions"]) == {"python", "rnnexp", "keras", "tensorflow", "numpy"}
 
 
-def test_predicts_from_text_and_from_standard_input(bundle: Path) -> None:
+def test_it_labels_texts_from_arguments_and_standard_input(bundle: Path) -> None:
     done = rnnexp("predict", str(bundle), "The plot was superb.", "The cast was dull.", "")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -37,8 +37,8 @@ def test_predicts_from_text_and_from_standard_input(bundle: Path) -> None:
         assert one["probability"] == pytest.approx(one["probabilities"][one["label"]])
 
 
-def test_the_saved_model_answers_as_the_keras_model_does(bundle: Path) -> None:
-    """From Python with TensorFlow alone, on texts that try the tokenizer."""
+def test_the_saved_model_gives_the_probabilities_of_the_keras_model(bundle: Path) -> None:
+    """The SavedModel runs without rnnexp, on texts that are difficult to tokenize."""
     texts = [
         "",
         "  ",
@@ -63,7 +63,7 @@ def test_the_saved_model_answers_as_the_keras_model_does(bundle: Path) -> None:
         assert row == pytest.approx(list(one["probabilities"].values()), abs=1e-5), text
 
 
-def test_evaluates_on_the_test_part_and_counts(bundle: Path, ran: Ran) -> None:
+def test_each_evaluation_on_the_test_part_is_counted(bundle: Path, ran: Ran) -> None:
     validated = ran.json("evaluate", str(bundle), "--split", "validation")
     manifest = json.loads((bundle / "manifest.json").read_text())
     assert validated["accuracy"] == pytest.approx(manifest["metrics"]["val_accuracy"], abs=1e-9)
@@ -84,7 +84,7 @@ def test_a_changed_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
 
 
 def test_an_export_that_is_not_the_trained_model_fails_and_leaves_nothing(ran: Ran, tmp_path: Path) -> None:
-    """What training recorded is another model's: the check must notice."""
+    """The recorded probabilities belong to another model, which the check must detect."""
     home = tmp_path / "home"
     shutil.copytree(ran.home, home)
     best = min(ran.json("trials", "small"), key=lambda row: (-row["value"], row["number"]))
@@ -98,15 +98,17 @@ def test_an_export_that_is_not_the_trained_model_fails_and_leaves_nothing(ran: R
     assert tree(tmp_path / "out") == []
 
 
-def test_wrong_wishes(ran: Ran, tmp_path: Path) -> None:
+def test_wrong_arguments(ran: Ran, tmp_path: Path) -> None:
     home = ("--home", str(ran.home))
     to = ("--to", str(tmp_path / "best"))
     one_line(rnnexp("export", "smal", *to, *home), "no study smal", "did you mean small?")
     one_line(rnnexp("export", "small", "--trial", "9", *to, *home), "has no trial 9")
     folders = [ran.home / "work" / "small" / "trials" / f"{number:05d}" for number in range(3)]
-    gone = next(number for number, folder in enumerate(folders) if not (folder / "checkpoints" / "best.keras").exists())
-    one_line(rnnexp("export", "small", "--trial", str(gone), *to, *home), "its checkpoint is not kept")
+    evicted = next(
+        number for number, folder in enumerate(folders) if not (folder / "checkpoints" / "best.keras").exists()
+    )
+    one_line(rnnexp("export", "small", "--trial", str(evicted), *to, *home), "its checkpoint is not kept")
     (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "letter.txt").write_text("mine")
+    (tmp_path / "full" / "notes.txt").write_text("mine")
     one_line(rnnexp("export", "small", "--to", str(tmp_path / "full"), *home), "exists and is not a bundle")
-    assert (tmp_path / "full" / "letter.txt").read_text() == "mine"
+    assert (tmp_path / "full" / "notes.txt").read_text() == "mine"

@@ -1,4 +1,4 @@
-"""The shipped studies on the real IMDB set: minutes each, run by `make test-slow`."""
+"""The shipped studies on IMDB: minutes each, run by `make test-slow`."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def run(command: list[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_notebooks_model_trains(tmp_path: Path) -> None:
+def test_the_notebook_sweep(tmp_path: Path) -> None:
     run(["sweep", str(SWEEPS / "notebook.yaml"), "--home", str(tmp_path)])
     rows = trials("notebook", tmp_path)
     assert len(rows) == 5
@@ -63,7 +63,7 @@ def test_the_notebooks_model_trains(tmp_path: Path) -> None:
         assert row["best_epoch"] <= 10
         shown = json.loads(rnnexp("show", "notebook", str(row["number"]), "--json", "--home", str(tmp_path)).stdout)
         losses = [epoch["val_loss"] for epoch in shown["curve"]]
-        assert row["best_epoch"] == losses.index(min(losses)) + 1, "the checkpoint is by validation loss"
+        assert row["best_epoch"] == losses.index(min(losses)) + 1, "the validation loss names the best epoch"
 
 
 def test_an_lstm_of_64_units_in_three_epochs(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_an_lstm_of_64_units_in_three_epochs(tmp_path: Path) -> None:
     assert statistics.median(row["value"] for row in rows) >= 0.86
 
 
-def test_the_search_interrupted_resumed_exported_and_asked(tmp_path: Path) -> None:
+def test_a_search_is_interrupted_resumed_and_exported(tmp_path: Path) -> None:
     home = tmp_path / "home"
     command = ["sweep", str(SWEEPS / "imdb.yaml"), "--trials", "12", "--set", "train.epochs=3", "--workers", "2"]
     command += ["--home", str(home)]

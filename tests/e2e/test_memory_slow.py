@@ -1,4 +1,4 @@
-"""A supervisor does not grow from trial to trial."""
+"""The supervisor's memory does not grow from trial to trial."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ pytestmark = [
 ]
 
 
-def test_the_memory_of_sixty_trials(tmp_path: Path) -> None:
+def test_the_memory_after_sixty_trials(tmp_path: Path) -> None:
     file = tmp_path / "sweep.yaml"
     file.write_text(SWEEP.replace("trials: 3", "trials: 60"))
     process = subprocess.Popen(

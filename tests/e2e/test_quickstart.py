@@ -1,4 +1,4 @@
-"""The README's first command on the real IMDB set."""
+"""The README's first sweep, on IMDB."""
 
 import json
 import os
@@ -18,7 +18,7 @@ pytestmark = [
 ]
 
 
-def test_every_trial_has_its_run(tmp_path: Path) -> None:
+def test_the_quickstart_sweep(tmp_path: Path) -> None:
     home = ("--home", str(tmp_path / "home"))
     done = rnnexp("sweep", str(TOP / "sweeps" / "quickstart.yaml"), *home)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -29,4 +29,4 @@ def test_every_trial_has_its_run(tmp_path: Path) -> None:
     ranked = check_runs(client, "quickstart", rows, keep=5)
     check_study(client, "quickstart", ranked[0])
     assert client.get_run(rows[0]["run_id"]).data.params["data.name"] == "imdb"
-    assert ranked[0]["value"] > 0.83, "an LSTM or GRU reads reviews better than that"
+    assert ranked[0]["value"] > 0.83, "an LSTM or GRU is better than that"

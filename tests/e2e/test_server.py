@@ -1,4 +1,4 @@
-"""MLflow's server, named by MLFLOW_TRACKING_URI: absent, then there."""
+"""The MLflow server of MLFLOW_TRACKING_URI is down during a sweep, and up again later."""
 
 import os
 import signal
@@ -55,26 +55,26 @@ def _server(root: Path, port: int) -> Iterator[None]:
         process.wait()
 
 
-def test_a_server_that_is_away_costs_no_trial_and_gets_all_when_it_is_there(tmp_path: Path) -> None:
+def test_an_outage_fails_no_trial_and_the_records_are_sent_later(tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
     port = _free_port()
     address = f"http://127.0.0.1:{port}"
     file = tmp_path / "sweep.yaml"
-    # Both models are kept, whichever of the trials ends last and is the better.
+    # Keep both models, so that the result does not depend on which trial ends last.
     file.write_text(SWEEP.replace("trials: 3", "trials: 2").replace("checkpoints: 1", "checkpoints: 2"))
     command = ("sweep", str(file), "--home", str(tmp_path / "home"))
 
-    away = rnnexp(*command, MLFLOW_TRACKING_URI=address)
-    assert away.returncode == 0, away.stdout + away.stderr
-    assert "MLflow cannot be written" in away.stdout
-    assert "MLflow lacks records of 2 trials; the same command sends them" in away.stdout
-    assert not (tmp_path / "home" / "mlflow.db").exists(), "no second place for the runs"
+    during = rnnexp(*command, MLFLOW_TRACKING_URI=address)
+    assert during.returncode == 0, during.stdout + during.stderr
+    assert "MLflow cannot be written" in during.stdout
+    assert "MLflow lacks the records of 2 trials; run the same command to send them" in during.stdout
+    assert not (tmp_path / "home" / "mlflow.db").exists(), "the runs must not be written elsewhere"
 
     with _server(tmp_path, port):
-        there = rnnexp(*command, MLFLOW_TRACKING_URI=address)
-        assert there.returncode == 0, there.stdout + there.stderr
-        assert "MLflow lacks" not in there.stdout
+        after = rnnexp(*command, MLFLOW_TRACKING_URI=address)
+        assert after.returncode == 0, after.stdout + after.stderr
+        assert "MLflow lacks" not in after.stdout
         client = MlflowClient(tracking_uri=address)
         experiment = client.get_experiment_by_name("small")
         assert experiment is not None

@@ -1,4 +1,4 @@
-"""A sweep from its file to its comparison."""
+"""A sweep, and the commands that read its study."""
 
 import json
 import subprocess
@@ -19,8 +19,8 @@ ROW = {
 }
 
 
-def test_ends_with_a_ranking_the_best_settings_and_the_next_commands(ran: Ran) -> None:
-    assert "study small begins: 0 of 3 trials finished; data reviews" in ran.output
+def test_it_prints_the_trials_the_best_one_and_the_next_commands(ran: Ran) -> None:
+    assert "study small starts: 0 of 3 trials finished; data reviews" in ran.output
     for number in range(3):
         assert f"trial {number} COMPLETE val_accuracy" in ran.output
     best = max(ran.json("trials", "small"), key=lambda row: (row["value"], -row["number"]))
@@ -40,13 +40,13 @@ def test_trials_as_json(ran: Ran) -> None:
     assert rows[0]["settings"] == {"model.cell": "gru", "model.units": 12}
 
 
-def test_every_run_in_mlflow_is_whole(ran: Ran) -> None:
+def test_every_run_in_mlflow_is_complete(ran: Ran) -> None:
     client, rows = open_client(ran.home), ran.json("trials", "small")
     ranked = check_runs(client, "small", rows, keep=1)
     check_study(client, "small", ranked[0])
 
 
-def test_the_logged_model_answers_text(ran: Ran) -> None:
+def test_the_logged_model_accepts_raw_text(ran: Ran) -> None:
     code = (
         "import mlflow, json, sys\n"
         f"mlflow.set_tracking_uri('sqlite:///{ran.home / 'mlflow.db'}')\n"
@@ -61,24 +61,24 @@ def test_the_logged_model_answers_text(ran: Ran) -> None:
     assert all(0.5 <= probability <= 1 for _, probability in found)
 
 
-def test_the_same_command_again_has_nothing_to_do_and_shows_the_same(ran: Ran) -> None:
-    before, recorded = ran.json("trials", "small"), _own_run(ran)
+def test_the_same_command_on_a_finished_study_changes_nothing(ran: Ran) -> None:
+    before, recorded = ran.json("trials", "small"), _study_run(ran)
     again = ran("sweep", str(ran.file))
     assert "started" not in again
     assert "best: trial" in again
     assert ran.json("trials", "small") == before
-    assert _own_run(ran) == recorded, "what it has is not written again"
+    assert _study_run(ran) == recorded, "what MLflow has is not written again"
 
 
-def _own_run(ran: Ran) -> Any:
+def _study_run(ran: Ran) -> Any:
     client = open_client(ran.home)
     experiment = client.get_experiment_by_name("small").experiment_id
     (run,) = client.search_runs([experiment], filter_string="tags.`rnnexp.kind` = 'study'")
     return run.to_dictionary()
 
 
-def test_what_mlflow_has_missed_is_sent_by_the_same_command(ran: Ran) -> None:
-    """A record that an outage cut off: the study is done, and the same command still mends it."""
+def test_the_same_command_sends_records_that_mlflow_lacks(ran: Ran) -> None:
+    """An outage left a record incomplete. The study is finished, and the same command still completes the record."""
     row = ran.json("trials", "small")[1]
     client = open_client(ran.home)
     cursor = ran.home / "work" / "small" / "trials" / "00001" / "mlflow.json"
@@ -86,12 +86,12 @@ def test_what_mlflow_has_missed_is_sent_by_the_same_command(ran: Ran) -> None:
     client.set_tag(row["run_id"], "rnnexp.state", "RUNNING")
     client.update_run(row["run_id"], status="RUNNING")
     ran("sweep", str(ran.file))
-    assert ran.json("trials", "small")[1] == row, "found by its tags, not made a second time"
+    assert ran.json("trials", "small")[1] == row, "the run is found by its tags, not created again"
     ranked = check_runs(client, "small", ran.json("trials", "small"), keep=1)
     check_study(client, "small", ranked[0])
 
 
-def test_studies(ran: Ran) -> None:
+def test_studies_lists_the_study(ran: Ran) -> None:
     assert "small" in ran("studies")
     (study,) = ran.json("studies")
     assert (study["study"], study["n_trials"], study["states"]["COMPLETE"]) == ("small", 3, 3)
@@ -108,13 +108,13 @@ def test_show_gives_a_file_that_trains_to_the_same_result(ran: Ran, tmp_path: Pa
     done = rnnexp("train", str(file), "--home", str(tmp_path / "home"))
     assert done.returncode == 0, done.stderr
     assert f"val_accuracy {row['value']:.4f} at epoch {row['best_epoch']}" in done.stdout
-    (run,) = open_client(tmp_path / "home").search_runs(
-        [open_client(tmp_path / "home").get_experiment_by_name("train").experiment_id]
-    )
+    (study,) = json.loads(rnnexp("studies", "--json", "--home", str(tmp_path / "home")).stdout)
+    (trained,) = json.loads(rnnexp("trials", study["study"], "--json", "--home", str(tmp_path / "home")).stdout)
+    run = open_client(tmp_path / "home").get_run(trained["run_id"])
     assert run.data.metrics["best_val_accuracy"] == row["value"]
 
 
-def test_compare(ran: Ran, tmp_path: Path) -> None:
+def test_compare_prints_and_writes_the_ranking(ran: Ran, tmp_path: Path) -> None:
     printed = ran("compare", "small", "--csv", str(tmp_path / "t.csv"), "--html", str(tmp_path / "r.html"))
     assert "small: 3 of 3 trials" in printed
     lines = (tmp_path / "t.csv").read_text().splitlines()
@@ -122,19 +122,19 @@ def test_compare(ran: Ran, tmp_path: Path) -> None:
     assert lines[0].startswith("study,trial,state,value,best_epoch")
     page = (tmp_path / "r.html").read_text()
     assert page.count("data:image/png;base64,") == 2
-    assert "http" not in page, "the page needs nothing else"
+    assert "http" not in page, "the page loads nothing else"
     compared = ran.json("compare", "small")
     values = [row["value"] for row in compared["studies"][0]["trials"]]
     assert values == sorted(values, reverse=True)
 
 
-def test_logs(ran: Ran) -> None:
+def test_logs_prints_the_log(ran: Ran) -> None:
     log = ran("logs", "small", "1", "-f")
     assert "epoch 1: loss" in log
     assert "finished by epochs" in log
 
 
-def test_a_dry_run_says_what_to_expect_and_runs_nothing(tmp_path: Path) -> None:
+def test_a_dry_run_shows_the_forecast_and_runs_nothing(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(SWEEP)
     done = rnnexp("sweep", str(tmp_path / "s.yaml"), "--dry-run", "--home", str(tmp_path / "home"))
     assert done.returncode == 0, done.stderr
@@ -142,21 +142,21 @@ def test_a_dry_run_says_what_to_expect_and_runs_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "home" / "optuna.db").exists()
 
 
-def test_studies_on_other_rows_are_not_ranked_together(ran: Ran, tmp_path: Path) -> None:
+def test_studies_on_different_rows_cannot_be_ranked_together(ran: Ran, tmp_path: Path) -> None:
     text = SWEEP.replace("study: small", "study: other").replace("train_samples: 600", "train_samples: 600, seed: 9")
     (tmp_path / "s.yaml").write_text(text)
     ran("sweep", str(tmp_path / "s.yaml"), "--trials", "1")
     compared = ran.json("compare", "small", "other")
     assert compared["comparable"] is False
     assert any("data" in reason for reason in compared["reasons"])
-    assert "not to be ranked together" in ran("compare", "small", "other")
+    assert "cannot be ranked together" in ran("compare", "small", "other")
     ran("delete", "other", "--yes")
     assert [study["study"] for study in ran.json("studies")] == ["small"]
     assert not (ran.home / "work" / "other").exists()
     assert not (ran.home / "artifacts" / "other").exists()
 
 
-def test_a_deleted_study_can_be_begun_again(tmp_path: Path) -> None:
+def test_a_deleted_study_can_be_started_again(tmp_path: Path) -> None:
     first = sweep(tmp_path, SWEEP, "--trials", "1")
     refused = rnnexp("delete", "small", "--home", str(first.home))
     assert refused.returncode == 2
@@ -167,7 +167,7 @@ def test_a_deleted_study_can_be_begun_again(tmp_path: Path) -> None:
     check_run(open_client(second.home), "small", row, kept=True)
 
 
-def test_three_classes_of_the_users_own(tmp_path: Path) -> None:
+def test_a_csv_file_with_three_classes(tmp_path: Path) -> None:
     rows = ["body,stars"]
     for index in range(240):
         word, label = [("bad", "1"), ("fair", "3"), ("great", "5")][index % 3]

@@ -26,7 +26,7 @@ def _doctor(home: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> 
 def test_a_home_that_does_not_exist_has_no_findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, output = _doctor(tmp_path / "none", capsys, "--no-devices")
     assert code == 0
-    assert output.splitlines()[-1] == "nothing is wrong"
+    assert output.splitlines()[-1] == "no problems found"
     assert not (tmp_path / "none").exists()
 
 
@@ -49,7 +49,7 @@ def test_a_plugin_that_crashes_is_a_finding(
     code, output = _doctor(tmp_path, capsys)
     assert code == 1
     assert "SIGSEGV" in output
-    assert output.splitlines()[-1] == "1 thing wrong"
+    assert output.splitlines()[-1] == "1 problem found"
 
 
 def test_json_contains_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,7 +25,7 @@ def test_an_intact_home_is_not_changed(home_copy: HomeCopy, capsys: pytest.Captu
     assert home_copy.findings() == []
     assert home_copy.doctor() == 0
     output = capsys.readouterr().out.splitlines()
-    assert output[-1] == "nothing is wrong"
+    assert output[-1] == "no problems found"
     assert home_copy.doctor("--repair") == 0
     after = {path: path.read_bytes() for path in home_copy.root.rglob("*") if path.is_file() and ".db" not in path.name}
     assert after == before

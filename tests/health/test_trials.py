@@ -45,7 +45,7 @@ def test_a_running_study_is_not_checked(home_copy: HomeCopy, capsys: pytest.Capt
     with hold_study_lock(home_copy.home.study(STUDY).lock, STUDY):
         assert home_copy.findings() == []
         assert home_copy.doctor("--repair") == 0
-    assert "not looked at, for they are being run: small" in capsys.readouterr().out
+    assert "not checked, because they are running: small" in capsys.readouterr().out
     assert not home_copy.trial(1).best.exists()
 
 
