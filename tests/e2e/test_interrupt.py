@@ -124,7 +124,7 @@ def test_a_supervisor_that_is_killed_leaves_nothing_that_a_second_start_does_not
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()], "its processes live on"
     done = rnnexp(*running.arguments)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "was cut off; it resumes from its last epoch" in done.stdout
+    assert "was interrupted; it resumes from its last epoch" in done.stdout
     assert [row["state"] for row in running.trials()] == ["COMPLETE"] * 4
 
 
