@@ -225,6 +225,3 @@ class Home:
 
     def study(self, name: str) -> StudyFolder:
         return StudyFolder(self.work / name)
-
-    def single_runs(self) -> StudyFolder:
-        return self.study(FORMER_SINGLE_RUNS)

@@ -9,7 +9,7 @@ from typing import Any
 from rnnexp.engine import devices
 from rnnexp.engine.devices import Devices
 from rnnexp.health import checks, studies
-from rnnexp.health.checks import Repair
+from rnnexp.health.checks import RepairOutcome
 from rnnexp.health.machine import Machine, check_devices, machine, slower_gpus
 from rnnexp.health.usage import Usage, usage
 from rnnexp.home import Home
@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
     """Prints the problems, with `--repair` repairs them if possible; returns 1 if a problem is left."""
     home = Home.at(args.home)
     measured = None if args.no_devices else _measure_devices(home, quiet=args.json)
-    found: list[Repair] = []
+    found: list[RepairOutcome] = []
     for outcome in _outcomes(home, measured, repair=args.repair):
         found.append(outcome)
         if not args.json:
@@ -47,13 +47,13 @@ def _measure_devices(home: Home, *, quiet: bool) -> Devices:
     return found
 
 
-def _outcomes(home: Home, measured: Devices | None, *, repair: bool) -> Iterator[Repair]:
+def _outcomes(home: Home, measured: Devices | None, *, repair: bool) -> Iterator[RepairOutcome]:
     if measured is not None:
-        yield from (Repair(finding) for finding in check_devices(measured))
-    yield from checks.repair(home) if repair else (Repair(finding) for finding in checks.examine(home))
+        yield from (RepairOutcome(finding) for finding in check_devices(measured))
+    yield from checks.repair(home) if repair else (RepairOutcome(finding) for finding in checks.find_problems(home))
 
 
-def _print_outcome(outcome: Repair) -> None:
+def _print_outcome(outcome: RepairOutcome) -> None:
     """Prints one line per finding."""
     console, finding = tables.console(), outcome.finding
     line = f"{finding.where}: {finding.what}"
@@ -66,7 +66,7 @@ def _print_outcome(outcome: Repair) -> None:
         console.print(f"problem   {line}{hint}", style="red", soft_wrap=True)
 
 
-def _show(home: Home, about: Machine, space: Usage, found: list[Repair], *, repairing: bool) -> None:
+def _show(home: Home, about: Machine, space: Usage, found: list[RepairOutcome], *, repairing: bool) -> None:
     console, busy = tables.console(), studies.running(home)
     if found:
         console.print()
@@ -128,7 +128,7 @@ def _bytes(n: int) -> str:
     return f"{n / 10**6:.1f} MB" if n < 10**9 else f"{n / 10**9:.1f} GB"
 
 
-def _plain(about: Machine, space: Usage, busy: list[str], found: list[Repair]) -> dict[str, Any]:
+def _plain(about: Machine, space: Usage, busy: list[str], found: list[RepairOutcome]) -> dict[str, Any]:
     slower = slower_gpus(about.devices) if about.devices else []
     frees = sum(outcome.finding.frees_bytes for outcome in found if outcome.finding.fix and outcome.done is None)
     return {

@@ -43,7 +43,7 @@ deletions."""
 
 
 @dataclass(frozen=True)
-class Repair:
+class RepairOutcome:
     """A finding and the result of its repair.
 
     Attributes:
@@ -57,7 +57,7 @@ class Repair:
     failure: str | None = None
 
 
-def examine(home: Home) -> Iterator[Finding]:
+def find_problems(home: Home) -> Iterator[Finding]:
     """Runs all checks; skips those that need a database that cannot be read."""
     readable: set[str] | None = None
     for check in CHECKS:
@@ -67,7 +67,7 @@ def examine(home: Home) -> Iterator[Finding]:
             yield from check.find(home)
 
 
-def repair(home: Home) -> Iterator[Repair]:
+def repair(home: Home) -> Iterator[RepairOutcome]:
     """Repairs check by check, so that each check sees the repairs of the earlier ones; then runs all checks again.
 
     Yields:
@@ -85,11 +85,11 @@ def repair(home: Home) -> Iterator[Repair]:
                 failures[finding.check, finding.where, finding.what] = outcome.failure or ""
         if not repaired:
             break
-    for finding in examine(home):
-        yield Repair(finding, failure=failures.get((finding.check, finding.where, finding.what)))
+    for finding in find_problems(home):
+        yield RepairOutcome(finding, failure=failures.get((finding.check, finding.where, finding.what)))
 
 
-def _repair_once(home: Home) -> Iterator[Repair]:
+def _repair_once(home: Home) -> Iterator[RepairOutcome]:
     """Runs each check once and repairs what it finds."""
     readable: set[str] | None = None
     for check in CHECKS:
@@ -101,6 +101,6 @@ def _repair_once(home: Home) -> Iterator[Repair]:
             if finding.fix is None:
                 continue
             try:
-                yield Repair(finding, done=finding.fix())
+                yield RepairOutcome(finding, done=finding.fix())
             except Exception as error:  # a failed repair does not prevent the others
-                yield Repair(finding, failure=" ".join(str(error).split())[:240])
+                yield RepairOutcome(finding, failure=" ".join(str(error).split())[:240])

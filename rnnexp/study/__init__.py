@@ -1,1 +1,1 @@
-"""The supervisor of a study: it fills slots, reports, prunes and retries; the failure policy and retention rules."""
+"""Runs a study: the supervisor's loop, the failure policy, the limits and the retention of checkpoints."""

@@ -1,15 +1,15 @@
-"""The time, as the supervisor asks for it; the module `time` is such a clock."""
+"""The clock that the supervisor reads; the standard module `time` fulfils this protocol."""
 
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """Two readings: one for records, which may jump, and one for durations, which may not."""
+    """A wall clock for records, which may jump, and a monotonic clock for durations, which never does."""
 
     def time(self) -> float:
-        """Returns the seconds since 1970, as the machine believes."""
+        """Returns the machine's time in seconds since 1970."""
         ...
 
     def monotonic(self) -> float:
-        """Returns seconds that only grow."""
+        """Returns seconds from an arbitrary start; they never decrease."""
         ...

@@ -1,4 +1,4 @@
-"""Deleting a study for good: its runs, its trials, its files. The data sets' cache stays."""
+"""Deletes a study permanently: its MLflow runs, its Optuna trials and its files. Cached data sets are kept."""
 
 import shutil
 
@@ -9,12 +9,13 @@ from rnnexp.tracking.experiments import delete_experiment
 
 
 def delete(home: Home, study: str) -> None:
-    """Deletes MLflow's record first and Optuna's last; what fails or is killed in between can be begun again.
+    """Deletes the study from MLflow, then from Optuna, then its folder.
 
-    A marker in the study's folder says that its deletion has begun; it is the last thing that goes.
+    A marker file in the study's folder records that the deletion has started, and is removed last. A deletion that
+    failed or was killed can therefore be started again.
 
     Raises:
-        StudyError: if the study is being run.
+        StudyError: if the study is running.
     """
     folder = home.study(study)
     with hold_study_lock(folder.lock, study):

@@ -1,15 +1,21 @@
-"""What can befall a trial, and what becomes of it. The one table; docs/failures.md prints it for users."""
+"""The failure policy: one table lists the failure kinds and how each is handled.
+
+`docs/failures.md` prints the table for users. This module only decides: it does not know slots, files or Optuna.
+"""
 
 import signal
+from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from rnnexp.engine.executor import Exited
+from rnnexp.trial.events import RESUMES
 from rnnexp.trial.process import DISK_FULL
 
 
 class FailureKind(StrEnum):
-    """What befell a trial."""
+    """Why an attempt of a trial ended without a result."""
 
     ERROR = "error"
     DIVERGED = "diverged"
@@ -25,112 +31,185 @@ class FailureKind(StrEnum):
 
 
 class FailureAction(StrEnum):
-    """What becomes of the trial."""
+    """How the supervisor handles a failure."""
 
-    FAILS = "fails"
-    """FAIL, for good: another attempt would come to the same."""
-    RETRIED = "retried"
-    """It goes on from its last epoch, as long as `limits.retries` last; then FAIL."""
-    WAITS = "waits"
-    """It goes on from its last epoch at the next start; none of its retries is spent."""
+    FAIL = "fail"
+    """The trial becomes FAIL: another attempt would fail in the same way."""
+    RETRY = "retry"
+    """The trial resumes from its last epoch, at most `limits.retries` times; then it becomes FAIL."""
+    REQUEUE = "requeue"
+    """The trial resumes from its last epoch at the next start of the study. This uses up no retry."""
+
+
+class Failure(NamedTuple):
+    """One failure of one attempt.
+
+    Attributes:
+        kind: selects the rule.
+        reason: one line for the user.
+    """
+
+    kind: FailureKind
+    reason: str
 
 
 @dataclass(frozen=True)
 class FailureRule:
-    """One fault.
+    """How one kind of failure is detected and handled.
 
     Attributes:
-        happens: what befell the trial.
-        found_by: how the supervisor knows.
-        then: what becomes of it.
-        advice: what the user can do, added to the reason of a trial that fails.
+        description: what happens.
+        detected_by: how the supervisor detects it.
+        action: what the supervisor does.
+        advice: what the user can do; added to the reason when the retries are used up.
     """
 
-    happens: str
-    found_by: str
-    then: FailureAction
+    description: str
+    detected_by: str
+    action: FailureAction
     advice: str = ""
 
 
 FAILURE_POLICY: dict[FailureKind, FailureRule] = {
-    FailureKind.ERROR: FailureRule("it raises an exception", "its own word, with the traceback", FailureAction.FAILS),
+    FailureKind.ERROR: FailureRule(
+        "the trial raises an exception", "the trial reports it, with the traceback", FailureAction.FAIL
+    ),
     FailureKind.DIVERGED: FailureRule(
-        "its loss or a metric is NaN or infinite", "its own word, after the epoch", FailureAction.FAILS
+        "the loss or a metric is NaN or infinite", "the trial reports it after the epoch", FailureAction.FAIL
     ),
     FailureKind.DATA: FailureRule(
-        "the data do not suffice for its settings, or cannot be read", "before or as it starts", FailureAction.FAILS
+        "the data cannot be read, or are too few for the trial's settings",
+        "a check before the trial starts, or the trial reports it",
+        FailureAction.FAIL,
     ),
     FailureKind.TIME: FailureRule(
-        "it takes longer than `limits.trial_s`", "the supervisor's clock", FailureAction.FAILS
+        "the trial runs longer than `limits.trial_s`", "the supervisor's clock", FailureAction.FAIL
     ),
     FailureKind.STOPPED: FailureRule(
-        "it is stopped by hand and does not end within 30 s of its own",
-        "`rnnexp stop STUDY TRIAL`",
-        FailureAction.FAILS,
+        "the user stops the trial, and it does not end within 30 s",
+        "`rnnexp stop STUDY TRIAL`, then the supervisor's clock",
+        FailureAction.FAIL,
     ),
     FailureKind.KILLED: FailureRule(
-        "its process dies without a result: SIGKILL, SIGSEGV, `os._exit`, the kernel's want of memory",
-        "its exit code",
-        FailureAction.RETRIED,
+        "the process ends without a result: SIGKILL, SIGSEGV, `os._exit`, the kernel's out-of-memory killer",
+        "the exit code",
+        FailureAction.RETRY,
     ),
     FailureKind.MEMORY: FailureRule(
-        "it holds more private memory than `limits.memory_gb`, or can get no more",
-        "its private bytes, looked at every second (Linux); its own word",
-        FailureAction.RETRIED,
-        "fewer --workers or a smaller batch_size, units or maxlen would need less",
+        "the trial uses more private memory than `limits.memory_gb`, or cannot allocate more",
+        "a measurement every second (Linux), or the trial reports it",
+        FailureAction.RETRY,
+        "to need less memory, use fewer --workers or a smaller batch_size, units or maxlen",
     ),
     FailureKind.HEARTBEAT_TIMEOUT: FailureRule(
-        "it hangs: no epoch and no sign of life for `limits.heartbeat_timeout_s`",
+        "the trial hangs: no epoch and no heartbeat for `limits.heartbeat_timeout_s`",
         "the supervisor's clock",
-        FailureAction.RETRIED,
+        FailureAction.RETRY,
     ),
     FailureKind.DISK: FailureRule(
-        "the disk is full; the sweep ends and says what to free", "a write that fails", FailureAction.WAITS
+        "the disk is full; the sweep ends and says how to free space", "a failed write", FailureAction.REQUEUE
     ),
     FailureKind.INTERRUPTED: FailureRule(
-        "the sweep is told to end: Ctrl-C, SIGTERM, `rnnexp stop STUDY`, the time budget",
-        "the signal",
-        FailureAction.WAITS,
+        "the sweep is stopped: Ctrl-C, SIGTERM, `rnnexp stop STUDY`, the time budget",
+        "the signal, or the supervisor's clock",
+        FailureAction.REQUEUE,
     ),
     FailureKind.SUPERVISOR_LOST: FailureRule(
-        "the supervisor is gone: SIGKILL, power loss; the trial's process ends itself",
-        "the next start: nobody holds the study's lock, so nothing of it runs",
-        FailureAction.WAITS,
+        "the supervisor dies: SIGKILL, power loss; the trial's process then ends itself",
+        "the next start: it holds the study's lock, so a trial in state RUNNING is stale",
+        FailureAction.REQUEUE,
     ),
 }
 
 
-def of_exit(exited: Exited) -> tuple[FailureKind, str]:
-    """Returns the fault of a process that ended without a result, and how it ended."""
-    if exited.code == DISK_FULL:
-        return FailureKind.DISK, "the disk is full"
-    if exited.code < 0:
-        return FailureKind.KILLED, f"its process was killed by {signal.Signals(-exited.code).name}"
-    return FailureKind.KILLED, f"its process ended with exit code {exited.code}"
+@dataclass(frozen=True)
+class Decision:
+    """How one failure is handled.
+
+    Attributes:
+        action: what to do with the trial.
+        reason: one line for the user.
+    """
+
+    action: FailureAction
+    reason: str
 
 
-def waits(fault: FailureKind, n_crashes: int, retries: int) -> bool:
-    """Tells whether a trial goes on later.
+def decide(failure: Failure, n_crashes: int, max_retries: int) -> Decision:
+    """Applies the policy to one failure.
 
     Args:
-        fault: what befell it.
-        n_crashes: how often it was retried before.
-        retries: how often it may be.
+        failure: the failure.
+        n_crashes: how many retries the trial has used.
+        max_retries: how many it may use (`limits.retries`).
     """
-    then = FAILURE_POLICY[fault].then
-    return then is FailureAction.WAITS or (then is FailureAction.RETRIED and n_crashes < retries)
+    rule = FAILURE_POLICY[failure.kind]
+    if rule.action is not FailureAction.RETRY:
+        return Decision(rule.action, failure.reason)
+    if n_crashes < max_retries:
+        return Decision(FailureAction.RETRY, failure.reason + RESUMES)
+    times = f", {n_crashes + 1} times" if n_crashes else ""
+    advice = f"; {rule.advice}" if rule.advice else ""
+    return Decision(FailureAction.FAIL, failure.reason + times + advice)
+
+
+def of_exit(exited: Exited) -> Failure:
+    """Returns the failure of a process that ended without a result."""
+    if exited.code == DISK_FULL:
+        return Failure(FailureKind.DISK, "the disk is full")
+    if exited.code < 0:
+        return Failure(FailureKind.KILLED, f"its process was killed by {signal.Signals(-exited.code).name}")
+    return Failure(FailureKind.KILLED, f"its process ended with exit code {exited.code}")
+
+
+def parse_kind(name: str) -> FailureKind:
+    """Returns the failure kind that a trial reports in a `Failed` event; ERROR for an unknown name."""
+    try:
+        return FailureKind(name)
+    except ValueError:
+        return FailureKind.ERROR
+
+
+class ConsecutiveFailures:
+    """Counts the trials that failed without a success between them, to stop a sweep that cannot work."""
+
+    def __init__(self, limit: int | None) -> None:
+        """Args:
+        limit: how many stop the sweep (`limits.consecutive_failures`); None for no limit.
+        """
+        self._limit = limit
+        self._reasons: list[str] = []
+
+    def add(self, reason: str) -> None:
+        """Counts a failed trial."""
+        self._reasons.append(reason)
+
+    def reset(self) -> None:
+        """Starts again from zero: a trial has a result."""
+        self._reasons.clear()
+
+    @property
+    def stop_reason(self) -> str:
+        """Why the sweep must stop, with the most frequent reason; empty while the limit is not reached."""
+        if self._limit is None or len(self._reasons) < self._limit:
+            return ""
+        ((reason, count),) = Counter(self._reasons).most_common(1)
+        share = "" if count == len(self._reasons) else f" ({count} of them)"
+        return (
+            f"{len(self._reasons)} consecutive trials failed{share}: {reason}; fix the cause, then run the same "
+            "command to resume (limits.consecutive_failures)"
+        )
 
 
 def markdown() -> str:
     """Returns the table for docs/failures.md."""
-    words = {
-        FailureAction.FAILS: "fails, with its reason",
-        FailureAction.RETRIED: "goes on from its last epoch, `limits.retries` times; then fails",
-        FailureAction.WAITS: "waits; the next start goes on from its last epoch",
+    actions = {
+        FailureAction.FAIL: "the trial fails; its reason is stored",
+        FailureAction.RETRY: "the trial resumes from its last epoch, `limits.retries` times; then it fails",
+        FailureAction.REQUEUE: "the trial waits; the next start resumes it from its last epoch",
     }
     rows = [
-        f"| {fault} | {row.happens} | {row.found_by} | {words[row.then]} |" for fault, row in FAILURE_POLICY.items()
+        f"| {kind} | {rule.description} | {rule.detected_by} | {actions[rule.action]} |"
+        for kind, rule in FAILURE_POLICY.items()
     ]
-    return "\n".join(
-        ["| fault | what befalls a trial | found by | what becomes of it |", "| --- | --- | --- | --- |", *rows]
-    )
+    return "\n".join(["| failure | what happens | detected by | action |", "| --- | --- | --- | --- |", *rows])

@@ -19,7 +19,8 @@ from rnnexp.home import Home
 from rnnexp.storage.store import StudyStore
 from rnnexp.study.progress import ProgressReporter
 from rnnexp.study.records import TrialRecords
-from rnnexp.study.supervisor import Outcome, Supervisor
+from rnnexp.study.stopping import Outcome
+from rnnexp.study.supervisor import Supervisor
 from rnnexp.tracking.projection import Projection
 from rnnexp.tracking.sender import SenderThread
 
@@ -49,7 +50,7 @@ def run_supervisor(
     reader, writer = os.pipe()
     executor = LocalExecutor(plan.slots, signals=reader)
     sender = SenderThread(
-        lambda: Projection.open(home, config.study, study.identity).replay, reporter.note, at_once=pending
+        lambda: Projection.open(home, config.study, study.identity).replay, reporter.note, open_immediately=pending
     )
     records, stores = TrialRecords(home.study(config.study)), _TokenStores(home, tokens, config.base)
     supervisor = Supervisor(config, study, records, executor, sender, reporter, stores.path, plan.threads, time, device)

@@ -1,5 +1,6 @@
-"""What the supervisor tells whoever looks on; the terminal's display is one such."""
+"""The progress of a study: what the supervisor reports to a display, and its estimate of the time left."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -9,14 +10,14 @@ from rnnexp.trial.states import State
 
 @dataclass(frozen=True)
 class ProgressSnapshot:
-    """How far a study is.
+    """The progress of a study at one moment.
 
     Attributes:
         n_finished: trials that count against the budget.
         n_trials: the budget.
-        best_number: the best complete trial, or None.
+        best_number: the best trial; None before a trial has a value.
         best_value: its objective.
-        seconds_left: an estimate from the trials so far, or None before there is one.
+        seconds_left: the estimated time left; None before a trial has ended.
     """
 
     n_finished: int
@@ -27,10 +28,10 @@ class ProgressSnapshot:
 
 
 class ProgressReporter(Protocol):
-    """Is told what happens; must return at once."""
+    """Receives the progress of a study. The supervisor calls it in its loop, so each method must return at once."""
 
     def started(self, number: int, settings: dict[str, Any], attempt: int, from_epoch: int, epochs: int) -> None:
-        """A trial trains now."""
+        """A trial has started to train."""
         ...
 
     def epoch_ended(self, number: int, event: EpochEnded) -> None:
@@ -38,13 +39,39 @@ class ProgressReporter(Protocol):
         ...
 
     def ended(self, number: int, state: State, value: float | None, reason: str) -> None:
-        """A trial has left its slot; WAITING means that it goes on later."""
+        """A trial has left its slot. The state WAITING means that it resumes later."""
         ...
 
     def note(self, line: str) -> None:
-        """Something that the user should know."""
+        """Shows a message to the user."""
         ...
 
-    def tick(self, standing: ProgressSnapshot) -> None:
-        """Called several times a second."""
+    def tick(self, snapshot: ProgressSnapshot) -> None:
+        """Receives the current progress, several times a second."""
         ...
+
+
+class TimeEstimate:
+    """Estimates the time left from the mean duration of the trials so far."""
+
+    def __init__(self) -> None:
+        self._n_trials, self._total_s = 0, 0.0
+
+    def add(self, seconds: float) -> None:
+        """Adds the duration of a trial that has ended."""
+        self._n_trials, self._total_s = self._n_trials + 1, self._total_s + seconds
+
+    def seconds_left(self, n_left: int, elapsed_s: Iterable[float], n_slots: int) -> float | None:
+        """Returns the estimated time until all trials have ended; None before a trial has ended.
+
+        Args:
+            n_left: trials that have not finished, including the running ones.
+            elapsed_s: for each running trial, how long it has run.
+            n_slots: trials at once.
+        """
+        if not self._n_trials:
+            return None
+        mean_s = self._total_s / self._n_trials
+        # A trial that runs longer than the mean counts as almost finished, not as negative work.
+        done_s = sum(min(mean_s, seconds) for seconds in elapsed_s)
+        return max(0.0, n_left * mean_s - done_s) / n_slots

@@ -1,4 +1,4 @@
-"""Which checkpoints stay: the best few of a study."""
+"""Which models of a study are kept, and how the others are removed from the disk."""
 
 import contextlib
 from pathlib import Path
@@ -9,21 +9,58 @@ from rnnexp.trial import events
 from rnnexp.trial.events import Evicted
 
 
+class Retention:
+    """Selects the trials whose models are removed. Kept are the best few and the newest.
+
+    Attributes:
+        newest: the trial with a value that ended last.
+    """
+
+    def __init__(self, *, maximize: bool, n_best: int) -> None:
+        """Args:
+        maximize: whether a larger value is better.
+        n_best: how many of the best are kept (`keep.checkpoints`).
+        """
+        self._maximize, self._n_best = maximize, n_best
+        self._values: dict[int, float] = {}
+        self.newest: int | None = None
+
+    def add(self, number: int, value: float) -> None:
+        """Adds a trial that has a model."""
+        self._values[number] = value
+
+    def discard(self, number: int) -> None:
+        """Forgets a trial whose model was removed: enough other trials are better, which cannot change."""
+        del self._values[number]
+
+    def to_evict(self) -> list[int]:
+        """Returns the trials whose models must be removed."""
+        return to_evict(self._values, self._maximize, self._n_best, self.newest)
+
+
 def to_evict(values: dict[int, float], maximize: bool, keep: int, newest: int | None) -> list[int]:
-    """Returns the trials whose checkpoints go.
+    """Returns the trials whose models must be removed.
 
     Args:
-        values: of the trials whose checkpoints are there, by number.
-        maximize: whether more is better.
-        keep: how many of the best stay; among equals the older ones.
-        newest: the trial that has ended last, which stays too.
+        values: the objective of each trial that has a model, by number.
+        maximize: whether a larger value is better.
+        keep: how many of the best are kept; the older ones of equal trials.
+        newest: the trial that ended last; it is kept too.
     """
     ranked = sorted(values, key=lambda number: (-values[number] if maximize else values[number], number))
     return [number for number in ranked[keep:] if number != newest]
 
 
 def evict(folder: TrialFolder, when: float) -> bool:
-    """Removes a trial's model and what belongs to it, unless it was exported; tells whether it did."""
+    """Removes a trial's model and the files that belong to it, unless the model was exported.
+
+    Args:
+        folder: the trial's.
+        when: seconds since 1970.
+
+    Returns:
+        Whether the model was removed.
+    """
     if not folder.best.exists() or folder.exported.exists():
         return False
     give_up(folder, when)
@@ -31,36 +68,37 @@ def evict(folder: TrialFolder, when: float) -> bool:
 
 
 def give_up(folder: TrialFolder, when: float) -> None:
-    """Removes what there is of a trial's model, and records that it is not kept."""
+    """Removes the files of a trial's model, and records an `Evicted` event."""
     if not any(isinstance(event, Evicted) for event in events.read(folder.events)):
-        events.append(folder.events, Evicted(when))  # first: what is gone cannot tell that MLflow was not told
-    _removed(folder.held_out)
-    _removed(folder.best)
+        # First the event: without it, a removed model could not be removed from MLflow after a crash.
+        events.append(folder.events, Evicted(when))
+    _remove(folder.held_out)
+    _remove(folder.best)
 
 
 def clean_up(folder: TrialFolder, *, keep_model: bool) -> None:
-    """Removes what a trial that has ended for good needs no more: its mid-trial checkpoint, and what was half written.
+    """Removes the files that a finished trial does not need: its checkpoint and partly written files.
 
-    An eviction that was cut off is brought to its end.
+    Also completes an eviction that was interrupted.
 
     Args:
         folder: the trial's.
-        keep_model: whether its best model may be wanted; a failed trial's is not.
+        keep_model: whether to keep the best model; a failed trial's is not kept.
     """
-    _removed(folder.state)
-    # The sender may just be writing its own; it writes them anew until they are whole.
-    sent = {f"{WRITING}{path.name}" for path in (folder.tracking, folder.history, folder.curves)}
-    for place in (folder.root, folder.best.parent):
-        for path in place.glob(f"{WRITING}*"):
-            if path.name not in sent:
-                _removed(path)
+    _remove(folder.state)
+    # The sender's thread may be writing its own files now; it writes them again until they are complete.
+    written_by_sender = {f"{WRITING}{path.name}" for path in (folder.tracking, folder.history, folder.curves)}
+    for directory in (folder.root, folder.best.parent):
+        for path in directory.glob(f"{WRITING}*"):
+            if path.name not in written_by_sender:
+                _remove(path)
     evicted = any(isinstance(event, Evicted) for event in events.read(folder.events)) and not folder.exported.exists()
     if evicted or not keep_model:
-        _removed(folder.best)
-        _removed(folder.held_out)
+        _remove(folder.best)
+        _remove(folder.held_out)
 
 
-def _removed(path: Path) -> None:
-    """Removes a file, if it can be; one that cannot is no reason to end a sweep, and every start tries again."""
+def _remove(path: Path) -> None:
+    """Removes a file if possible. An error must not end the sweep; each start tries again."""
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)

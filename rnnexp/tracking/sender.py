@@ -90,17 +90,21 @@ class SenderThread:
     """Replays the events of the trials that it is notified of, in order; repeats what failed."""
 
     def __init__(
-        self, connect: Callable[[], Callable[[int], object]], log: Callable[[str], None], *, at_once: bool = False
+        self,
+        connect: Callable[[], Callable[[int], object]],
+        log: Callable[[str], None],
+        *,
+        open_immediately: bool = False,
     ) -> None:
         """Args:
         connect: opens MLflow and returns the function that replays a trial; called in the thread, again after a
             failure.
         log: receives one line when MLflow becomes unreachable and one when it is reachable again.
-        at_once: open MLflow immediately, while the first trials start. Its import would later compete with them for
-            a core.
+        open_immediately: open MLflow before there is something to send, while the first trials start. Later, its
+            import would compete with them for a core.
         """
         self._outbox = Outbox(connect, log)
-        self._at_once = at_once
+        self._at_once = open_immediately
         self._queue: queue.Queue[int] = queue.Queue()
         self._closing_since = 0.0
         self._deadline: float | None = None

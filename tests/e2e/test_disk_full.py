@@ -52,7 +52,7 @@ def test_a_disk_that_becomes_full_during_a_sweep(small_disk: Path, tmp_path: Pat
     assert full.returncode == 1, full.stdout + full.stderr
     assert full.stderr.count("\n") == 1, full.stderr
     assert "the disk is full" in full.stderr
-    assert "the same command goes on" in full.stderr
+    assert "run the same command to resume" in full.stderr
 
     (small_disk / "filler").unlink()
     done = rnnexp(*command)

@@ -101,7 +101,7 @@ def test_a_second_start_resumes_the_trials_of_a_killed_supervisor(tmp_path: Path
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()], "its processes still run"
     done = rnnexp(*running.arguments)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "was cut off; it resumes from its last epoch" in done.stdout
+    assert "was interrupted; it resumes from its last epoch" in done.stdout
     assert [row["state"] for row in running.trials()] == ["COMPLETE"] * 4
 
 

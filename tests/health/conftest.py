@@ -47,7 +47,7 @@ class HomeCopy:
         return self.home.experiment_artifacts(STUDY) / self.run_id(number) / "artifacts" / "checkpoints" / "best.keras"
 
     def findings(self) -> list[Finding]:
-        return list(checks.examine(self.home))
+        return list(checks.find_problems(self.home))
 
     def repair(self) -> list[str]:
         """Repairs everything; returns what was done, and asserts that no finding is left."""

@@ -135,10 +135,10 @@ def test_tables_of_an_older_mlflow_are_upgraded(tmp_path: Path) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, f"{head}-2")
     engine.dispose()
-    (found,) = checks.examine(home)
+    (found,) = checks.find_problems(home)
     assert "older version" in found.what
     assert [outcome.done is not None for outcome in list(checks.repair(home))[:1]] == [True]
-    assert list(checks.examine(home)) == []
+    assert list(checks.find_problems(home)) == []
     assert sqlite_files.schema_version(home.mlflow_db) == head
 
 

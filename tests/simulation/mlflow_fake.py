@@ -1,4 +1,4 @@
-"""MLflow in memory: what `Projection` calls of a client, behind a line that is at times cut, slow or one-way."""
+"""MLflow in memory: the client methods that `Projection` calls. The connection may fail, be slow or lose replies."""
 
 import re
 from collections.abc import Callable
@@ -19,11 +19,11 @@ FINAL = ("FINISHED", "FAILED")
 
 @dataclass
 class FakeRun:
-    """A run as MLflow keeps it.
+    """A run in MLflow.
 
     Attributes:
-        metrics: (name, value, time in ms, step); the same point twice is one, as in MLflow's tables.
-        too_late: it was created after its trial's other run had ended, when nobody looked any more.
+        metrics: (name, value, time in ms, step); a point that is logged twice is stored once, as in MLflow's tables.
+        too_late: whether it was created after the trial's other run had ended; then no replay looks for duplicates.
     """
 
     run_id: str
@@ -38,35 +38,39 @@ class FakeRun:
 
 
 class FakeServer:
-    """The runs. A call that was given up may still be performed: before the next call, or, a creation, much later."""
+    """The server's runs.
+
+    A call that timed out for the client may still be executed: before the next call or, if
+    it creates a run, much later.
+    """
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.runs: dict[str, FakeRun] = {}
-        self.out_until = 0.0
+        self.outage_until = 0.0
         self.busy_until = 0.0
-        self._late: list[Callable[[], Any]] = []
-        self._created_late: list[Callable[[], Any]] = []
+        self._late_calls: list[Callable[[], Any]] = []
+        self._late_creations: list[Callable[[], Any]] = []
 
-    def perform_late(self, perform: Callable[[], Any], *, creation: bool) -> None:
-        """Has a call performed after its caller has given it up."""
-        if not creation:
-            self._late.append(perform)
+    def execute_late(self, call: Callable[[], Any], *, is_creation: bool) -> None:
+        """Executes a call after it has timed out for the client."""
+        if not is_creation:
+            self._late_calls.append(call)
             return
-        self._created_late.append(perform)
+        self._late_creations.append(call)
 
-        def now() -> None:
-            if perform in self._created_late:
-                self._created_late.remove(perform)
-                self.world.say("mlflow", "performs a call late")
-                perform()
+        def execute() -> None:
+            if call in self._late_creations:
+                self._late_creations.remove(call)
+                self.world.log("mlflow", "executes a call late")
+                call()
 
-        self.world.later(_TIMEOUT_S + self.world.rng.uniform(0, 40), now)
+        self.world.schedule(_TIMEOUT_S + self.world.rng.uniform(0, 40), execute)
 
     def flush(self) -> None:
-        """Performs what is late."""
-        while self._late:
-            self._late.pop(0)()
+        """Executes the late calls that create no run."""
+        while self._late_calls:
+            self._late_calls.pop(0)()
 
     def of_trial(self, number: int) -> list[FakeRun]:
         """Returns a trial's active runs."""
@@ -74,35 +78,35 @@ class FakeServer:
 
 
 class FakeClient:
-    """One connection of one supervisor's."""
+    """The client of one supervisor."""
 
     def __init__(self, server: FakeServer, generation: Generation) -> None:
         self._server, self._generation, self._world = server, generation, server.world
-        if self._world.now < server.out_until:
+        if self._world.now < server.outage_until:
             raise MlflowException("no route to the server")
 
-    def _call(self, name: str, perform: Callable[[], Any]) -> Any:
-        self._generation.step(f"before mlflow {name}", "mlflow's step")
+    def _call(self, name: str, call: Callable[[], Any]) -> Any:
+        self._generation.step(f"before mlflow {name}", "mlflow: step")
         server, world = self._server, self._world
         server.flush()
-        if world.now < server.out_until:
+        if world.now < server.outage_until:
             raise MlflowException("no route to the server")
-        kind = world.strike("mlflow's creation" if name == "create_run" else "mlflow")
+        kind = world.draw_fault("mlflow: create run" if name == "create_run" else "mlflow")
         if kind == "mlflow: outage":
-            server.out_until = world.now + world.rng.choice((2.0, 20.0, 120.0, 900.0))
+            server.outage_until = world.now + world.rng.choice((2.0, 20.0, 120.0, 900.0))
             raise MlflowException("connection refused")
         if kind in ("mlflow: call fails", "mlflow: locked"):
             raise MlflowException("database is locked" if kind.endswith("locked") else "internal error")
         if kind == "mlflow: call late":
             server.busy_until = world.now + _TIMEOUT_S
-            server.perform_late(perform, creation=name == "create_run")
+            server.execute_late(call, is_creation=name == "create_run")
             raise MlflowException("the request has timed out")
-        world.say("mlflow", name)
-        result = perform()
+        world.log("mlflow", name)
+        result = call()
         if kind == "mlflow: reply lost":
             server.busy_until = world.now + _TIMEOUT_S
             raise MlflowException("the request has timed out")
-        self._generation.step(f"after mlflow {name}", "mlflow's step")
+        self._generation.step(f"after mlflow {name}", "mlflow: step")
         return result
 
     def _run(self, run_id: str) -> FakeRun:
@@ -112,17 +116,17 @@ class FakeClient:
         return run
 
     def create_run(self, experiment: str, start_time: int, tags: dict[str, str], run_name: str) -> Any:
-        def perform() -> Any:
+        def call() -> Any:
             run_id = f"{self._world.rng.getrandbits(64):016x}"
             others = self._server.of_trial(int(tags["rnnexp.trial"]))
             late = any(other.status in FINAL for other in others)
             self._server.runs[run_id] = FakeRun(run_id, start_time, dict(tags), too_late=late)
             return SimpleNamespace(info=SimpleNamespace(run_id=run_id))
 
-        return self._call("create_run", perform)
+        return self._call("create_run", call)
 
     def search_runs(self, experiments: list[str], filter_string: str) -> list[Any]:
-        def perform() -> list[Any]:
+        def call() -> list[Any]:
             wanted = dict(_TAG.findall(filter_string))
             found = [
                 run
@@ -135,7 +139,7 @@ class FakeClient:
                 for run in newest_first
             ]
 
-        found: list[Any] = self._call("search_runs", perform)
+        found: list[Any] = self._call("search_runs", call)
         return found
 
     def get_run(self, run_id: str) -> Any:
@@ -166,20 +170,20 @@ class FakeClient:
         self._call(f"log_artifact {name}", lambda: self._run(run_id).artifacts.add(name))
 
     def delete_artifacts(self, run_id: str, path: str) -> None:
-        def perform() -> None:
+        def call() -> None:
             run = self._run(run_id)
             run.artifacts = {name for name in run.artifacts if not name.startswith(f"{path}/")}
 
-        self._call(f"delete_artifacts {path}", perform)
+        self._call(f"delete_artifacts {path}", call)
 
     def log_batch(self, run_id: str, metrics: Any = (), params: Any = (), tags: Any = ()) -> None:
-        def perform() -> None:
+        def call() -> None:
             run = self._run(run_id)
             for param in params:
                 if run.params.setdefault(param.key, param.value) != param.value:
-                    raise MlflowException(f"{param.key}: params never change")
+                    raise MlflowException(f"{param.key}: a param cannot be changed")
             run.metrics |= {(metric.key, metric.value, metric.timestamp, metric.step) for metric in metrics}
             run.tags |= {tag.key: tag.value for tag in tags}
 
-        what = [*(f"{m.key}@{m.step}" for m in metrics), *(f"{t.key}={t.value}" for t in tags)]
-        self._call("log_batch " + " ".join(what or ["params"])[:100], perform)
+        logged = [*(f"{m.key}@{m.step}" for m in metrics), *(f"{t.key}={t.value}" for t in tags)]
+        self._call("log_batch " + " ".join(logged or ["params"])[:100], call)

@@ -1,4 +1,4 @@
-"""The code under simulation: the study's own modules, or copies of them with one planted bug."""
+"""The code under simulation: the real modules, or copies of them with one planted bug."""
 
 import importlib
 import sys
@@ -10,22 +10,31 @@ from types import ModuleType
 PLACES = {
     "store": "rnnexp.storage.store",
     "sender": "rnnexp.tracking.sender",
+    "runs": "rnnexp.tracking.runs",
+    "event_writer": "rnnexp.tracking.event_writer",
     "projection": "rnnexp.tracking.projection",
+    "failures": "rnnexp.study.failures",
+    "running": "rnnexp.study.running",
+    "limits": "rnnexp.study.limits",
     "retention": "rnnexp.study.retention",
+    "best": "rnnexp.study.best",
+    "progress": "rnnexp.study.progress",
+    "stopping": "rnnexp.study.stopping",
     "records": "rnnexp.study.records",
+    "recovery": "rnnexp.study.recovery",
     "supervisor": "rnnexp.study.supervisor",
 }
-"""In the order in which they import each other."""
+"""The modules that are copied. A module comes after the modules that it imports."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """One small textual change.
+    """A replacement of one snippet of source text.
 
     Attributes:
-        module: whose source.
-        old: a text that the source has exactly once.
-        new: what stands there instead.
+        module: the module, a key of `PLACES`.
+        old: the snippet; the module's source must contain it exactly once.
+        new: its replacement.
     """
 
     module: str
@@ -35,51 +44,72 @@ class Change:
 
 @dataclass(frozen=True)
 class Modules:
-    """What the simulation runs."""
+    """The modules that the simulation calls."""
 
     store: ModuleType
     records: ModuleType
     sender: ModuleType
+    event_writer: ModuleType
     projection: ModuleType
     supervisor: ModuleType
 
 
 def real() -> Modules:
-    """Returns the modules as everybody imports them."""
-    return _chosen({name: importlib.import_module(place) for name, place in PLACES.items()})
+    """Returns the real modules."""
+    return _select({name: importlib.import_module(place) for name, place in PLACES.items()})
+
+
+def check_snippet(change: Change) -> None:
+    """Raises an error if a snippet cannot be replaced.
+
+    Raises:
+        ValueError: if the module's source does not contain the snippet exactly once.
+    """
+    path = _source_path(importlib.import_module(PLACES[change.module]))
+    count = path.read_text(encoding="utf-8").count(change.old)
+    if count != 1:
+        raise ValueError(
+            f"the snippet to replace must be found once in {PLACES[change.module]} ({path.name}), but is found "
+            f"{count} times. The code has changed: adapt the snippet in tests/simulation/planted.py, and its module if "
+            f"the code has moved. The snippet is:\n{change.old}"
+        )
 
 
 def changed(change: Change) -> Modules:
-    """Returns copies of the modules, one of them changed; everybody else's stay as they are.
+    """Returns copies of the modules with one change. The real modules stay as they are.
 
     Raises:
-        ValueError: if the source does not have the text exactly once.
+        ValueError: if the module's source does not contain the snippet exactly once.
     """
+    check_snippet(change)
     originals = {name: importlib.import_module(place) for name, place in PLACES.items()}
     copies: dict[str, ModuleType] = {}
     try:
         for name, original in originals.items():
-            assert original.__file__ is not None
-            source = Path(original.__file__).read_text(encoding="utf-8")
+            path = _source_path(original)
+            source = path.read_text(encoding="utf-8")
             if name == change.module:
-                if source.count(change.old) != 1:
-                    raise ValueError(f"{name}.py has {source.count(change.old)} times, not once: {change.old}")
                 source = source.replace(change.old, change.new)
             copy = ModuleType(original.__name__)
             copy.__file__ = original.__file__
-            sys.modules[original.__name__] = copies[name] = copy  # its dataclasses look themselves up here
+            sys.modules[original.__name__] = copies[name] = copy  # needed by `dataclass`, and by the copies that follow
             setattr(_package(original), name, copy)
-            exec(compile(source, original.__file__, "exec"), copy.__dict__)
+            exec(compile(source, path, "exec"), copy.__dict__)
     finally:
         for name, original in originals.items():
             sys.modules[original.__name__] = original
             setattr(_package(original), name, original)
-    return _chosen(copies)
+    return _select(copies)
+
+
+def _source_path(module: ModuleType) -> Path:
+    assert module.__file__ is not None
+    return Path(module.__file__)
 
 
 def _package(module: ModuleType) -> ModuleType:
     return sys.modules[module.__name__.rpartition(".")[0]]
 
 
-def _chosen(found: Mapping[str, ModuleType]) -> Modules:
-    return Modules(**{name: found[name] for name in Modules.__dataclass_fields__})
+def _select(modules: Mapping[str, ModuleType]) -> Modules:
+    return Modules(**{name: modules[name] for name in Modules.__dataclass_fields__})

@@ -1,4 +1,4 @@
-"""What one seed draws before a sweep begins: the sweep's file, its slots, and how often which fault strikes."""
+"""The plan of a simulated sweep, drawn from its seed: the sweep file, the slots, and the probability of each fault."""
 
 import random
 from collections.abc import Mapping
@@ -26,17 +26,17 @@ RATES: Mapping[str, Mapping[str, float]] = {
         "stop request": 0.003,
     },
     "removal": {"supervisor killed": 0.1, "power loss": 0.02},
-    "mlflow's step": {"supervisor killed": 0.002, "signal": 0.001},
+    "mlflow: step": {"supervisor killed": 0.002, "signal": 0.001},
     "optuna": {"optuna: disk full": 0.004, "optuna: locked": 0.002},
-    "append": {"record: disk full": 0.008, "record: torn": 0.008, "killed in a write": 0.012},
-    "begin": {"record: disk full": 0.01, "killed in a write": 0.015},
-    "look": {"low on space": 0.02},
+    "append": {"record: disk full": 0.008, "record: torn": 0.008, "supervisor killed in a write": 0.012},
+    "begin": {"record: disk full": 0.01, "supervisor killed in a write": 0.015},
+    "disk check": {"disk nearly full": 0.02},
     "submit": {"submit fails": 0.03},
-    "prepare": {"data unfit": 0.02},
+    "prepare": {"data error": 0.02},
     "answer": {"answer lost": 0.008},
     "message": {"message lost": 0.02, "message late": 0.04},
-    "last word": {"message lost": 0.06, "message late": 0.02},
-    "mlflow's creation": {"mlflow: reply lost": 0.06, "mlflow: call late": 0.08},
+    "result message": {"message lost": 0.06, "message late": 0.02},
+    "mlflow: create run": {"mlflow: reply lost": 0.06, "mlflow: call late": 0.08},
     "mlflow": {
         "mlflow: outage": 0.012,
         "mlflow: call fails": 0.012,
@@ -48,21 +48,21 @@ RATES: Mapping[str, Mapping[str, float]] = {
         "trial killed": 0.012,
         "trial exits": 0.006,
         "trial raises": 0.004,
-        "trial lacks memory": 0.004,
+        "trial out of memory": 0.004,
         "trial hangs": 0.004,
         "trial slow": 0.004,
-        "trial over its memory": 0.005,
+        "trial exceeds memory limit": 0.005,
     },
-    "trial's write": {"trial: disk full": 0.006, "trial: torn": 0.004, "trial killed in a write": 0.008},
+    "trial write": {"trial: disk full": 0.006, "trial: torn": 0.004, "trial killed in a write": 0.008},
     "epoch": {"trial diverges": 0.012},
     "restore": {"checkpoint damaged": 0.03},
 }
-"""How probable each fault is, by the place where it can strike."""
+"""The probability of each fault, by the place where it can occur."""
 
 KINDS = tuple(dict.fromkeys(kind for rates in RATES.values() for kind in rates))
 
-_WITHOUT_SILENCE = ("message lost", "answer lost", "trial hangs")
-"""Without a limit of silence, these would last for ever."""
+_NEED_HEARTBEAT_TIMEOUT = ("message lost", "answer lost", "trial hangs")
+"""Without a heartbeat timeout, a trial with one of these faults would never end."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,13 @@ class Plan:
     """A sweep to simulate.
 
     Attributes:
-        seed: draws this, and all that happens.
-        config: the sweep's.
+        seed: the seed of the plan and of all random events.
+        config: the sweep file.
         n_slots: trials at once.
-        more_trials: by which the budget grows at a restart; 0 where it does not.
+        more_trials: by how much the budget grows at a restart; 0 for no growth.
         epoch_s: how long an epoch takes.
-        n_faults: at most so many strike.
-        rates: of each fault, by place.
+        n_faults: the maximum number of faults.
+        rates: the probability of each fault, by place.
     """
 
     seed: int
@@ -93,7 +93,7 @@ def draw(seed: int, *, faults: bool = True) -> Plan:
 
     Args:
         seed: any number.
-        faults: False for the same sweep without any.
+        faults: False for the same sweep without faults.
     """
     rng = random.Random(seed)
     config = SweepConfig.model_validate(_sweep(rng))
@@ -110,17 +110,17 @@ def draw(seed: int, *, faults: bool = True) -> Plan:
 
 
 def _rates(rng: random.Random, config: SweepConfig) -> dict[str, dict[str, float]]:
-    """Each sweep has faults that it knows not, and some that it knows too well: so rare meetings come about."""
-    density = rng.choice([0.25, 0.5, 1.0])  # thin, so that they last until the sweep's end; or thick
-    times = {kind: density * rng.choice([0, 0.5, 1, 1, 3, 8]) for kind in KINDS}
+    """Draws the rates of one sweep. Some kinds are off and some are frequent, so that rare combinations occur."""
+    density = rng.choice([0.25, 0.5, 1.0])  # at a low density, the faults last until the sweep's end
+    factors = {kind: density * rng.choice([0, 0.5, 1, 1, 3, 8]) for kind in KINDS}
     limits = config.limits
     if limits.heartbeat_timeout_s is None:
-        times |= dict.fromkeys(_WITHOUT_SILENCE, 0)
+        factors |= dict.fromkeys(_NEED_HEARTBEAT_TIMEOUT, 0)
     if limits.trial_s is None:
-        times["trial slow"] = 0
+        factors["trial slow"] = 0
     if limits.memory_gb is None:
-        times["trial over its memory"] = 0
-    return {place: {kind: rate * times[kind] for kind, rate in rates.items()} for place, rates in RATES.items()}
+        factors["trial exceeds memory limit"] = 0
+    return {place: {kind: rate * factors[kind] for kind, rate in rates.items()} for place, rates in RATES.items()}
 
 
 def _sweep(rng: random.Random) -> dict[str, Any]:

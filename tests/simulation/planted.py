@@ -1,4 +1,7 @@
-"""Bugs put into copies of the code, to see whether the simulation finds them. Each is one small textual change."""
+"""Bugs that are planted into copies of the code, to check that the simulation finds them.
+
+Each bug replaces one snippet of source text. If the code changes, the snippet must be adapted here.
+"""
 
 from dataclasses import dataclass
 
@@ -8,11 +11,11 @@ from tests.simulation.sweep import simulate
 
 @dataclass(frozen=True)
 class Planted:
-    """A bug.
+    """A planted bug.
 
     Attributes:
-        bug: what is wrong, in words.
-        change: what makes it so.
+        bug: what is wrong.
+        change: the change of the source that causes it.
     """
 
     bug: str
@@ -21,70 +24,79 @@ class Planted:
 
 @dataclass(frozen=True)
 class Found:
-    """How a planted bug was found.
+    """The search for a planted bug.
 
     Attributes:
-        n_seeds: how many sweeps it took; None where they did not find it.
-        violation: what the last one said.
+        n_seeds: how many sweeps were simulated until it was found; None if it was not found.
+        violation: the violated invariant.
     """
 
     n_seeds: int | None
     violation: str
 
 
-_TELL = "        self._store.tell(number, state, value, events.summary(curve, value, reason))\n"
+_TELL = "        self._store.tell(number, outcome.state, value, events.summary(curve, value, reason))\n"
 _CLOSE = (
-    "        self._records.append(number, AttemptEnded(self._clock.time(), state, reason, running.asked.attempt))\n"
+    "        self._records.append(\n"
+    "            number, AttemptEnded(self._clock.time(), outcome.state, reason, running.request.attempt)\n"
+    "        )\n"
 )
 _SEND = "        batch.send(self._client, run_id)\n        self._sync()\n"
-_SAVE = "        Cursor(run_id, len(happened), self._store).save(folder.tracking)\n"
-_EVICTED = """    if not any(isinstance(event, Evicted) for event in events.read(folder.events)):
-        events.append(folder.events, Evicted(when))  # first: what is gone cannot tell that MLflow was not told
-    _removed(folder.held_out)
-    _removed(folder.best)
+_SAVE = "        Cursor(run_id, len(trial_events), self._store).save(folder.tracking)\n"
+_EVICT = """    if not any(isinstance(event, Evicted) for event in events.read(folder.events)):
+        # First the event: without it, a removed model could not be removed from MLflow after a crash.
+        events.append(folder.events, Evicted(when))
+    _remove(folder.held_out)
+    _remove(folder.best)
 """
-_EVICTED_LAST = """    _removed(folder.best)
-    _removed(folder.held_out)
+_EVICT_AND_THEN_RECORD = """    _remove(folder.best)
+    _remove(folder.held_out)
     events.append(folder.events, Evicted(when))
 """
 
 BUGS = (
-    Planted("Optuna is told after the record is closed", Change("supervisor", _TELL, _CLOSE + _TELL)),
-    Planted("one trial too many is begun", Change("supervisor", "len(self._running) <", "len(self._running) <=")),
-    Planted("a death spends no retry", Change("supervisor", "crashed=retried", "crashed=False")),
-    Planted("an interruption spends a retry", Change("supervisor", "crashed=retried", "crashed=True")),
+    Planted("the record is closed before Optuna is told", Change("supervisor", _TELL, _CLOSE + _TELL)),
+    Planted("one trial too many runs", Change("supervisor", "len(self._running) <", "len(self._running) <=")),
     Planted(
-        "a trial that is pruned is not told so",
-        Change("supervisor", "            self._executor.answer(", "            prune or self._executor.answer("),
+        "a crash uses no retry",
+        Change("supervisor", "crashed=decision.action is FailureAction.RETRY", "crashed=False"),
     ),
     Planted(
-        "the budget counts complete trials only",
+        "an interruption uses a retry",
+        Change("supervisor", "crashed=decision.action is FailureAction.RETRY", "crashed=True"),
+    ),
+    Planted(
+        "a pruned trial gets no answer",
+        Change("supervisor", "        self._executor.answer(", "        prune or self._executor.answer("),
+    ),
+    Planted(
+        "the budget counts only complete trials",
         Change("supervisor", "counts.total() >= self._n_trials", "counts[State.COMPLETE] >= self._n_trials"),
     ),
     Planted(
-        "a trial is told twice",
-        Change("supervisor", "            if running.told is None:\n", "            if True:\n"),
+        "the outcome of a trial is written twice",
+        Change("supervisor", "            if running.outcome is None:\n", "            if True:\n"),
     ),
     Planted(
-        "a result whose message was lost is ignored",
+        "a result is ignored if its message is lost",
         Change(
             "supervisor", "result = running.result or pending_result(", "result = running.result and pending_result("
         ),
     ),
     Planted(
         "the worst checkpoints are kept",
-        Change("supervisor", 'direction == "maximize", self', 'direction == "minimize", self'),
+        Change("supervisor", "Retention(maximize=maximize,", "Retention(maximize=not maximize,"),
     ),
     Planted(
-        "the record of a dead supervisor's trial is not closed",
-        Change("records", "if (happened or ended) and not is_closed(happened, state):", "if False:"),
+        "a dead supervisor's record is not closed",
+        Change("records", "if (trial_events or is_finished) and not is_closed(trial_events, state):", "if False:"),
     ),
     Planted(
-        "taking over leaves a trial RUNNING",
+        "one stale trial stays RUNNING",
         Change("store", "    for trial in left:\n", "    for trial in left[1:]:\n"),
     ),
     Planted(
-        "a trial whose drawing was cut off is drawn as another",
+        "a trial draws other settings after an interrupted start",
         Change(
             "store",
             "sampling.sampler(self._config.sampler, number)",
@@ -93,11 +105,11 @@ BUGS = (
     ),
     Planted("the cursor is saved before the event is sent", Change("projection", _SEND + _SAVE, _SAVE + _SEND)),
     Planted(
-        "a run that was created late is left",
-        Change("projection", "            if run.info.run_id != run_id:", "            if run.info.run_id == '':"),
+        "a duplicate run that was created late is kept",
+        Change("runs", "            if run.info.run_id != run_id:", "            if run.info.run_id == '':"),
     ),
     Planted(
-        "what fails is forgotten",
+        "a trial is forgotten if MLflow fails",
         Change(
             "sender",
             "            self._replay = None\n            if",
@@ -105,23 +117,26 @@ BUGS = (
         ),
     ),
     Planted("a failed trial keeps its model", Change("records", "keep_model=keep_model)", "keep_model=True)")),
-    Planted("a checkpoint is removed before its record says so", Change("retention", _EVICTED, _EVICTED_LAST)),
+    Planted("a checkpoint is removed before the event is written", Change("retention", _EVICT, _EVICT_AND_THEN_RECORD)),
     Planted(
-        "the mid-trial checkpoint of a finished trial stays",
-        Change("retention", "    _removed(folder.state)\n", ""),
+        "a finished trial keeps its mid-trial checkpoint",
+        Change("retention", "    _remove(folder.state)\n", ""),
     ),
 )
 
 
-def find(planted: Planted, most: int) -> Found:
-    """Simulates sweeps with the bug, one seed after another, until one violates an invariant.
+def find(planted: Planted, max_seeds: int) -> Found:
+    """Simulates sweeps with a planted bug, one seed after another, until an invariant is violated.
 
     Args:
         planted: the bug.
-        most: how many seeds to try.
+        max_seeds: how many seeds to try.
     """
-    modules = changed(planted.change)
-    for seed in range(most):
+    try:
+        modules = changed(planted.change)
+    except ValueError as error:
+        raise ValueError(f"planted bug {planted.bug!r}: {error}") from None
+    for seed in range(max_seeds):
         violation = simulate(seed, modules).violation
         if violation:
             return Found(seed + 1, violation)

@@ -1,4 +1,4 @@
-"""One simulated sweep: supervisors are started until the study is complete, each in turn as `rnnexp sweep` does it."""
+"""One simulated sweep: starts supervisors, one after another, until the study is complete, as `rnnexp sweep` does."""
 
 import contextlib
 import json
@@ -20,31 +20,32 @@ from rnnexp.errors import DataError, StudyError
 from rnnexp.home import Home, TrialFolder
 from rnnexp.storage import study_lock
 from rnnexp.trial import events
-from tests.simulation import invariants, plan
+from tests.simulation import plan
+from tests.simulation.invariants import InvariantChecker
 from tests.simulation.mlflow_fake import FakeClient, FakeServer
 from tests.simulation.modules import Modules, real
-from tests.simulation.sending import SimSender
-from tests.simulation.slots import SimExecutor
-from tests.simulation.stores import SimRecords, SimStorage, torn_append
+from tests.simulation.sim_executor import SimExecutor
+from tests.simulation.sim_sender import SimSender
+from tests.simulation.sim_storage import SimRecords, SimStorage, faulty_append
 from tests.simulation.world import Generation, Killed, SimClock, Violation, World
 
-_MOST_GENERATIONS = 80
-_MOST_SECONDS_WITHOUT_A_FAULT = 7200.0
+_MAX_GENERATIONS = 80
+_MAX_SECONDS_WITHOUT_FAULT = 7200.0
 _append = events.append
 _unlink = Path.unlink
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a simulated sweep came to.
+    """The result of a simulated sweep.
 
     Attributes:
-        seed: that of the sweep.
-        violation: which invariant does not hold, or nothing.
-        injected: faults by kind.
-        generations: supervisors that were started.
-        seconds: of virtual time.
-        trace: a line for everything that happened, if that was asked for.
+        seed: the seed of the sweep.
+        violation: the violated invariant; empty if all hold.
+        injected: the number of injected faults of each kind.
+        generations: how many supervisors were started.
+        seconds: the virtual time.
+        trace: a line for each event, if requested.
     """
 
     seed: int
@@ -56,14 +57,14 @@ class Result:
 
 
 def simulate(seed: int, modules: Modules | None = None, *, tracing: bool = False) -> Result:
-    """Simulates the sweep of a seed, to its end or to the first violation.
+    """Simulates the sweep of a seed to its end, or to the first violation.
 
     Args:
-        seed: draws everything.
-        modules: the code, if it is not the real one.
-        tracing: whether the result has a trace.
+        seed: determines everything that happens.
+        modules: the code to run; None for the real code.
+        tracing: whether to record a trace.
     """
-    root = Path(tempfile.mkdtemp(prefix="rnnexp-sim-", dir=_memory()))
+    root = Path(tempfile.mkdtemp(prefix="rnnexp-sim-", dir=_memory_disk()))
     world = World(plan.draw(seed), Home.at(root), tracing=tracing)
     violation = ""
     try:
@@ -72,12 +73,12 @@ def simulate(seed: int, modules: Modules | None = None, *, tracing: bool = False
         violation = str(found)
     finally:
         shutil.rmtree(root, ignore_errors=True)
-    world.say("END", violation or "every invariant holds")
-    return Result(seed, violation, +world.injected, world.generations, world.now, world.trace or [])
+    world.log("END", violation or "all invariants hold")
+    return Result(seed, violation, +world.injected, world.n_generations, world.now, world.trace or [])
 
 
 @lru_cache(maxsize=1)
-def _memory() -> str | None:
+def _memory_disk() -> str | None:
     return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
@@ -86,19 +87,18 @@ class _Sweep:
         self._world, self._modules = world, modules
         self._storage = SimStorage(world)
         self._server = FakeServer(world)
-        self._seen = invariants.TrialSnapshot(world, self._storage, self._server)
-        self._yaml: dict[str, Any] = {}
+        self._invariants = InvariantChecker(world, self._storage, self._server)
 
     def run(self) -> None:
-        """Starts supervisors until all is done and told; then checks what must hold at the end."""
+        """Starts supervisors until all trials have finished and MLflow has all events; then checks the end."""
         world, config = self._world, self._world.plan.config
-        grown = False
-        for _ in range(_MOST_GENERATIONS):
-            outcome = self._generation(config)
-            self._seen.after_a_generation(outcome, config)
-            done = self._seen.n_finished >= config.n_trials
-            if world.plan.more_trials and not grown and (done or world.rng.random() < 0.2):
-                grown = True
+        has_grown = False
+        for _ in range(_MAX_GENERATIONS):
+            outcome = self._run_generation(config)
+            self._invariants.check_after_generation(outcome, config)
+            done = self._invariants.n_finished >= config.n_trials
+            if world.plan.more_trials and not has_grown and (done or world.rng.random() < 0.2):
+                has_grown = True
                 world.injected["larger budget"] += 1
                 budget = config.budget.model_copy(update={"trials": config.n_trials + world.plan.more_trials})
                 config = config.model_copy(update={"budget": budget})
@@ -108,46 +108,46 @@ class _Sweep:
             world.advance(world.now + world.rng.choice((0.05, 0.5, 5.0, 600.0)))
             self._server.flush()
         else:
-            raise Violation(f"not complete after {_MOST_GENERATIONS} supervisors")
+            raise Violation(f"not complete after {_MAX_GENERATIONS} supervisors")
         world.advance(world.now + 120)
         self._server.flush()
-        self._seen.at_the_end(config)
+        self._invariants.check_at_end(config)
 
-    def _generation(self, config: SweepConfig) -> Any:
-        """One supervisor; returns its outcome, None where it was killed or could not begin."""
+    def _run_generation(self, config: SweepConfig) -> Any:
+        """Runs one supervisor. Returns its outcome; None if it was killed, could not start, or a write failed."""
         world = self._world
-        generation = Generation(world, self._second_supervisor)
-        world.say("supervisor", f"start {generation.number}, {config.n_trials} trials")
+        generation = Generation(world, self._start_second_supervisor)
+        world.log("supervisor", f"start {generation.number}, {config.n_trials} trials")
         self._storage.generation = generation
         clock = SimClock(generation)
         try:
-            with self._replaced(generation, clock), study_lock.hold_study_lock(world.folder.lock, config.study):
+            with self._patched(generation, clock), study_lock.hold_study_lock(world.folder.lock, config.study):
                 outcome = self._supervise(config, generation, clock)
         except Killed:
             return None
         except Violation:
             raise
         except Exception as error:
-            if generation.disturbed and (disk.is_full(error) or disk.is_locked(error)):
-                world.say("supervisor", f"could not begin ({error})")
+            if generation.write_failed and (disk.is_full(error) or disk.is_locked(error)):
+                world.log("supervisor", f"could not start ({error})")
                 return None
             raise Violation(f"unexpected {type(error).__name__}: {error}") from error
         finally:
             generation.alive = False
             self._storage.generation = None
-        world.say("supervisor", f"ends: {outcome}")
-        return None if generation.disturbed else outcome
+        world.log("supervisor", f"ends: {outcome}")
+        return None if generation.write_failed else outcome
 
     def _supervise(self, config: SweepConfig, generation: Generation, clock: SimClock) -> Any:
         world, modules = self._world, self._modules
         store = modules.store.StudyStore.open(world.home, config, "digest")
-        executor = SimExecutor(generation, world.plan.n_slots, _append, self._seen.standing_of)
-        records = SimRecords(generation, modules.records.TrialRecords(world.folder), self._seen.state_of)
+        executor = SimExecutor(generation, world.plan.n_slots, _append, self._invariants.retries_of)
+        records = SimRecords(generation, modules.records.TrialRecords(world.folder), self._invariants.state_of)
         sender = SimSender(
             generation, self._server, modules.sender.Outbox, lambda: self._connect(generation, store.identity)
         )
         supervisor = modules.supervisor.Supervisor(
-            config, store, records, executor, sender, _Watch(generation, self._seen), self._prepare, 1, clock
+            config, store, records, executor, sender, _Reporter(generation), self._prepare, 1, clock
         )
         generation.receive_signal = supervisor.receive_signal
         try:
@@ -156,9 +156,9 @@ class _Sweep:
             executor.close()
 
     def _prepare(self, config: TrialConfig) -> Path:
-        if self._world.strike("prepare"):
-            for process_number in range(100):
-                self._world.befell[process_number].append("unfit")
+        if self._world.draw_fault("prepare"):
+            for number in range(100):  # which trial it is, is not known here
+                self._world.causes[number].append("data error")
             raise DataError("reviews: too few rows")
         return self._world.home.root
 
@@ -166,43 +166,47 @@ class _Sweep:
         world, tracking = self._world, self._modules.projection
         client = FakeClient(self._server, generation)
         projection = tracking.Projection(client, "1", "home", world.folder, "s", identity, draw=_draw)
-        projection._delete_artifacts = client.delete_artifacts
         replay: Callable[[int], object] = projection.replay
         return replay
 
-    def _second_supervisor(self) -> None:
-        """Must be refused."""
+    def _start_second_supervisor(self) -> None:
+        """Tries to take the study's lock, which must be refused."""
         try:
             with study_lock.hold_study_lock(self._world.folder.lock, "s"):
                 pass
         except StudyError:
-            self._world.say("supervisor 2", "is refused")
+            self._world.log("supervisor 2", "is refused")
         else:
-            raise Violation("a second supervisor was let in")
+            raise Violation("a second supervisor was not refused")
 
     @contextlib.contextmanager
-    def _replaced(self, generation: Generation, clock: SimClock) -> Iterator[None]:
-        """Stands in for what is slow or must not be real, while a supervisor lives."""
+    def _patched(self, generation: Generation, clock: SimClock) -> Iterator[None]:
+        """Replaces what is slow or must not be real, while a supervisor runs."""
         with contextlib.ExitStack() as stack:
 
-            def put(place: ModuleType | type, name: str, value: Any) -> None:
+            def patch(place: ModuleType | type, name: str, value: Any) -> None:
                 stack.enter_context(mock.patch.object(place, name, value))
 
-            put(locks, "time", _LockTime(clock, self._world))
-            put(Path, "unlink", _unlink_of(generation))
-            put(events, "append", torn_append(generation, _append))
-            put(self._modules.store, "open_storage", lambda home: self._storage)
-            put(self._modules.projection, "load_mapping", self._load_json)
-            put(TrialConfig, "to_yaml", lambda config: json.dumps(config.model_dump()))
+            patch(locks, "time", _LockTime(clock, self._world))
+            patch(Path, "unlink", _faulty_unlink(generation))
+            patch(events, "append", faulty_append(generation, _append))
+            patch(self._modules.store, "open_storage", lambda home: self._storage)
+            patch(self._modules.event_writer, "load_mapping", self._load_json)
+            patch(
+                self._modules.event_writer,
+                "delete_artifacts",
+                lambda client, run_id, path: client.delete_artifacts(run_id, path),
+            )
+            patch(TrialConfig, "to_yaml", lambda config: json.dumps(config.model_dump()))
             yield
 
     def _load_json(self, path: Path) -> dict[str, Any]:
-        """JSON is YAML; PyYAML needs milliseconds for it."""
+        """JSON is also YAML; PyYAML would need milliseconds to load it."""
         loaded: dict[str, Any] = json.loads(path.read_text())
         return loaded
 
 
-def _unlink_of(generation: Generation) -> Callable[..., None]:
+def _faulty_unlink(generation: Generation) -> Callable[..., None]:
     def unlink(path: Path, missing_ok: bool = False) -> None:
         generation.before_removal()
         _unlink(path, missing_ok)
@@ -211,7 +215,7 @@ def _unlink_of(generation: Generation) -> Callable[..., None]:
 
 
 class _LockTime:
-    """The module `time`, for the study's lock."""
+    """Replaces the module `time` for the study's lock."""
 
     def __init__(self, clock: SimClock, world: World) -> None:
         self._world = world
@@ -220,40 +224,40 @@ class _LockTime:
         self.localtime = lambda *_: None
 
     def time(self) -> float:
-        return self._world.wall()
+        return self._world.wall_time()
 
     def monotonic(self) -> float:
         return self._world.now
 
 
-class _Watch:
-    """Looks on; at each call the supervisor may die."""
+class _Reporter:
+    """A `ProgressReporter` that writes the trace. The supervisor may be killed at each call."""
 
-    def __init__(self, generation: Generation, seen: invariants.TrialSnapshot) -> None:
-        self._generation, self._seen = generation, seen
+    def __init__(self, generation: Generation) -> None:
+        self._generation = generation
 
     def started(self, number: int, settings: dict[str, Any], attempt: int, from_epoch: int, epochs: int) -> None:
-        self._generation.step("watch: started")
+        self._generation.step("reporter: started")
 
     def epoch_ended(self, number: int, event: Any) -> None:
-        self._generation.step("watch: epoch ended")
+        self._generation.step("reporter: epoch ended")
 
     def ended(self, number: int, state: str, value: float | None, reason: str) -> None:
-        self._generation.world.say("supervisor", f"trial {number} is {state}, {value}: {reason}")
-        self._generation.step("watch: ended")
+        self._generation.world.log("supervisor", f"trial {number} is {state}, {value}: {reason}")
+        self._generation.step("reporter: ended")
 
     def note(self, line: str) -> None:
-        self._generation.world.say("supervisor", line)
-        self._generation.step("watch: note")
+        self._generation.world.log("supervisor", line)
+        self._generation.step("reporter: note")
 
-    def tick(self, standing: Any) -> None:
+    def tick(self, snapshot: Any) -> None:
         world = self._generation.world
-        self._generation.step("watch: tick")
-        if world.now - world.latest_strike > _MOST_SECONDS_WITHOUT_A_FAULT:
-            raise Violation("nothing ends any more")
+        self._generation.step("reporter: tick")
+        if world.now - world.last_fault_at > _MAX_SECONDS_WITHOUT_FAULT:
+            raise Violation(f"the study does not end within {_MAX_SECONDS_WITHOUT_FAULT:g} s of the last fault")
 
 
 def _draw(folder: TrialFolder, title: str) -> None:
-    """Instead of the picture: a history that can be logged."""
+    """Writes a history that can be logged, instead of drawing the curves."""
     if events.epochs(events.read(folder.events)):
         folder.history.write_text(title)

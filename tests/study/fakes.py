@@ -1,4 +1,4 @@
-"""An executor and a sender that do what a test tells them; everything else is real."""
+"""A fake executor, sender and reporter. A test sets what the fake trials do; everything else is real."""
 
 import time
 from collections import deque
@@ -16,12 +16,22 @@ Accuracy = Callable[[TrialJob, int], float]
 
 
 class FakeExecutor:
-    """Trials that go through their epochs at once, without a process.
+    """Runs trials without processes and without waiting. All dictionaries and sets are by trial number.
 
-    `accuracy` gives each epoch's; `n_crashes` maps a trial's number to the epochs after which its process dies, one an
-    attempt; `bugs` are numbers of trials that raise, `endless` of those that say nothing more, `stays` of those whose
-    process does not end; `failures` maps a number to the kind and reason that the trial gives, `exits` to an exit code,
-    `refuses` to the times that no process can be had for it.
+    Attributes:
+        accuracy: returns the accuracy of an epoch.
+        n_crashes: the epochs after which the process crashes, one for each attempt.
+        bugs: trials that raise an exception.
+        endless: trials that send no further message.
+        failures: the kind and reason of the failure that the trial reports.
+        exits: the exit code of a process that ends without a result.
+        refuses: how many times the process cannot be started.
+        stays: trials whose process does not exit after its result.
+        memory: the private bytes of a trial.
+        on_submit: called before a trial starts.
+        on_epoch: called when an epoch is answered, with the trial's number and the epoch.
+        submitted: all started trials.
+        most_at_once: the maximum number of trials at once.
     """
 
     def __init__(self, n_slots: int = 2, accuracy: Accuracy | None = None) -> None:
@@ -52,12 +62,12 @@ class FakeExecutor:
         self.submitted.append((number, job))
         self.most_at_once = max(self.most_at_once, len(self._running))
         done = len(events.epochs(events.read(job.folder.events)))
-        self._say(number, Started(time.time(), job.attempt, done, 1, 10, {"name": "fake"}, {}))
+        self._send(number, Started(time.time(), job.attempt, done, 1, 10, {"name": "fake"}, {}))
         if number in self.bugs:
-            self._say(number, Failed(time.time(), "error", "ValueError: broken", "Traceback"))
+            self._send(number, Failed(time.time(), "error", "ValueError: broken", "Traceback"))
             self._exit(number, 1)
         elif number in self.failures:
-            self._say(number, Failed(time.time(), *self.failures[number]))
+            self._send(number, Failed(time.time(), *self.failures[number]))
             self._exit(number, 0)
         elif number in self.exits:
             self._exit(number, self.exits[number])
@@ -66,7 +76,7 @@ class FakeExecutor:
         else:
             self._epoch(number)
 
-    def _say(self, number: int, event: Any) -> None:
+    def _send(self, number: int, event: Any) -> None:
         events.append(self._running[number].folder.events, event)
         self._queue.append((number, event))
 
@@ -84,10 +94,10 @@ class FakeExecutor:
             return
         if number in self.endless:
             return
-        values = [one.metrics["val_accuracy"] for one in curve] + [self.accuracy(job, epoch)]
+        values = [epoch_ended.metrics["val_accuracy"] for epoch_ended in curve] + [self.accuracy(job, epoch)]
         best = values.index(max(values)) + 1
         metrics = {"val_accuracy": values[-1], "val_loss": 1 - values[-1], "loss": 0.3, "accuracy": 0.9}
-        self._say(number, EpochEnded(time.time(), epoch, metrics, 0.1, best, values[best - 1]))
+        self._send(number, EpochEnded(time.time(), epoch, metrics, 0.1, best, values[best - 1]))
 
     def answer(self, number: int, go_on: bool) -> None:
         job = self._running.get(number)
@@ -107,7 +117,7 @@ class FakeExecutor:
         ended = "epochs" if go_on else "pruned"
         job.folder.best.parent.mkdir(exist_ok=True)
         job.folder.best.write_bytes(b"model")
-        self._say(number, Finished(time.time(), ended, best, curve[best - 1].metrics, 10, 0.1 * len(curve)))
+        self._send(number, Finished(time.time(), ended, best, curve[best - 1].metrics, 10, 0.1 * len(curve)))
         if number not in self.stays:
             self._exit(number, 0)
 
@@ -129,7 +139,7 @@ class FakeExecutor:
 
 
 class FakeSender:
-    """Remembers whose events have grown."""
+    """Remembers the trials that it was notified of."""
 
     def __init__(self) -> None:
         self.notified: set[int] = set()
@@ -141,13 +151,13 @@ class FakeSender:
         return []
 
 
-class FakeWatch:
-    """Remembers what it was told."""
+class FakeReporter:
+    """Remembers what was reported."""
 
     def __init__(self) -> None:
         self.ends: list[tuple[int, State, str]] = []
         self.notes: list[str] = []
-        self.standings: list[ProgressSnapshot] = []
+        self.snapshots: list[ProgressSnapshot] = []
 
     def started(self, number: int, settings: dict[str, Any], attempt: int, from_epoch: int, epochs: int) -> None:
         return
@@ -161,5 +171,5 @@ class FakeWatch:
     def note(self, line: str) -> None:
         self.notes.append(line)
 
-    def tick(self, standing: ProgressSnapshot) -> None:
-        self.standings.append(standing)
+    def tick(self, snapshot: ProgressSnapshot) -> None:
+        self.snapshots.append(snapshot)

@@ -1,4 +1,4 @@
-"""The table of faults, row by row: what befalls a trial, and what becomes of it."""
+"""The failure policy: each kind of failure in a running study, and the functions that decide."""
 
 import errno
 import os
@@ -9,12 +9,21 @@ from typing import Any
 
 import pytest
 
+from rnnexp.engine.executor import Exited
 from rnnexp.errors import DataError
 from rnnexp.storage.store import StudyStore
 from rnnexp.study import failures
-from rnnexp.study.failures import FAILURE_POLICY, FailureAction, FailureKind
+from rnnexp.study.failures import (
+    FAILURE_POLICY,
+    ConsecutiveFailures,
+    Decision,
+    Failure,
+    FailureAction,
+    FailureKind,
+    decide,
+    parse_kind,
+)
 from rnnexp.study.records import TrialRecords
-from rnnexp.study.supervisor import Outcome
 from rnnexp.trial.process import DISK_FULL, ORPHANED
 from rnnexp.trial.states import State
 from tests.study.fakes import FakeExecutor
@@ -33,8 +42,8 @@ def _fails(study: Study, executor: FakeExecutor, reason: str, **settings: Any) -
     row = study.view.trials[0]
     assert row.state is State.FAIL
     assert reason in (row.reason or "")
-    assert row.attempts == 1, "no retry for what would come to the same"
-    assert study.states()[1:] == [State.COMPLETE] * 3, "the sweep goes on"
+    assert row.attempts == 1, "a failure that would repeat is not retried"
+    assert study.states()[1:] == [State.COMPLETE] * 3, "the other trials run"
 
 
 def _is_retried(study: Study, executor: FakeExecutor, reason: str, **settings: Any) -> None:
@@ -43,10 +52,10 @@ def _is_retried(study: Study, executor: FakeExecutor, reason: str, **settings: A
     assert (row.state, row.attempts) == (State.FAIL, 3)
     assert reason in (row.reason or "")
     assert ", 3 times" in (row.reason or "")
-    assert study.states()[1:] == [State.COMPLETE] * 3, "the sweep goes on"
+    assert study.states()[1:] == [State.COMPLETE] * 3, "the other trials run"
 
 
-def _waits(study: Study, executor: FakeExecutor, outcome: Outcome, **settings: Any) -> None:
+def _is_requeued(study: Study, **settings: Any) -> None:
     assert State.RUNNING not in study.states()
     assert study.view.trials[0].state is State.WAITING
     study.run(FakeExecutor(), limits__retries=0, **settings)
@@ -54,19 +63,19 @@ def _waits(study: Study, executor: FakeExecutor, outcome: Outcome, **settings: A
     assert study.view.trials[0].attempts == 2
 
 
-def raises(study: Study) -> None:
+def _exception(study: Study) -> None:
     executor = FakeExecutor()
     executor.bugs = {0}
     _fails(study, executor, "ValueError: broken")
 
 
-def diverges(study: Study) -> None:
+def _divergence(study: Study) -> None:
     executor = FakeExecutor()
     executor.failures = {0: ("diverged", "epoch 1: loss is nan")}
     _fails(study, executor, "loss is nan")
 
 
-def lacks_data(study: Study) -> None:
+def _data_error(study: Study) -> None:
     def prepare(config: Any) -> Path:
         if not first:
             first.append(config)
@@ -78,13 +87,13 @@ def lacks_data(study: Study) -> None:
     _fails(study, FakeExecutor(), "reviews: too few rows")
 
 
-def takes_too_long(study: Study) -> None:
+def _time_limit(study: Study) -> None:
     executor = FakeExecutor()
     executor.endless = {0}
-    _fails(study, executor, "over its limit of 0.3 s (limits.trial_s)", limits__trial_s=0.3)
+    _fails(study, executor, "exceeded its time limit of 0.3 s (limits.trial_s)", limits__trial_s=0.3)
 
 
-def does_not_stop(study: Study) -> None:
+def _ignored_stop_request(study: Study) -> None:
     executor = FakeExecutor()
     executor.endless = {0}
     requests = study.home.study("s").stop_requests
@@ -94,43 +103,43 @@ def does_not_stop(study: Study) -> None:
     _fails(study, executor, "stopped by hand")
 
 
-def dies(study: Study) -> None:
+def _crash(study: Study) -> None:
     executor = FakeExecutor()
     executor.n_crashes = {0: [1, 1, 1]}
     _is_retried(study, executor, "its process was killed by SIGKILL")
 
 
-def lacks_memory(study: Study) -> None:
+def _memory_limit(study: Study) -> None:
     executor = FakeExecutor()
     executor.endless = {0}
     executor.memory = {0: 5 * 2**30}
-    _is_retried(study, executor, "fewer --workers or a smaller batch_size", limits__memory_gb=2.0)
+    _is_retried(study, executor, "use fewer --workers or a smaller batch_size", limits__memory_gb=2.0)
 
 
-def hangs(study: Study) -> None:
+def _hang(study: Study) -> None:
     executor = FakeExecutor()
     executor.endless = {0}
-    _is_retried(study, executor, "no epoch and no sign of life for 0.2 s", limits__silence_s=0.2)
+    _is_retried(study, executor, "no epoch and no heartbeat for 0.2 s", limits__silence_s=0.2)
 
 
-def meets_a_full_disk(study: Study) -> None:
+def _full_disk(study: Study) -> None:
     executor = FakeExecutor()
     executor.exits = {0: DISK_FULL}
     outcome = study.run(executor)
     assert "the disk is full" in outcome.halted
     assert "rnnexp doctor" in outcome.halted
-    _waits(study, executor, outcome)
+    _is_requeued(study)
 
 
-def is_interrupted(study: Study) -> None:
+def _interruption(study: Study) -> None:
     executor = FakeExecutor()
     executor.endless = {0}
     outcome = study.run(executor, signals={(1, 1): signal.SIGTERM})
     assert outcome.signal == signal.SIGTERM
-    _waits(study, executor, outcome)
+    _is_requeued(study)
 
 
-def is_cut_off(study: Study) -> None:
+def _dead_supervisor(study: Study) -> None:
     dead = StudyStore.open(study.home, study.config(), "digest")
     assert dead.ask() is not None
     study.run(FakeExecutor(), limits__retries=0)
@@ -138,64 +147,108 @@ def is_cut_off(study: Study) -> None:
     assert study.view.trials[0].attempts == 2
 
 
-SCENES: dict[FailureKind, Callable[[Study], None]] = {
-    FailureKind.ERROR: raises,
-    FailureKind.DIVERGED: diverges,
-    FailureKind.DATA: lacks_data,
-    FailureKind.TIME: takes_too_long,
-    FailureKind.STOPPED: does_not_stop,
-    FailureKind.KILLED: dies,
-    FailureKind.MEMORY: lacks_memory,
-    FailureKind.HEARTBEAT_TIMEOUT: hangs,
-    FailureKind.DISK: meets_a_full_disk,
-    FailureKind.INTERRUPTED: is_interrupted,
-    FailureKind.SUPERVISOR_LOST: is_cut_off,
+SCENARIOS: dict[FailureKind, Callable[[Study], None]] = {
+    FailureKind.ERROR: _exception,
+    FailureKind.DIVERGED: _divergence,
+    FailureKind.DATA: _data_error,
+    FailureKind.TIME: _time_limit,
+    FailureKind.STOPPED: _ignored_stop_request,
+    FailureKind.KILLED: _crash,
+    FailureKind.MEMORY: _memory_limit,
+    FailureKind.HEARTBEAT_TIMEOUT: _hang,
+    FailureKind.DISK: _full_disk,
+    FailureKind.INTERRUPTED: _interruption,
+    FailureKind.SUPERVISOR_LOST: _dead_supervisor,
 }
 
 
-@pytest.mark.parametrize("fault", list(FailureKind))
-def test_a_row_of_the_table(study: Study, fault: FailureKind, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rnnexp.study.supervisor._STOP_PATIENCE_S", 0.2)
-    monkeypatch.setattr("rnnexp.study.supervisor._LOOK_S", 0.01)
-    SCENES[fault](study)
+@pytest.mark.parametrize("kind", list(FailureKind))
+def test_each_kind_is_handled_as_the_policy_says(
+    study: Study, kind: FailureKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rnnexp.study.limits.STOP_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("rnnexp.study.limits.RESOURCE_CHECK_INTERVAL_S", 0.01)
+    SCENARIOS[kind](study)
 
 
-def test_every_fault_has_its_row_and_the_users_page_has_the_table() -> None:
+def test_every_kind_has_a_rule_and_the_documentation_has_the_table() -> None:
     assert set(FAILURE_POLICY) == set(FailureKind)
     assert failures.markdown() in (TOP / "docs" / "failures.md").read_text(encoding="utf-8")
 
 
-def test_an_exit_code_is_told_in_words() -> None:
-    assert failures.of_exit(_exited(-11)) == (FailureKind.KILLED, "its process was killed by SIGSEGV")
-    assert failures.of_exit(_exited(7)) == (FailureKind.KILLED, "its process ended with exit code 7")
-    assert failures.of_exit(_exited(0))[0] is FailureKind.KILLED
-    assert failures.of_exit(_exited(ORPHANED))[0] is FailureKind.KILLED
+def test_an_exit_code_is_classified() -> None:
+    assert failures.of_exit(Exited(-11)) == (FailureKind.KILLED, "its process was killed by SIGSEGV")
+    assert failures.of_exit(Exited(7)) == (FailureKind.KILLED, "its process ended with exit code 7")
+    assert failures.of_exit(Exited(0)).kind is FailureKind.KILLED
+    assert failures.of_exit(Exited(ORPHANED)).kind is FailureKind.KILLED
+    assert failures.of_exit(Exited(DISK_FULL)) == (FailureKind.DISK, "the disk is full")
 
 
-def _exited(code: int) -> Any:
-    from rnnexp.engine.executor import Exited
-
-    return Exited(code)
-
-
-def test_what_waits_spends_no_retry() -> None:
-    for fault, row in FAILURE_POLICY.items():
-        assert failures.waits(fault, n_crashes=99, retries=0) == (row.then is FailureAction.WAITS)
-        assert failures.waits(fault, n_crashes=0, retries=1) == (row.then is not FailureAction.FAILS)
+def test_a_kind_that_a_trial_reports_is_parsed() -> None:
+    assert parse_kind("diverged") is FailureKind.DIVERGED
+    assert parse_kind("a kind of a newer version") is FailureKind.ERROR
 
 
-def test_a_sweep_that_cannot_work_stops_with_the_common_reason(study: Study) -> None:
+def test_only_a_retry_is_limited() -> None:
+    for kind, rule in FAILURE_POLICY.items():
+        is_requeued = decide(Failure(kind, "reason"), n_crashes=99, max_retries=0).action is not FailureAction.FAIL
+        assert is_requeued == (rule.action is FailureAction.REQUEUE)
+        is_requeued = decide(Failure(kind, "reason"), n_crashes=0, max_retries=1).action is not FailureAction.FAIL
+        assert is_requeued == (rule.action is not FailureAction.FAIL)
+
+
+@pytest.mark.parametrize(
+    ("kind", "n_crashes", "expected"),
+    [
+        (FailureKind.ERROR, 0, Decision(FailureAction.FAIL, "reason")),
+        (FailureKind.INTERRUPTED, 2, Decision(FailureAction.REQUEUE, "reason")),
+        (FailureKind.KILLED, 1, Decision(FailureAction.RETRY, "reason; it resumes from its last epoch")),
+        (FailureKind.KILLED, 2, Decision(FailureAction.FAIL, "reason, 3 times")),
+        (
+            FailureKind.MEMORY,
+            2,
+            Decision(FailureAction.FAIL, f"reason, 3 times; {FAILURE_POLICY[FailureKind.MEMORY].advice}"),
+        ),
+    ],
+)
+def test_the_reason_says_what_happened_and_what_to_do(kind: FailureKind, n_crashes: int, expected: Decision) -> None:
+    assert decide(Failure(kind, "reason"), n_crashes, max_retries=2) == expected
+
+
+def test_a_first_failure_without_retries_is_not_counted_in_the_reason() -> None:
+    assert decide(Failure(FailureKind.KILLED, "reason"), 0, max_retries=0) == Decision(FailureAction.FAIL, "reason")
+
+
+def test_consecutive_failures_reach_the_limit() -> None:
+    counter = ConsecutiveFailures(3)
+    for reason in ("a", "b"):
+        counter.add(reason)
+        assert not counter.stop_reason
+    counter.add("b")
+    assert counter.stop_reason.startswith("3 consecutive trials failed (2 of them): b; ")
+    counter.reset()
+    assert not counter.stop_reason
+
+
+def test_consecutive_failures_without_a_limit_never_stop_a_sweep() -> None:
+    counter = ConsecutiveFailures(None)
+    for _ in range(100):
+        counter.add("a")
+    assert not counter.stop_reason
+
+
+def test_too_many_consecutive_failures_stop_the_sweep_with_their_common_reason(study: Study) -> None:
     executor = FakeExecutor(n_slots=1)
     executor.bugs = set(range(20))
     outcome = study.run(executor, budget__trials=20, limits__consecutive_failures=3)
     assert study.states() == [State.FAIL] * 3
-    assert "3 trials failed one after another: ValueError: broken" in outcome.halted
+    assert "3 consecutive trials failed: ValueError: broken" in outcome.halted
     assert "limits.consecutive_failures" in outcome.halted
     study.run(FakeExecutor(), budget__trials=5)
     assert study.states() == [State.FAIL] * 3 + [State.COMPLETE] * 2
 
 
-def test_failures_with_a_success_between_do_not_stop_a_sweep(study: Study) -> None:
+def test_failures_with_a_success_between_them_do_not_stop_the_sweep(study: Study) -> None:
     executor = FakeExecutor(n_slots=1)
     executor.bugs = {0, 1, 3, 4}
     outcome = study.run(executor, budget__trials=6, limits__consecutive_failures=3)
@@ -203,46 +256,44 @@ def test_failures_with_a_success_between_do_not_stop_a_sweep(study: Study) -> No
     assert study.view.n_finished == 6
 
 
-def test_a_disk_that_is_full_for_the_supervisor_ends_the_sweep_and_loses_nothing(
-    study: Study, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At every single write of the supervisor's: nothing that has finished is lost, and the next start goes on."""
-    append, written = TrialRecords.append, []
+def test_a_full_disk_stops_the_sweep_and_loses_no_finished_trial(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full at each of the supervisor's writes in turn; the next start resumes the study."""
+    append, appended = TrialRecords.append, []
 
-    def full(self: TrialRecords, number: int, event: Any) -> None:
-        written.append(event)
-        if len(written) == failing:
+    def failing_append(self: TrialRecords, number: int, event: Any) -> None:
+        appended.append(event)
+        if len(appended) == failing_write:
             path = self.folder.trial(number).events
             with path.open("ab") as file:
-                file.write(b'{"event": "clo')  # what fitted
+                file.write(b'{"event": "clo')  # the part that fits on the disk
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         append(self, number, event)
 
-    monkeypatch.setattr(TrialRecords, "append", full)
-    for failing in range(1, 5):
-        written.clear()
-        outcome = study.run(FakeExecutor(), budget__trials=4 * failing)
+    monkeypatch.setattr(TrialRecords, "append", failing_append)
+    for failing_write in range(1, 5):
+        appended.clear()
+        outcome = study.run(FakeExecutor(), budget__trials=4 * failing_write)
         assert "the disk is full" in outcome.halted
         before = [row for row in study.view.trials if row.state is State.COMPLETE]
         assert before
-        study.run(FakeExecutor(), budget__trials=4 * failing)
+        study.run(FakeExecutor(), budget__trials=4 * failing_write)
         rows = study.view.trials
         assert [row for row in rows if row in before] == before
-        assert [row.state for row in rows] == [State.COMPLETE] * 4 * failing
+        assert [row.state for row in rows] == [State.COMPLETE] * 4 * failing_write
 
 
-def test_too_little_space_ends_the_sweep_before_it_is_full(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rnnexp.study.supervisor._LOOK_S", 0.0)
+def test_the_sweep_stops_before_the_disk_is_full(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnnexp.study.limits.RESOURCE_CHECK_INTERVAL_S", 0.0)
     monkeypatch.setattr(TrialRecords, "free_bytes", lambda self: 3 * 2**20)
     outcome = study.run(FakeExecutor())
-    assert "the disk is full: 3 MB are left" in outcome.halted
+    assert "the disk is full: 3 MB are free" in outcome.halted
     assert State.RUNNING not in study.states()
     monkeypatch.undo()
     study.run(FakeExecutor())
     assert study.states() == [State.COMPLETE] * 4
 
 
-def test_a_process_that_cannot_be_started_is_tried_again(study: Study) -> None:
+def test_a_process_that_cannot_be_started_is_retried(study: Study) -> None:
     executor = FakeExecutor()
     executor.refuses = {1: 2}
     study.run(executor)
@@ -250,17 +301,15 @@ def test_a_process_that_cannot_be_started_is_tried_again(study: Study) -> None:
     assert study.view.trials[1].attempts == 3
 
 
-def test_a_process_that_has_said_its_last_word_and_stays_is_killed(
-    study: Study, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("rnnexp.study.supervisor._STOP_PATIENCE_S", 0.1)
+def test_a_process_that_does_not_exit_after_its_result_is_killed(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnnexp.study.limits.STOP_TIMEOUT_S", 0.1)
     executor = FakeExecutor()
     executor.stays = {0}
     study.run(executor)
     assert study.states() == [State.COMPLETE] * 4
 
 
-def test_what_an_exported_trial_has_is_kept(study: Study) -> None:
+def test_the_model_of_an_exported_trial_is_kept(study: Study) -> None:
     executor = FakeExecutor(n_slots=1, accuracy=lambda job, epoch: 0.5 + 0.01 * int(job.folder.root.name))
     study.run(executor, keep__checkpoints=1, budget__trials=1)
     study.home.study("s").trial(0).exported.touch()
@@ -270,7 +319,7 @@ def test_what_an_exported_trial_has_is_kept(study: Study) -> None:
     assert kept == [0, 4]
 
 
-def test_the_newest_checkpoint_is_kept_beside_the_best(study: Study) -> None:
+def test_the_newest_model_is_kept_with_the_best(study: Study) -> None:
     executor = FakeExecutor(n_slots=1, accuracy=lambda job, epoch: 0.9 - 0.01 * int(job.folder.root.name))
     study.run(executor, keep__checkpoints=2, budget__trials=5)
     kept = [row.number for row in study.view.trials if study.home.study("s").trial(row.number).best.exists()]

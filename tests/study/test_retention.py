@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from rnnexp.disk import WRITING
 from rnnexp.home import TrialFolder
-from rnnexp.study.retention import clean_up, evict, to_evict
+from rnnexp.study.retention import Retention, clean_up, evict, to_evict
 from rnnexp.trial import events
 from rnnexp.trial.events import Evicted
 
@@ -15,15 +15,15 @@ from rnnexp.trial.events import Evicted
     ("maximize", "keep", "expected"),
     [(True, 2, {0, 3}), (True, 1, {0, 1, 3}), (False, 2, {1, 2}), (False, 3, {2}), (True, 4, set()), (True, 9, set())],
 )
-def test_the_best_few_stay(maximize: bool, keep: int, expected: set[int]) -> None:
+def test_the_best_few_are_kept(maximize: bool, keep: int, expected: set[int]) -> None:
     assert set(to_evict({0: 0.5, 1: 0.8, 2: 0.9, 3: 0.6}, maximize, keep, newest=None)) == expected
 
 
-def test_the_newest_stays_too() -> None:
+def test_the_newest_is_kept() -> None:
     assert set(to_evict({0: 0.5, 1: 0.8, 2: 0.9, 3: 0.1}, True, 2, newest=3)) == {0}
 
 
-def test_among_equals_the_older_stay() -> None:
+def test_the_older_of_equal_trials_are_kept() -> None:
     values = {7: 0.5, 2: 0.5, 5: 0.5, 9: 0.5}
     assert sorted(to_evict(values, True, 2, newest=None)) == [7, 9]
     assert sorted(to_evict(values, False, 2, newest=None)) == [7, 9]
@@ -35,12 +35,24 @@ def test_among_equals_the_older_stay() -> None:
     maximize=st.booleans(),
     keep=st.integers(1, 5),
 )
-def test_nothing_that_goes_is_better_than_what_stays(values: dict[int, float], maximize: bool, keep: int) -> None:
-    gone = set(to_evict(values, maximize, keep, newest=None))
-    stay = set(values) - gone
-    assert len(stay) == min(keep, len(values))
+def test_no_evicted_trial_is_better_than_a_kept_one(values: dict[int, float], maximize: bool, keep: int) -> None:
+    evicted = set(to_evict(values, maximize, keep, newest=None))
+    kept = set(values) - evicted
+    assert len(kept) == min(keep, len(values))
     sign = 1 if maximize else -1
-    assert all(sign * values[one] <= sign * values[other] for one in gone for other in stay)
+    assert all(sign * values[one] <= sign * values[other] for one in evicted for other in kept)
+
+
+def test_a_discarded_trial_is_not_selected_again() -> None:
+    retention = Retention(maximize=False, n_best=1)
+    for number, value in enumerate((0.5, 0.3, 0.4)):
+        retention.add(number, value)
+        retention.newest = number
+    assert retention.to_evict() == [0], "trial 1 is the best, trial 2 is the newest"
+    retention.discard(0)
+    assert retention.to_evict() == []
+    retention.newest = None
+    assert retention.to_evict() == [2]
 
 
 @pytest.fixture
@@ -52,7 +64,7 @@ def folder(tmp_path: Path) -> TrialFolder:
     return folder
 
 
-def test_evicting_removes_the_model_and_says_so_once(folder: TrialFolder) -> None:
+def test_an_eviction_removes_the_model_and_is_recorded_once(folder: TrialFolder) -> None:
     assert evict(folder, 5.0)
     assert not folder.best.exists()
     assert not folder.held_out.exists()
@@ -62,29 +74,29 @@ def test_evicting_removes_the_model_and_says_so_once(folder: TrialFolder) -> Non
     assert events.read(folder.events) == [Evicted(5.0)]
 
 
-def test_evicting_works_where_only_the_model_is_left(folder: TrialFolder) -> None:
+def test_an_eviction_works_without_held_out_probabilities(folder: TrialFolder) -> None:
     folder.held_out.unlink()
     assert evict(folder, 5.0)
 
 
-def test_states_of_ended_trials_are_dropped(folder: TrialFolder, tmp_path: Path) -> None:
+def test_the_mid_trial_checkpoint_of_a_finished_trial_is_removed(folder: TrialFolder, tmp_path: Path) -> None:
     for each in (folder, TrialFolder(tmp_path / "never-ran")):
         clean_up(each, keep_model=True)
     assert not folder.state.exists()
     assert folder.best.exists()
 
 
-def test_what_cannot_be_removed_is_no_reason_to_end_a_sweep(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_removed_does_not_end_the_sweep(tmp_path: Path) -> None:
     folder = TrialFolder(tmp_path / "00004")
     folder.root.mkdir()
-    folder.best.parent.write_text("a file where the folder would be", encoding="utf-8")
+    folder.best.parent.write_text("a file where the folder should be", encoding="utf-8")
     folder.state.mkdir()
     clean_up(folder, keep_model=False)
     assert folder.state.is_dir()
 
 
-def test_what_the_sender_is_writing_is_left_to_it(tmp_path: Path) -> None:
-    """The sender's thread may be between writing beside and renaming; what it lost there, it reported as an outage."""
+def test_the_files_that_the_sender_is_writing_are_not_removed(tmp_path: Path) -> None:
+    """The sender's thread may be between writing a temporary file and renaming it."""
     folder = TrialFolder(tmp_path)
     folder.best.parent.mkdir()
     for path in (folder.tracking, folder.history, folder.curves, folder.state, folder.best):

@@ -1,4 +1,4 @@
-"""The first trial of a start waits for the process that forks; no limit of its own is spent on that."""
+"""The first trial waits until the forkserver is ready. That time counts towards none of the trial's limits."""
 
 import time
 from pathlib import Path
@@ -12,8 +12,8 @@ from tests.study.fakes import FakeExecutor
 from tests.study.test_supervisor import Study
 
 
-class SlowToFork(FakeExecutor):
-    """Its first trial takes a while to be started, and then a moment until its first word."""
+class SlowForkExecutor(FakeExecutor):
+    """Submitting the first trial takes long. After that, the first poll returns no message."""
 
     polled = False
 
@@ -30,7 +30,7 @@ class SlowToFork(FakeExecutor):
 
 
 @pytest.mark.parametrize("limit", ["limits__silence_s", "limits__trial_s"])
-def test_a_slow_start_is_no_silence_and_no_time_of_the_trial(tmp_path: Path, limit: str) -> None:
+def test_a_slow_start_counts_towards_no_limit(tmp_path: Path, limit: str) -> None:
     study = Study(tmp_path)
-    study.run(SlowToFork(n_slots=1), **{limit: 0.5, "limits__retries": 0})
+    study.run(SlowForkExecutor(n_slots=1), **{limit: 0.5, "limits__retries": 0})
     assert study.states() == [State.COMPLETE] * 4

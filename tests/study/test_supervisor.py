@@ -1,4 +1,4 @@
-"""The supervisor's loop over a real Optuna database and trials that a test directs."""
+"""The supervisor's loop with a real Optuna database and fake trials."""
 
 import signal
 import time
@@ -14,11 +14,12 @@ from rnnexp.home import Home
 from rnnexp.storage.store import StudyStore
 from rnnexp.storage.views import StudyView, view
 from rnnexp.study.records import TrialRecords
-from rnnexp.study.supervisor import Outcome, Supervisor
+from rnnexp.study.stopping import Outcome
+from rnnexp.study.supervisor import Supervisor
 from rnnexp.trial import events
 from rnnexp.trial.events import AttemptEnded
 from rnnexp.trial.states import State
-from tests.study.fakes import FakeExecutor, FakeSender, FakeWatch
+from tests.study.fakes import FakeExecutor, FakeReporter, FakeSender
 
 SWEEP = """
 study: s
@@ -33,13 +34,13 @@ space:
 
 
 class Study:
-    """A home with one sweep in it, run as often as a test likes."""
+    """A home with one sweep file, which a test can run several times."""
 
     def __init__(self, root: Path) -> None:
         self.home = Home.open(root / "home")
         self.file = root / "sweep.yaml"
         self.file.write_text(SWEEP)
-        self.watch = FakeWatch()
+        self.reporter = FakeReporter()
         self.sender = FakeSender()
         self.prepare: Any = lambda config: root
 
@@ -57,7 +58,7 @@ class Study:
             TrialRecords(self.home.study("s")),
             executor,
             self.sender,
-            self.watch,
+            self.reporter,
             self.prepare,
             threads=1,
             clock=time,
@@ -81,7 +82,7 @@ def study(tmp_path: Path) -> Study:
     return Study(tmp_path)
 
 
-def test_runs_to_the_budget_and_no_further(study: Study) -> None:
+def test_runs_exactly_the_budget(study: Study) -> None:
     executor = FakeExecutor(n_slots=3)
     outcome = study.run(executor)
     assert outcome.signal is None
@@ -97,37 +98,37 @@ def test_runs_to_the_budget_and_no_further(study: Study) -> None:
     assert again.submitted == []
 
 
-def test_a_larger_budget_goes_on_with_new_points(study: Study) -> None:
+def test_a_larger_budget_draws_new_settings(study: Study) -> None:
     study.run(FakeExecutor())
     study.run(FakeExecutor(), budget__trials=8)
     rows = study.view.trials
     assert [row.number for row in rows] == list(range(8))
     units = [row.settings["model.units"] for row in rows]
-    assert len(set(map(str, (row.settings for row in rows)))) == 8, f"points repeat: {units}"
+    assert len(set(map(str, (row.settings for row in rows)))) == 8, f"settings are repeated: {units}"
 
 
-def test_an_uninterrupted_study_and_a_resumed_one_draw_the_same_points(tmp_path: Path) -> None:
+def test_a_resumed_study_draws_the_same_settings_as_an_uninterrupted_one(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    whole, parted = Study(tmp_path / "a"), Study(tmp_path / "b")
-    whole.run(FakeExecutor(n_slots=1))
-    parted.run(FakeExecutor(n_slots=1), budget__trials=2)
-    parted.run(FakeExecutor(n_slots=1))
-    assert [row.settings for row in whole.view.trials] == [row.settings for row in parted.view.trials]
+    uninterrupted, resumed = Study(tmp_path / "a"), Study(tmp_path / "b")
+    uninterrupted.run(FakeExecutor(n_slots=1))
+    resumed.run(FakeExecutor(n_slots=1), budget__trials=2)
+    resumed.run(FakeExecutor(n_slots=1))
+    assert [row.settings for row in uninterrupted.view.trials] == [row.settings for row in resumed.view.trials]
 
 
-def test_switched_off_settings_are_neither_drawn_nor_set(study: Study) -> None:
+def test_a_setting_whose_condition_is_false_is_neither_drawn_nor_set(study: Study) -> None:
     executor = FakeExecutor()
     study.run(executor, budget__trials=10)
     for (_, job), row in zip(sorted(executor.submitted), study.view.trials, strict=True):
-        bounded = row.settings["clip.kind"] == "norm"
-        assert ("clip.threshold" in row.settings) == bounded
-        assert (job.config.clip.threshold is not None) == bounded
+        clipped = row.settings["clip.kind"] == "norm"
+        assert ("clip.threshold" in row.settings) == clipped
+        assert (job.config.clip.threshold is not None) == clipped
         assert job.config.model.units == row.settings["model.units"]
     assert {row.settings["clip.kind"] for row in study.view.trials} == {"none", "norm"}
 
 
-def test_a_killed_trial_goes_on_under_its_number(study: Study) -> None:
+def test_a_killed_trial_resumes_under_its_number(study: Study) -> None:
     executor = FakeExecutor()
     executor.n_crashes = {1: [2]}
     study.run(executor)
@@ -136,10 +137,14 @@ def test_a_killed_trial_goes_on_under_its_number(study: Study) -> None:
     assert row.attempts == 2
     curve = events.epochs(events.read(study.home.study("s").trial(1).events))
     assert [epoch.epoch for epoch in curve] == [1, 2, 3]
-    assert (1, State.WAITING, "its process was killed by SIGKILL; it resumes from its last epoch") in study.watch.ends
+    assert (
+        1,
+        State.WAITING,
+        "its process was killed by SIGKILL; it resumes from its last epoch",
+    ) in study.reporter.ends
 
 
-def test_a_trial_that_always_dies_fails_when_its_retries_are_spent(study: Study) -> None:
+def test_a_trial_that_always_crashes_fails_after_its_retries(study: Study) -> None:
     executor = FakeExecutor()
     executor.n_crashes = {0: [1, 1, 1, 1, 1]}
     study.run(executor)
@@ -150,7 +155,7 @@ def test_a_trial_that_always_dies_fails_when_its_retries_are_spent(study: Study)
     assert row.value is None
 
 
-def test_a_bug_is_not_tried_again(study: Study) -> None:
+def test_a_trial_that_raises_an_exception_is_not_retried(study: Study) -> None:
     executor = FakeExecutor()
     executor.bugs = {2}
     study.run(executor)
@@ -159,7 +164,7 @@ def test_a_bug_is_not_tried_again(study: Study) -> None:
     assert study.view.trials[2].reason == "ValueError: broken"
 
 
-def test_data_that_do_not_suffice_for_one_trial_fail_that_trial(study: Study) -> None:
+def test_a_data_error_fails_only_the_trials_that_have_it(study: Study) -> None:
     def prepare(config: Any) -> Path:
         if config.model.units > 30:
             raise DataError("reviews: too few rows")
@@ -173,7 +178,7 @@ def test_data_that_do_not_suffice_for_one_trial_fail_that_trial(study: Study) ->
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_requeues_what_runs_and_the_next_start_finishes_it(study: Study, number: int) -> None:
+def test_a_signal_requeues_running_trials_and_the_next_start_finishes_them(study: Study, number: int) -> None:
     outcome = study.run(FakeExecutor(), signals={(1, 2): number})
     assert outcome.signal == number
     states = study.states()
@@ -195,19 +200,19 @@ def test_a_signal_requeues_what_runs_and_the_next_start_finishes_it(study: Study
         assert [epoch.epoch for epoch in curve] == [1, 2, 3]
 
 
-def test_what_a_dead_supervisor_left_running_is_taken_over(study: Study) -> None:
+def test_trials_of_a_dead_supervisor_are_resumed(study: Study) -> None:
     config = study.config()
     dead = StudyStore.open(study.home, config, "digest")
-    left = [dead.ask(), dead.ask()]
+    requests = [dead.ask(), dead.ask()]
     assert study.states() == [State.RUNNING] * 2
     study.run(FakeExecutor())
     assert study.states() == [State.COMPLETE] * 4
-    assert [row.settings for row in study.view.trials[:2]] == [asked.settings for asked in left if asked]
+    assert [row.settings for row in study.view.trials[:2]] == [request.settings for request in requests if request]
     assert [row.attempts for row in study.view.trials] == [2, 2, 1, 1]
-    assert "trial 0 was cut off; it resumes from its last epoch" in study.watch.notes
+    assert "trial 0 was interrupted; it resumes from its last epoch" in study.reporter.notes
 
 
-def test_a_finished_trial_whose_record_was_not_closed_is_closed(study: Study) -> None:
+def test_the_record_of_a_finished_trial_is_closed_at_the_next_start(study: Study) -> None:
     study.run(FakeExecutor())
     folder = study.home.study("s").trial(0)
     lines = [line for line in folder.events.read_text().splitlines(keepends=True) if '"closed"' not in line]
@@ -216,7 +221,7 @@ def test_a_finished_trial_whose_record_was_not_closed_is_closed(study: Study) ->
     assert any(isinstance(event, AttemptEnded) and event.state == "COMPLETE" for event in events.read(folder.events))
 
 
-def test_bad_trials_are_pruned_and_keep_their_best_value(study: Study) -> None:
+def test_a_pruned_trial_keeps_its_best_value(study: Study) -> None:
     def accuracy(job: Any, epoch: int) -> float:
         number = int(job.folder.root.name)
         return 0.9 if number < 2 else 0.6 - 0.01 * epoch
@@ -227,13 +232,13 @@ def test_bad_trials_are_pruned_and_keep_their_best_value(study: Study) -> None:
     study.run(FakeExecutor(n_slots=1, accuracy=accuracy))
     assert study.states() == [State.COMPLETE, State.COMPLETE, State.PRUNED, State.PRUNED]
     row = study.view.trials[3]
-    assert row.reason == "pruned after epoch 2", "the warm-up gives every trial one epoch"
+    assert row.reason == "pruned after epoch 2", "the warm-up lasts one epoch"
     assert row.value == pytest.approx(0.59)
     assert row.best_epoch == 1
 
 
 @pytest.mark.parametrize("name", ["hyperband", "successive_halving"])
-def test_the_other_pruners_prune_too(study: Study, name: str) -> None:
+def test_the_other_pruners_prune(study: Study, name: str) -> None:
     study.file.write_text(
         SWEEP.replace("trials: 4", "trials: 12").replace("epochs: 3", "epochs: 9")
         + f"pruner: {{name: {name}, reduction_factor: 3}}\n"
@@ -244,7 +249,7 @@ def test_the_other_pruners_prune_too(study: Study, name: str) -> None:
     assert states[0] is State.COMPLETE
 
 
-def test_a_grid_runs_each_point_once_and_ends_by_itself(study: Study) -> None:
+def test_a_grid_runs_each_point_once_and_then_ends(study: Study) -> None:
     study.file.write_text("""
 study: s
 sampler: {name: grid}
@@ -261,37 +266,37 @@ space:
     assert study.view.trials[0].settings == {"model.units": 16, "clip.kind": "none"}
 
 
-def test_try_comes_first(study: Study) -> None:
+def test_the_settings_of_try_run_first(study: Study) -> None:
     study.file.write_text(SWEEP + "try: [{model.units: 11}, {model.units: 12, clip.kind: none}]\n")
     study.run(FakeExecutor(n_slots=1))
     assert [row.settings["model.units"] for row in study.view.trials[:2]] == [11, 12]
 
 
-def test_a_trial_over_its_memory_or_time_is_killed_and_fails(study: Study) -> None:
+def test_a_trial_that_exceeds_its_memory_or_time_limit_is_killed_and_fails(study: Study) -> None:
     executor = FakeExecutor()
     executor.endless = {0, 1}
     executor.memory = {0: 5 * 2**30}
     study.run(executor, limits__memory_gb=2.0, limits__trial_s=1.5, limits__retries=0)
     reasons = {row.number: row.reason for row in study.view.trials if row.state is State.FAIL}
     assert reasons == {
-        0: "over its limit of 2 GB (limits.memory_gb): 5.00 GB; "
-        "fewer --workers or a smaller batch_size, units or maxlen would need less",
-        1: "over its limit of 1.5 s (limits.trial_s)",
+        0: "exceeded its memory limit of 2 GB (limits.memory_gb): 5.00 GB; "
+        "to need less memory, use fewer --workers or a smaller batch_size, units or maxlen",
+        1: "exceeded its time limit of 1.5 s (limits.trial_s)",
     }
     assert study.view.n_finished == 4
 
 
-def test_a_time_budget_ends_this_start_and_the_next_goes_on(study: Study) -> None:
+def test_a_time_budget_counts_from_each_start(study: Study) -> None:
     executor = FakeExecutor()
     executor.endless = {0, 1}
-    outcome = study.run(executor, budget__timeout_s=0.3)
+    outcome = study.run(executor, budget__timeout_s=1.0)
     assert outcome.out_of_time
     assert study.states() == [State.WAITING] * 2
     study.run(FakeExecutor())
     assert study.states() == [State.COMPLETE] * 4
 
 
-def test_a_request_stops_one_trial_which_keeps_what_it_has(study: Study) -> None:
+def test_a_stop_request_ends_one_trial_after_its_epoch_with_its_result(study: Study) -> None:
     executor = FakeExecutor()
     requests = study.home.study("s").stop_requests
     requests.mkdir(parents=True)
@@ -308,8 +313,8 @@ def test_a_request_stops_one_trial_which_keeps_what_it_has(study: Study) -> None
     assert list(requests.iterdir()) == []
 
 
-def test_a_request_ends_a_trial_that_does_not_listen(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rnnexp.study.supervisor._STOP_PATIENCE_S", 0.2)
+def test_a_trial_that_ignores_a_stop_request_is_killed(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnnexp.study.limits.STOP_TIMEOUT_S", 0.2)
     executor = FakeExecutor()
     executor.endless = {0}
     requests = study.home.study("s").stop_requests
@@ -320,7 +325,7 @@ def test_a_request_ends_a_trial_that_does_not_listen(study: Study, monkeypatch: 
     assert study.view.trials[0].reason == "stopped by hand"
 
 
-def test_interruptions_spend_no_retries(study: Study) -> None:
+def test_interruptions_use_no_retries(study: Study) -> None:
     study.file.write_text(SWEEP.replace("epochs: 3", "epochs: 9"))
     for epoch in (1, 4):
         study.run(FakeExecutor(n_slots=1), signals={(0, epoch): signal.SIGINT})
@@ -342,7 +347,7 @@ def test_a_failed_trial_keeps_no_model(study: Study) -> None:
     assert not folder.best.exists()
 
 
-def test_epochs_may_be_searched(study: Study) -> None:
+def test_the_number_of_epochs_can_be_searched(study: Study) -> None:
     study.file.write_text(
         SWEEP.replace("space:", "space:\n  train.epochs: {choice: [2, 6]}").replace("trials: 4", "trials: 12")
         + "pruner: {name: median, n_startup_trials: 1, n_warmup_steps: 3}\n"
@@ -354,7 +359,7 @@ def test_epochs_may_be_searched(study: Study) -> None:
     assert State.PRUNED in {row.state for row in long}
 
 
-def test_only_the_best_checkpoints_stay(study: Study) -> None:
+def test_only_the_best_models_are_kept(study: Study) -> None:
     executor = FakeExecutor(n_slots=1, accuracy=lambda job, epoch: 0.5 + 0.1 * (int(job.folder.root.name) % 3))
     study.run(executor, keep__checkpoints=2, budget__trials=6)
     kept = [row.number for row in study.view.trials if study.home.study("s").trial(row.number).best.exists()]
@@ -369,7 +374,7 @@ def test_only_the_best_checkpoints_stay(study: Study) -> None:
         ({"sampler__seed": 4}, "sampler.seed: was 3, is 4"),
     ],
 )
-def test_a_study_with_a_changed_file_is_refused(study: Study, settings: dict[str, Any], difference: str) -> None:
+def test_a_changed_sweep_file_is_refused(study: Study, settings: dict[str, Any], difference: str) -> None:
     study.run(FakeExecutor())
     with pytest.raises(StudyError) as refused:
         study.run(FakeExecutor(), **settings)
@@ -377,15 +382,15 @@ def test_a_study_with_a_changed_file_is_refused(study: Study, settings: dict[str
     assert "--study NAME" in str(refused.value)
 
 
-def test_other_data_under_the_same_name_are_refused(study: Study) -> None:
+def test_changed_data_under_the_same_name_are_refused(study: Study) -> None:
     study.run(FakeExecutor())
     with pytest.raises(StudyError, match="data_digest"):
         StudyStore.open(study.home, study.config(), "other")
 
 
-def test_progress_is_told_with_the_time_left(study: Study) -> None:
+def test_the_progress_has_an_estimate_of_the_time_left(study: Study) -> None:
     study.run(FakeExecutor(n_slots=1))
-    last = study.watch.standings[-1]
+    last = study.reporter.snapshots[-1]
     assert last.n_trials == 4
-    assert any(standing.seconds_left is not None for standing in study.watch.standings)
+    assert any(snapshot.seconds_left is not None for snapshot in study.reporter.snapshots)
     assert last.best_value == pytest.approx(0.53)

@@ -1,4 +1,4 @@
-"""Optuna's storage and the trials' folders, which fail and end where the world says so."""
+"""Optuna's storage and the trials' folders, with injected faults."""
 
 import errno
 import sqlite3
@@ -21,24 +21,23 @@ from tests.simulation.world import Generation, Violation, World
 
 Append = Callable[[Path, Event], None]
 
+_MAX_TRIALS = 40
+"""More than twice the largest budget of a plan."""
 
-def full() -> OSError:
-    """Returns what a write to a full disk raises."""
+
+def disk_full_error() -> OSError:
+    """Returns the error of a write to a full disk."""
     return OSError(errno.ENOSPC, "No space left on device")
 
 
-_FAR_TOO_MANY = 40
-"""No drawn sweep asks for half as many."""
-
-
 class SimStorage(InMemoryStorage):  # type: ignore[misc]
-    """Optuna's truth. Outlives the supervisors; each write may fail, or be the last that its supervisor did."""
+    """Optuna's storage, which outlives the supervisors. Each write may fail, or be the supervisor's last one."""
 
     def __init__(self, world: World) -> None:
         super().__init__()
         self._world = world
         self.generation: Generation | None = None
-        self.ended: list[int] = []
+        self.finished_in_order: list[int] = []
 
     @contextmanager
     def _writing(self, what: str) -> Iterator[None]:
@@ -47,20 +46,20 @@ class SimStorage(InMemoryStorage):  # type: ignore[misc]
             yield
             return
         generation.step(f"before optuna: {what}", "write")
-        late = self._world.rng.random() < 0.2
-        kind = self._world.strike("optuna")
-        if kind is not None and not late:
+        fail_after_write = self._world.rng.random() < 0.2
+        kind = self._world.draw_fault("optuna")
+        if kind is not None and not fail_after_write:
             self._fail(generation, kind)
-        self._world.say("optuna", what)
+        self._world.log("optuna", what)
         yield
         if kind is not None:
             self._fail(generation, kind)
         generation.step(f"after optuna: {what}", "write")
 
     def _fail(self, generation: Generation, kind: str) -> None:
-        generation.disturbed = True
-        words = "database or disk is full" if kind.endswith("full") else "database is locked"
-        raise StorageInternalError("An exception is raised during the commit.") from sqlite3.OperationalError(words)
+        generation.write_failed = True
+        message = "database or disk is full" if kind.endswith("full") else "database is locked"
+        raise StorageInternalError("An exception is raised during the commit.") from sqlite3.OperationalError(message)
 
     def create_new_study(self, *args: Any, **keywords: Any) -> int:
         with self._writing("create study"):
@@ -71,8 +70,8 @@ class SimStorage(InMemoryStorage):  # type: ignore[misc]
             super().set_study_user_attr(study_id, key, value)
 
     def create_new_trial(self, *args: Any, **keywords: Any) -> int:
-        if self.get_n_trials(args[0]) >= _FAR_TOO_MANY:
-            raise Violation("trials are begun without end")
+        if self.get_n_trials(args[0]) >= _MAX_TRIALS:
+            raise Violation(f"more than {_MAX_TRIALS} trials are created")
         with self._writing("create trial"):
             return int(super().create_new_trial(*args, **keywords))
 
@@ -97,22 +96,23 @@ class SimStorage(InMemoryStorage):  # type: ignore[misc]
             done = bool(super().set_trial_state_values(trial_id, state, values))
             trial = self._get_trial(trial_id)
             if state == TrialState.WAITING:
-                # In memory, Optuna looks for waiting trials only behind the last it found; in a database everywhere.
+                # The in-memory storage searches waiting trials only after the last one it found. Databases search all.
                 self._prev_waiting_trial_number[0] = 0
             elif state.is_finished():
-                trial.datetime_complete = datetime(2026, 1, 1) + timedelta(seconds=self._world.wall() - 1_700_000_000)
-                self.ended.append(trial.number)
+                seconds = self._world.wall_time() - 1_700_000_000
+                trial.datetime_complete = datetime(2026, 1, 1) + timedelta(seconds=seconds)
+                self.finished_in_order.append(trial.number)
             return done
 
 
 class SimRecords:
-    """The real `TrialRecords`, each of whose calls may fail half-way or be the last."""
+    """The real `TrialRecords`; each call may fail in the middle, or be the supervisor's last one."""
 
     def __init__(self, generation: Generation, inner: Any, state_of: Callable[[int], str]) -> None:
         """Args:
-        generation: whose calls they are.
-        inner: the real ones.
-        state_of: Optuna's state of a trial.
+        generation: the supervisor's lifetime.
+        inner: the real records.
+        state_of: returns a trial's state from Optuna.
         """
         self._generation, self._inner, self._world = generation, inner, generation.world
         self._state_of = state_of
@@ -126,22 +126,22 @@ class SimRecords:
     def home(self) -> Path:
         return Path(self._inner.home)
 
-    def begin(self, asked: Any) -> None:
-        self._world.begun[asked.number] = self._world.now
-        self._generation.step(f"begin {asked.number}", "write")
-        while asked.number in self._world.folder_locks:
-            self._world.advance(self._world.now + 0.1)  # as the real one waits for an orphan
-        kind = self._world.strike("begin")
-        config = self.folder.trial(asked.number).config
+    def begin(self, request: Any) -> None:
+        self._world.started_at[request.number] = self._world.now
+        self._generation.step(f"begin {request.number}", "write")
+        while request.number in self._world.folder_locks:
+            self._world.advance(self._world.now + 0.1)  # like the real one, wait for an orphan
+        kind = self._world.draw_fault("begin")
+        config = self.folder.trial(request.number).config
         if kind == "record: disk full":
-            self._generation.disturbed = True
-            raise full()
+            self._generation.write_failed = True
+            raise disk_full_error()
         if kind is not None:
             config.parent.mkdir(parents=True, exist_ok=True)
             config.with_name(disk.WRITING + config.name).write_text("half")
-            self._generation.die(f"the middle of begin {asked.number}")
-        self._inner.begin(asked)
-        self._generation.step(f"after begin {asked.number}", "write")
+            self._generation.kill(f"the middle of begin {request.number}")
+        self._inner.begin(request)
+        self._generation.step(f"after begin {request.number}", "write")
 
     def read(self, number: int) -> list[Event]:
         self._generation.step(f"read {number}")
@@ -151,24 +151,24 @@ class SimRecords:
     def append(self, number: int, event: Event) -> None:
         self._generation.step(f"append to {number}", "write")
         if isinstance(event, AttemptEnded) and event.state in FINISHED and self._state_of(number) != event.state:
-            raise Violation(f"trial {number} is closed as {event.state}; Optuna says {self._state_of(number)}")
+            raise Violation(f"trial {number} is closed as {event.state}; Optuna has {self._state_of(number)}")
         self._inner.append(number, event)
-        self._world.say("record", f"trial {number}: {_words(event)}")
+        self._world.log("record", f"trial {number}: {_describe(event)}")
         self._generation.step(f"after append to {number}", "write")
 
     def close(self, number: int, state: State, reason: str, attempts: int, when: float) -> None:
-        type(self._inner).close(self, number, state, reason, attempts, when)  # the real steps, each of which may fail
+        type(self._inner).close(self, number, state, reason, attempts, when)  # the real code calls the methods here
 
     def clean_up(self, number: int, *, keep_model: bool) -> None:
-        with self._generation.removes(f"clean up {number}"):
+        with self._generation.removing_files(f"clean up {number}"):
             self._inner.clean_up(number, keep_model=keep_model)
 
     def evict(self, number: int, when: float) -> bool:
         if not self.folder.trial(number).best.exists():
             return bool(self._inner.evict(number, when))
-        with self._generation.removes(f"evict {number}"):
+        with self._generation.removing_files(f"evict {number}"):
             done = bool(self._inner.evict(number, when))
-            self._world.say("record", f"trial {number} is evicted")
+            self._world.log("record", f"trial {number} is evicted")
         return done
 
     def take_stop_requests(self) -> list[int]:
@@ -177,39 +177,39 @@ class SimRecords:
         return taken
 
     def free_bytes(self) -> int:
-        self._generation.step("look at the disk")
+        self._generation.step("measure the free disk space")
         world = self._world
-        if world.strike("look"):
-            world.low_until = world.now + world.rng.uniform(0.1, 30)
-        return 2**20 if world.now < world.low_until else 2**34
+        if world.draw_fault("disk check"):
+            world.disk_nearly_full_until = world.now + world.rng.uniform(0.1, 30)
+        return 2**20 if world.now < world.disk_nearly_full_until else 2**34
 
 
-def torn_append(generation: Generation, real: Append) -> Append:
-    """Returns what the supervisor's side appends an event with: the real way, unless a fault strikes in it."""
+def faulty_append(generation: Generation, real: Append) -> Append:
+    """Returns the supervisor's `events.append`: the real one, into which faults are injected."""
 
     def append(path: Path, event: Event) -> None:
-        kind = generation.world.strike("append") if generation.alive else None
+        kind = generation.world.draw_fault("append") if generation.alive else None
         if kind is not None:
-            generation.disturbed = True
-        if kind in ("record: torn", "killed in a write"):
-            tear(path, event, generation.world)
-        if kind == "killed in a write":
-            generation.die(f"the middle of {_words(event)}")
+            generation.write_failed = True
+        if kind in ("record: torn", "supervisor killed in a write"):
+            write_torn(path, event, generation.world)
+        if kind == "supervisor killed in a write":
+            generation.kill(f"the middle of {_describe(event)}")
         if kind is not None:
-            raise full()
+            raise disk_full_error()
         real(path, event)
 
     return append
 
 
-def tear(path: Path, event: Event, world: World) -> None:
-    """Writes a part of an event's line, as a full disk or a death leaves it."""
+def write_torn(path: Path, event: Event, world: World) -> None:
+    """Writes a part of an event's line, like an interrupted write."""
     path.parent.mkdir(parents=True, exist_ok=True)
     line = events.encode(event).encode()
     with path.open("ab+") as file:
         file.write(line[: world.rng.randint(1, len(line))])
 
 
-def _words(event: Event) -> str:
+def _describe(event: Event) -> str:
     state = f" {State(event.state)}: {event.reason}" if isinstance(event, AttemptEnded) else ""
     return type(event).__name__ + state

@@ -1,0 +1,71 @@
+"""Why a study stops before its budget of trials is used up."""
+
+from dataclasses import dataclass
+
+DATABASE_LOCKED = (
+    "another program has locked Optuna's database for too long; end that program, then run the same command to resume"
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the supervisor's run ended.
+
+    Attributes:
+        signal: the signal that ended it, or None.
+        out_of_time: whether the time budget ended it.
+        halted: why the study cannot continue without the user; empty if it can.
+        unsent: trials whose events MLflow does not have yet.
+    """
+
+    signal: int | None
+    out_of_time: bool
+    halted: str
+    unsent: list[int]
+
+
+class StopConditions:
+    """The conditions that stop a study: a signal, the time budget, or a problem that the user must solve.
+
+    Attributes:
+        signal: the signal that was received, or None.
+        out_of_time: whether the time budget is used up.
+        halt_reason: the problem that the user must solve; empty if there is none.
+        disk_full: whether that problem is the full disk.
+    """
+
+    def __init__(self, timeout_s: float | None, now: float) -> None:
+        """Args:
+        timeout_s: the time budget, or None.
+        now: the start of the study on the monotonic clock.
+        """
+        self._deadline = None if timeout_s is None else now + timeout_s
+        self.signal: int | None = None
+        self.out_of_time = False
+        self.halt_reason = ""
+        self.disk_full = False
+
+    def halt(self, reason: str, *, disk_full: bool = False) -> None:
+        """Stops the study until the user has solved a problem.
+
+        Args:
+            reason: the problem and its solution; replaces an earlier reason.
+            disk_full: whether the problem is the full disk.
+        """
+        self.halt_reason = reason
+        self.disk_full = self.disk_full or disk_full
+
+    def check_time_budget(self, now: float, *, is_complete: bool) -> None:
+        """Compares the time with the budget.
+
+        Args:
+            now: on the monotonic clock.
+            is_complete: whether all trials have finished; then the budget stops nothing.
+        """
+        if self._deadline is not None and now > self._deadline:
+            self.out_of_time = self.out_of_time or not is_complete
+
+    @property
+    def must_stop(self) -> bool:
+        """Whether to start no trial and to interrupt the running ones."""
+        return self.signal is not None or self.out_of_time or bool(self.halt_reason)

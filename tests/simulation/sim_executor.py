@@ -1,0 +1,137 @@
+"""An executor in virtual time."""
+
+from collections.abc import Callable
+from typing import Any
+
+from rnnexp.engine.executor import Exited, Message
+from rnnexp.trial.events import EpochEnded
+from rnnexp.trial.process import DISK_FULL, TrialJob
+from rnnexp.trial.states import State
+from tests.simulation.sim_process import Process
+from tests.simulation.sim_storage import Append
+from tests.simulation.world import Generation, Violation
+
+_STOP_TIMEOUT_S = 30.0
+_TOLERANCE_S = 0.1
+
+
+class SimExecutor:
+    """Slots whose processes belong to the world. `poll` advances the time."""
+
+    def __init__(
+        self, generation: Generation, n_slots: int, append: Append, retries_of: Callable[[int], tuple[str, int]]
+    ) -> None:
+        """Args:
+        generation: the supervisor's lifetime.
+        n_slots: trials at once.
+        append: the real `events.append`, for the processes.
+        retries_of: returns a trial's state and its used retries, from Optuna.
+        """
+        self._generation, self._world = generation, generation.world
+        self._n_slots, self._append = n_slots, append
+        self._processes: dict[int, Process] = {}
+        self._inbox: list[tuple[float, int, int, Any]] = []
+        self._last_arrival: dict[int, float] = {}
+        self._last_heartbeat: dict[int, float] = {}
+        self._n_messages = 0
+        self._retries_of = retries_of
+        self._killed: set[int] = set()
+        self._retries_before_crash: dict[int, int] = {}
+        self._unanswered: set[int] = set()
+
+    @property
+    def n_slots(self) -> int:
+        return self._n_slots
+
+    def submit(self, number: int, job: TrialJob) -> None:
+        self._generation.step(f"submit {number}", "write")
+        if len(self._processes) >= self._n_slots or number in self._processes:
+            raise Violation(f"trial {number} is submitted while the slots are used by {sorted(self._processes)}")
+        if self._world.draw_fault("submit"):
+            self._world.causes[number].append("crash")
+            raise OSError("Resource temporarily unavailable")
+        self._world.log("executor", f"trial {number} starts attempt {job.attempt}")
+        self._killed.discard(number)
+        self._last_heartbeat[number] = self._world.started_at[number]
+
+        def deliver(message: Any, delay_s: float) -> None:
+            arrival = max(self._last_arrival.get(number, 0.0), self._world.now + delay_s)
+            self._last_arrival[number] = arrival
+            self._n_messages += 1
+            self._inbox.append((arrival, self._n_messages, number, message))
+
+        self._processes[number] = Process(self._world, number, job, self._append, deliver)
+        self._generation.step(f"after submit {number}", "write")
+
+    def poll(self, timeout_s: float) -> list[Message]:
+        generation, world = self._generation, self._world
+        self._check_crashes()
+        if self._unanswered:
+            raise Violation(f"trials {self._unanswered} have ended an epoch and got no answer")
+        generation.step("poll")
+        deadline, signal_before = world.now + timeout_s, generation.signal
+        while True:
+            generation.run_sender()
+            arrived = sorted(item for item in self._inbox if item[0] <= world.now)
+            if arrived or world.now >= deadline or generation.signal != signal_before:
+                break
+            next_arrival = min((item[0] for item in self._inbox), default=deadline)
+            world.advance(min(deadline, max(world.now, min(world.next_due(), next_arrival))))
+        self._inbox = [item for item in self._inbox if item[0] > world.now]
+        for _, _, number, message in arrived:
+            self._last_heartbeat[number] = world.now
+            if isinstance(message, EpochEnded):
+                self._unanswered.add(number)
+            if isinstance(message, Exited):
+                process = self._processes.pop(number)
+                if number not in self._killed and message.code != DISK_FULL and not process.has_result():
+                    self._retries_before_crash[number] = self._retries_of(number)[1]
+        return [(number, message) for _, _, number, message in arrived]
+
+    def _check_crashes(self) -> None:
+        """Checks that each reported crash has used a retry or has failed the trial."""
+        for number, before in self._retries_before_crash.items():
+            state, now = self._retries_of(number)
+            if state != State.FAIL and now <= before:
+                raise Violation(f"trial {number} crashed and is {state}; used retries: {before} before, {now} now")
+        self._retries_before_crash.clear()
+
+    def answer(self, number: int, go_on: bool) -> None:
+        self._unanswered.discard(number)
+        self._generation.step(f"answer {number}", "write")
+        process = self._processes.get(number)
+        if process is None:
+            return
+        if self._world.draw_fault("answer"):
+            return  # the process waits until the heartbeat timeout
+        self._world.schedule(0.001, lambda: process.answer(go_on))
+
+    def kill(self, number: int) -> None:
+        self._generation.step(f"kill {number}", "write")
+        if number in self._processes:
+            self._record_cause_of_kill(number)
+            self._killed.add(number)
+            self._processes[number].end(-9)
+
+    def _record_cause_of_kill(self, number: int) -> None:
+        """Records which limit justifies the kill. An interruption justifies no failure and no used retry."""
+        limits, now, causes = self._world.plan.config.limits, self._world.now, self._world.causes[number]
+        if limits.trial_s is not None and now - self._world.started_at[number] > limits.trial_s - _TOLERANCE_S:
+            causes.append("failure")
+        if now - self._world.stop_requested_at.get(number, now) > _STOP_TIMEOUT_S - _TOLERANCE_S:
+            causes.append("failure")
+        is_silent = (
+            limits.heartbeat_timeout_s is not None
+            and now - self._last_heartbeat[number] > limits.heartbeat_timeout_s - _TOLERANCE_S
+        )
+        if is_silent or self._processes[number].n_bytes > (limits.memory_gb or 1024) * 2**30:
+            causes.append("crash")
+
+    def private_bytes(self, number: int) -> int | None:
+        self._generation.step(f"memory of {number}")
+        return self._processes[number].n_bytes if number in self._processes else None
+
+    def close(self) -> None:
+        if self._generation.alive:
+            for process in list(self._processes.values()):
+                process.end(-9)

@@ -1,0 +1,326 @@
+"""The trials' processes as state machines: the protocol of `rnnexp/trial/run.py` and `fit.py`, without a network.
+
+A process writes the real events into its real folder. It can end at each step. An orphan may write for some seconds.
+"""
+
+import contextlib
+import dataclasses
+import json
+import signal
+import zlib
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+from rnnexp import disk
+from rnnexp.config.trial import TrialConfig
+from rnnexp.engine.executor import Exited
+from rnnexp.trial import events
+from rnnexp.trial.events import EpochEnded, Event, Failed, Finished, Started
+from rnnexp.trial.process import DISK_FULL, ORPHANED, Heartbeat, TrialJob
+from rnnexp.trial.progress import Progress
+from tests.simulation.sim_storage import Append, write_torn
+from tests.simulation.world import Cause, Violation, World
+
+_HEARTBEAT_INTERVAL_S = 2.0
+_LOCK_TIMEOUT_S = 15.0
+_MAX_SECONDS_AS_ORPHAN = 3.0
+
+Steps = Generator[float | None, None, Any]
+"""The steps of a process. Each yields the seconds to wait, or None to wait for the supervisor's answer."""
+
+DATA = {
+    "name": "reviews",
+    "digest": "0" * 20,
+    "split": "1" * 20,
+    "labels": ["neg", "pos"],
+    "n_train": 80,
+    "n_validation": 20,
+    "n_test": 10,
+    "source": "reviews",
+}
+
+
+class _ProcessExit(Exception):
+    """The process ends at once."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class _ProcessHang(Exception):
+    """The process does nothing more, but does not end."""
+
+
+class _TrialError(Exception):
+    """An exception in the trial's code. Its text is `kind: reason`."""
+
+
+def metrics_of(config: TrialConfig, epoch: int) -> dict[str, float]:
+    """Returns the metrics of an epoch. They depend only on the settings, so a repeated epoch has the same metrics."""
+    key = f"{config.model.units}|{config.train.learning_rate}|{config.model.dropout}|{config.model.layers}|{epoch}"
+    names = ("loss", "accuracy", "val_loss", "val_accuracy")
+    return {name: 0.2 + 0.6 * zlib.crc32(f"{key}|{name}".encode()) / 2**32 for name in names}
+
+
+class Process:
+    """The process of one attempt of a trial."""
+
+    def __init__(
+        self, world: World, number: int, job: TrialJob, append: Append, deliver: Callable[[Any, float], None]
+    ) -> None:
+        """Args:
+        world: where it runs.
+        number: the trial's.
+        job: what to run.
+        append: the real `events.append`.
+        deliver: delivers a message to the supervisor after some seconds.
+        """
+        self._world, self.number, self._job = world, number, job
+        self._append, self._deliver = append, deliver
+        self.alive, self.orphaned = True, False
+        self.n_bytes = 2**28
+        self._is_waiting_for_answer = False
+        self._answer = True
+        self._is_endless = False
+        self._finished = False
+        self._steps = self._main()
+        world.processes.append(self)
+        world.schedule(world.rng.uniform(0.02, 0.6), self._continue)
+
+    def become_orphan(self) -> None:
+        """The supervisor has died. The process ends within seconds, or when it next sends a message."""
+        self.orphaned = True
+        self._world.schedule(self._world.rng.uniform(0, _MAX_SECONDS_AS_ORPHAN), lambda: self.end(ORPHANED))
+
+    def answer(self, go_on: bool) -> None:
+        """The supervisor's answer to `EpochEnded` arrives."""
+        if self.alive and self._is_waiting_for_answer:
+            self._is_waiting_for_answer, self._answer = False, go_on
+            self._continue()
+
+    def has_result(self) -> bool:
+        """Tells whether the trial's record has a result."""
+        trial_events = events.read(self._job.folder.events)
+        return self._finished or any(isinstance(event, Failed) for event in trial_events[-1:])
+
+    def end(self, code: int) -> None:
+        """Ends the process at once."""
+        if not self.alive:
+            return
+        self.alive = False
+        self._steps.close()
+        self._world.processes.remove(self)
+        self._unlock()
+        self._world.log(f"trial {self.number}", f"process ends with {code}")
+        if not self.orphaned:
+            self._deliver(Exited(code), 0.001)
+
+    def _continue(self) -> None:
+        if not self.alive:
+            return
+        try:
+            wait_s = next(self._steps)
+        except StopIteration as done:
+            self.end(done.value or 0)
+        except _ProcessExit as exit_:
+            self.end(exit_.code)
+        except _ProcessHang:
+            self._world.log(f"trial {self.number}", "hangs")
+        else:
+            if wait_s is None:
+                self._is_waiting_for_answer = True
+            else:
+                self._world.schedule(wait_s, self._continue)
+
+    def _main(self) -> Steps:
+        try:
+            yield from self._lock()
+            yield from self._fit()
+            self._inject_fault("drawing")
+        except _TrialError as error:
+            if self._finished:
+                return 1
+            yield self._world.rng.uniform(0, 0.01)
+            kind, _, reason = str(error).partition(": ")
+            yield from self._tell(Failed(self._world.wall_time(), kind, reason, "Traceback"), with_faults=False)
+            return 1
+        self._unlock()
+        yield self._world.rng.uniform(0.001, 0.05)
+        with contextlib.suppress(_TrialError):
+            self._inject_fault("the end")
+        return 0
+
+    def _lock(self) -> Steps:
+        self._inject_fault("the start")
+        locks, deadline = self._world.folder_locks, self._world.now + _LOCK_TIMEOUT_S
+        while self.number in locks:
+            if self._world.now > deadline:
+                raise Violation(f"trial {self.number}: an orphan still holds the folder's lock")
+            yield 0.1
+        locks[self.number] = self
+        if self.orphaned:
+            raise _ProcessExit(ORPHANED)
+
+    def _unlock(self) -> None:
+        if self._world.folder_locks.get(self.number) is self:
+            del self._world.folder_locks[self.number]
+
+    def _fit(self) -> Steps:
+        """Trains the epochs as the real `fit` does."""
+        job, folder = self._job, self._job.folder
+        progress = Progress(job.config.train)
+        progress.curve = self._restore()
+        progress.seconds = self._world.plan.epoch_s * progress.epoch
+        trial_events = events.read(folder.events)
+        written_epochs = events.epochs(trial_events)
+        yield 0.05
+        now = self._world.wall_time()
+        yield from self._tell(Started(now, job.attempt, progress.epoch, 1, 10, DATA, {"threads": 1}))
+        results = [event for event in trial_events if isinstance(event, Finished)]
+        if results:
+            yield from self._tell(results[-1])
+            return
+        go_on = True
+        if progress.epoch:
+            go_on = yield from self._tell(self._epoch_ended(progress, 0.0, written_epochs))
+        while go_on and progress.epoch < job.config.train.epochs and not progress.out_of_patience:
+            yield from self._train()
+            metrics = metrics_of(job.config, progress.epoch + 1)
+            if self._world.draw_fault("epoch"):
+                self._record_cause("failure")
+                reason = f"epoch {progress.epoch + 1}: loss is nan"
+                yield from self._tell(Failed(self._world.wall_time(), "diverged", reason))
+                return
+            progress.curve.append(metrics)
+            progress.seconds += self._world.plan.epoch_s
+            yield from self._save(progress)
+            go_on = yield from self._tell(self._epoch_ended(progress, self._world.plan.epoch_s, written_epochs))
+        is_early = go_on and progress.epoch < job.config.train.epochs
+        ended = ("patience" if is_early else "epochs") if go_on else "pruned"
+        now = self._world.wall_time()
+        yield from self._tell(
+            Finished(now, ended, progress.best_epoch, progress.best_metrics, 10, progress.seconds)  # type: ignore[arg-type]
+        )
+
+    def _restore(self) -> list[dict[str, float]]:
+        folder = self._job.folder
+        if not folder.state.exists() or not folder.best.exists():
+            return []
+        if self._world.draw_fault("restore"):
+            folder.state.unlink()
+            return []
+        curve: list[dict[str, float]] = json.loads(folder.state.read_text())
+        return curve
+
+    def _epoch_ended(self, progress: Progress, seconds: float, written_epochs: list[EpochEnded]) -> EpochEnded:
+        metrics = progress.curve[-1]
+        for event in written_epochs:
+            if event.epoch == progress.epoch and event.metrics == metrics:
+                return event
+        now = self._world.wall_time()
+        return EpochEnded(now, progress.epoch, metrics, seconds, progress.best_epoch, progress.best_value)
+
+    def _train(self) -> Steps:
+        left_s = self._world.plan.epoch_s * self._world.rng.uniform(0.8, 1.2)
+        self._inject_fault("an epoch")
+        while left_s > _HEARTBEAT_INTERVAL_S or self._is_endless:
+            left_s -= _HEARTBEAT_INTERVAL_S
+            yield _HEARTBEAT_INTERVAL_S
+            self._send(Heartbeat())
+        yield max(left_s, 0.01)
+
+    def _save(self, progress: Progress) -> Steps:
+        folder = self._job.folder
+        if progress.best_epoch == progress.epoch:
+            for path in (folder.best, folder.held_out):
+                yield from self._write(path, str(progress.epoch))
+        yield from self._write(folder.state, json.dumps(progress.curve))
+
+    def _write(self, path: Path, text: str) -> Steps:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(disk.WRITING + path.name)
+        temporary.write_text(text[: len(text) // 2])
+        yield self._world.rng.choice((0.001, 0.05))
+        kind = self._world.draw_fault("trial write")
+        if kind is not None:
+            if kind != "trial killed in a write":
+                temporary.unlink()
+                self._record_cause("disk full")
+                raise _ProcessExit(DISK_FULL)
+            self._record_cause("crash")
+            raise _ProcessExit(-signal.SIGKILL)
+        temporary.write_text(text)
+        temporary.replace(path)
+        self._inject_fault(f"{path.name} is written")
+
+    def _tell(self, event: Event, *, with_faults: bool = True) -> Generator[float | None, None, bool]:
+        """Writes and sends an event; returns the supervisor's answer to `EpochEnded`."""
+        if with_faults:
+            self._inject_fault("before an event is written")
+        self._finished = isinstance(event, Finished)
+        if event not in events.read(self._job.folder.events):
+            self._write_event(event, with_faults=with_faults)
+        yield self._world.rng.choice((0.0, 0.002, 0.1))
+        if with_faults:
+            self._inject_fault("between writing and sending")
+        self._send(event)
+        if not isinstance(event, EpochEnded):
+            return True
+        yield None
+        self._inject_fault("after the answer")
+        return self._answer
+
+    def _write_event(self, event: Event, *, with_faults: bool) -> None:
+        owner = self._world.folder_locks.get(self.number)
+        if owner is not self and owner is not None:
+            raise Violation(f"trial {self.number}: two processes write to one folder")
+        kind = self._world.draw_fault("trial write") if with_faults else None
+        if kind is not None and kind != "trial: disk full":
+            write_torn(self._job.folder.events, event, self._world)
+        if kind is not None:
+            killed = kind == "trial killed in a write"
+            self._record_cause("crash" if killed else "disk full")
+            raise _ProcessExit(-signal.SIGKILL if killed else DISK_FULL)
+        self._append(self._job.folder.events, event)
+        self._world.log(f"trial {self.number}", f"writes {_describe(event)}")
+
+    def _send(self, message: Event | Heartbeat) -> None:
+        if self.orphaned:
+            raise _ProcessExit(ORPHANED)
+        place = "result message" if isinstance(message, Finished | Failed) else "message"
+        kind = None if isinstance(message, Heartbeat) else self._world.draw_fault(place)
+        if kind != "message lost":
+            self._deliver(message, 0.001 if kind is None else self._world.rng.uniform(0.5, 12))
+
+    def _record_cause(self, cause: Cause) -> None:
+        self._world.causes[self.number].append(cause)
+
+    def _inject_fault(self, where: str) -> None:
+        """Injects a fault of the trial, or nothing."""
+        kind = self._world.draw_fault("trial")
+        if kind is None:
+            return
+        self._world.log(f"trial {self.number}", f"has a fault at {where}")
+        rng = self._world.rng
+        if kind == "trial exceeds memory limit":
+            self.n_bytes = 2**33
+        elif kind == "trial hangs":
+            raise _ProcessHang
+        elif kind == "trial slow":
+            self._is_endless = True
+        elif kind in ("trial raises", "trial out of memory"):
+            is_bug = kind == "trial raises"
+            self._record_cause("failure" if is_bug else "crash")
+            raise _TrialError("error: ValueError: broken" if is_bug else "memory: MemoryError: out of memory")
+        else:
+            self._record_cause("crash")
+            code = rng.choice((-9, -11, -6)) if kind == "trial killed" else rng.choice((1, 3, 139))
+            raise _ProcessExit(code)
+
+
+def _describe(event: Event) -> str:
+    values = dataclasses.asdict(event)
+    shown = {name: values[name] for name in ("attempt", "from_epoch", "epoch", "ended", "kind") if name in values}
+    return f"{type(event).__name__} " + " ".join(f"{name} {value}" for name, value in shown.items())
