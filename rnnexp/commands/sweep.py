@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rnnexp import disk
 from rnnexp.config.files import parse_assignment
@@ -22,6 +22,9 @@ from rnnexp.storage.views import StudyView, view
 from rnnexp.terminal import next_commands, tables
 from rnnexp.terminal.progress import watch
 from rnnexp.trial.states import State
+
+if TYPE_CHECKING:
+    from rnnexp.study.supervisor import Outcome
 
 _MAX_RANKED = 10
 _MAX_SAMPLES = 10
@@ -91,23 +94,9 @@ def run_study(
         plan = _announce(config, home, tokens, workers)
         with watch(console, config.objective.metric, config.study) as display:
             outcome = run_supervisor(config, home, study, tokens, plan, display)
-        if outcome.unsent:
-            console.print(
-                f"MLflow lacks the records of {len(outcome.unsent)} trials; run the same command to send them"
-            )
-        if outcome.halted:
-            raise WorkError(f"study {config.study}: {outcome.halted}")
+        _report_end(config, study.n_finished, outcome)
         if outcome.signal is not None:
-            console.print(
-                f"stopped by {signal.Signals(outcome.signal).name}: {study.n_finished} of {config.n_trials} trials "
-                "finished; run the same command to resume",
-                soft_wrap=True,
-            )
             return SIGNAL_EXIT_CODES[signal.Signals(outcome.signal)]
-        if outcome.out_of_time:
-            console.print(
-                f"the time budget of {config.budget.timeout_s:g} s is used up; run the same command to resume"
-            )
         done = view(home, config.study)
         if done.best is None:
             reasons = sorted({row.reason for row in done.trials if row.reason})
@@ -119,6 +108,24 @@ def run_study(
         _record(home, done, started_at)
         show_next(done)
         return 0
+
+
+def _report_end(config: SweepConfig, n_finished: int, outcome: "Outcome") -> None:
+    """Prints why the supervisor ended and what is missing; raises `WorkError` if the study was halted."""
+    console = tables.console()
+    if outcome.unsent:
+        n_records = f"the records of {_count(len(outcome.unsent), 'trial')}"
+        console.print(f"MLflow lacks {n_records}; run the same command to send them")
+    if outcome.halted:
+        raise WorkError(f"study {config.study}: {outcome.halted}")
+    if outcome.signal is not None:
+        console.print(
+            f"stopped by {signal.Signals(outcome.signal).name}: {n_finished} of {config.n_trials} trials finished; "
+            "run the same command to resume",
+            soft_wrap=True,
+        )
+    elif outcome.out_of_time:
+        console.print(f"the time budget of {config.budget.timeout_s:g} s is used up; run the same command to resume")
 
 
 def _announce(config: SweepConfig, home: Home, tokens: TokenStore, workers: int | None) -> local.SlotPlan:

@@ -32,8 +32,8 @@ def run(args: argparse.Namespace) -> int:
     if exit_code == 1:
         where = next_commands.home_option(home)
         tables.console().print(
-            f"its log: rnnexp logs {study.study} 0{where}; to train it again, change a setting, or delete this "
-            f"study first: rnnexp delete {study.study}{where}",
+            f"the log of the trial: rnnexp logs {study.study} 0{where}; to train it again, change a setting, "
+            f"or delete this study first: rnnexp delete {study.study}{where}",
             soft_wrap=True,
         )
     return exit_code
