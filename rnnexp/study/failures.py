@@ -97,7 +97,7 @@ FAILURE_POLICY: dict[FailureKind, FailureRule] = {
     ),
     FailureKind.MEMORY: FailureRule(
         "the trial uses more private memory than `limits.memory_gb`, or cannot allocate more",
-        "a measurement every second (Linux), or the trial reports it",
+        "a measurement every second, or the trial reports it",
         FailureAction.RETRY,
         "to need less memory, use fewer --workers or a smaller batch_size, units or maxlen",
     ),
