@@ -18,7 +18,7 @@ def recover(
         store: the study in Optuna; the caller holds its lock, so no RUNNING trial has a supervisor.
         records: the folders of its trials.
         sender: is notified of each trial.
-        reporter: is told which trials resume.
+        reporter: shows which trials resume.
         clock: the time of the closing events.
 
     Returns:

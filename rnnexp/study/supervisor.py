@@ -75,7 +75,7 @@ class Supervisor:
         self._prepare, self._threads, self._clock, self._device = prepare, threads, clock, device
         self._n_trials = config.n_trials
         self._running: dict[int, RunningTrial] = {}
-        self._space_exhausted = False
+        self._search_space_exhausted = False
         maximize, now = config.objective.direction == "maximize", clock.monotonic()
         self._stopping = StopConditions(config.budget.timeout_s, now)
         self._limits = LimitChecker(config.limits, now)
@@ -141,13 +141,15 @@ class Supervisor:
         self._apply_retention()
 
     def _fill_slots(self) -> None:
-        while len(self._running) < self._executor.n_slots and not self._space_exhausted and not self._must_stop():
+        while (
+            len(self._running) < self._executor.n_slots and not self._search_space_exhausted and not self._must_stop()
+        ):
             counts = self._store.counts
             if counts[State.WAITING] == 0 and counts.total() >= self._n_trials:
                 return
             request = self._store.ask()
             if request is None:
-                self._space_exhausted = True
+                self._search_space_exhausted = True
                 return
             self._start(request)
 

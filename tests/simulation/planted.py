@@ -55,7 +55,9 @@ _EVICT_AND_THEN_RECORD = """    _remove(folder.best)
 """
 
 BUGS = (
-    Planted("the record is closed before Optuna is told", Change("supervisor", _TELL, _CLOSE + _TELL)),
+    Planted(
+        "the record is closed before the outcome is written to Optuna", Change("supervisor", _TELL, _CLOSE + _TELL)
+    ),
     Planted("one trial too many runs", Change("supervisor", "len(self._running) <", "len(self._running) <=")),
     Planted(
         "a crash uses no retry",
@@ -121,6 +123,17 @@ BUGS = (
     Planted(
         "a finished trial keeps its mid-trial checkpoint",
         Change("retention", "    _remove(folder.state)\n", ""),
+    ),
+    Planted(
+        "a trial is retried once too often", Change("failures", "n_crashes < max_retries", "n_crashes <= max_retries")
+    ),
+    Planted(
+        "the heartbeat timeout counts from the start of the trial",
+        Change("limits", "now - trial.last_heartbeat >", "now - trial.started_at >"),
+    ),
+    Planted(
+        "the record of one finished trial is not completed at a start",
+        Change("recovery", "    for trial in finished:\n", "    for trial in finished[1:]:\n"),
     ),
 )
 

@@ -18,7 +18,7 @@ def trial() -> RunningTrial:
     return RunningTrial(TrialRequest(0, {}, TrialConfig(), attempt=1), started_at=100.0, last_heartbeat=150.0)
 
 
-def kind(
+def exceeded(
     trial: RunningTrial, now: float, private_bytes: int | None = None, **values: float | None
 ) -> FailureKind | None:
     checker = LimitChecker(Limits.model_validate({"heartbeat_timeout_s": None} | values), now=0.0)
@@ -27,37 +27,37 @@ def kind(
 
 
 def test_without_limits_no_limit_is_exceeded(trial: RunningTrial) -> None:
-    assert kind(trial, 1e9, 2**60) is None
+    assert exceeded(trial, 1e9, 2**60) is None
 
 
 def test_the_time_limit_counts_from_the_start(trial: RunningTrial) -> None:
-    assert kind(trial, 160.0, trial_s=60.0) is None
-    assert kind(trial, 160.1, trial_s=60.0) is FailureKind.TIME
+    assert exceeded(trial, 160.0, trial_s=60.0) is None
+    assert exceeded(trial, 160.1, trial_s=60.0) is FailureKind.TIME
 
 
 def test_the_heartbeat_timeout_counts_from_the_last_message(trial: RunningTrial) -> None:
-    assert kind(trial, 160.0, heartbeat_timeout_s=10.0) is None
-    assert kind(trial, 160.1, heartbeat_timeout_s=10.0) is FailureKind.HEARTBEAT_TIMEOUT
+    assert exceeded(trial, 160.0, heartbeat_timeout_s=10.0) is None
+    assert exceeded(trial, 160.1, heartbeat_timeout_s=10.0) is FailureKind.HEARTBEAT_TIMEOUT
 
 
 def test_memory_is_compared_only_if_it_was_measured(trial: RunningTrial) -> None:
-    assert kind(trial, 160.0, None, memory_gb=2.0) is None
-    assert kind(trial, 160.0, 2 * GB, memory_gb=2.0) is None
-    assert kind(trial, 160.0, 2 * GB + 1, memory_gb=2.0) is FailureKind.MEMORY
+    assert exceeded(trial, 160.0, None, memory_gb=2.0) is None
+    assert exceeded(trial, 160.0, 2 * GB, memory_gb=2.0) is None
+    assert exceeded(trial, 160.0, 2 * GB + 1, memory_gb=2.0) is FailureKind.MEMORY
 
 
 def test_a_stopped_trial_has_a_deadline(trial: RunningTrial) -> None:
     limits.set_kill_deadline(trial, 160.0)
-    assert kind(trial, 160.0 + STOP_TIMEOUT_S) is None
+    assert exceeded(trial, 160.0 + STOP_TIMEOUT_S) is None
     assert not limits.is_past_deadline(trial, 160.0 + STOP_TIMEOUT_S)
-    assert kind(trial, 160.1 + STOP_TIMEOUT_S) is FailureKind.STOPPED
+    assert exceeded(trial, 160.1 + STOP_TIMEOUT_S) is FailureKind.STOPPED
     assert limits.is_past_deadline(trial, 160.1 + STOP_TIMEOUT_S)
 
 
 def test_a_stop_by_the_user_is_the_reason_even_if_other_limits_are_exceeded(trial: RunningTrial) -> None:
     limits.set_kill_deadline(trial, 160.0)
     now = 1000.0
-    assert kind(trial, now, 9 * GB, trial_s=1.0, heartbeat_timeout_s=1.0, memory_gb=1.0) is FailureKind.STOPPED
+    assert exceeded(trial, now, 9 * GB, trial_s=1.0, heartbeat_timeout_s=1.0, memory_gb=1.0) is FailureKind.STOPPED
 
 
 def test_the_reason_names_the_limit(trial: RunningTrial) -> None:
