@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3.12 python3.13 python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: install sweep test test-slow simulate drill drill-resume bench check format constraints clean
+.PHONY: install sweep test test-slow simulate drill drill-resume bench check format settings constraints clean
 
 install: $(VENV)/.installed
 
@@ -62,6 +62,12 @@ build/rivals/.installed: tests/benchmarks/rivals/requirements.txt constraints.tx
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Writes the reference of all settings from the configuration's own models.
+settings: install
+	mkdir -p build
+	$(BIN)/python -m rnnexp.config.reference > build/settings.md
+	mv build/settings.md docs/settings.md
 
 # Pins anew what pyproject.toml's ranges resolve to today.
 constraints:

@@ -1,6 +1,6 @@
-"""The search space: distributions over settings, some of which apply only where others have certain values.
+"""The search space: distributions of settings, and conditions under which a setting applies.
 
-Knows nothing of Optuna; the study room turns a distribution into Optuna's.
+Does not import Optuna; the `storage` package converts these distributions to Optuna's.
 """
 
 import itertools
@@ -17,12 +17,13 @@ class _Distribution(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
 
     when: dict[str, tuple[Scalar, ...]] = Field(
-        default_factory=dict, description="settings and the values of theirs for which this one applies"
+        default_factory=dict,
+        description="condition: this setting applies only if each setting listed here has one of the listed values",
     )
 
     @field_validator("when", mode="before")
     @classmethod
-    def _one_value_or_many(cls, value: Any) -> Any:
+    def _single_value_to_list(cls, value: Any) -> Any:
         if isinstance(value, dict):
             return {key: item if isinstance(item, list | tuple) else [item] for key, item in value.items()}
         return value
@@ -35,18 +36,18 @@ class Choice(_Distribution):
 
     @field_validator("choice")
     @classmethod
-    def _no_value_twice(cls, value: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
-        doubled = [item for index, item in enumerate(value) if item in value[:index]]
-        if doubled:
-            raise ValueError(f"{doubled[0]!r} is listed twice")
+    def _no_duplicates(cls, value: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
+        duplicates = [item for index, item in enumerate(value) if item in value[:index]]
+        if duplicates:
+            raise ValueError(f"{duplicates[0]!r} is listed twice")
         return value
 
     def extremes(self) -> tuple[Scalar, ...]:
-        """Returns the values whose being legal makes all legal."""
+        """Returns values that stand for all: if these are allowed, all values are."""
         return self.choice
 
     def grid(self) -> tuple[Scalar, ...]:
-        """Returns every value, for a grid."""
+        """Returns all values, for the grid sampler."""
         return self.choice
 
     def holds(self, value: Scalar) -> bool:
@@ -59,8 +60,10 @@ class Choice(_Distribution):
 
 class _Range(_Distribution):
     bounds: tuple[int, int] | tuple[float, float]
-    log: bool = Field(False, description="draw the logarithm evenly")
-    step: int | float | None = Field(None, gt=0, description="distance between the values")
+    log: bool = Field(False, description="whether values are drawn uniformly on a logarithmic scale")
+    step: int | float | None = Field(
+        None, gt=0, description="distance between neighbouring values; null: all values in the range"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Any:
@@ -68,13 +71,13 @@ class _Range(_Distribution):
         if low > high:
             raise ValueError(f"got the bounds [{low}, {high}], expected the lower one first: [{high}, {low}]")
         if self.log and low <= 0:
-            raise ValueError(f"got the lower bound {low} with log: true, expected one above 0")
+            raise ValueError(f"got the lower bound {low} with log: true, expected a bound above 0")
         if self.log and self.step is not None and (isinstance(self.step, float) or self.step != 1):
-            raise ValueError("log and step exclude each other; leave one out")
+            raise ValueError("log and step cannot be combined; leave one out")
         return self
 
     def extremes(self) -> tuple[Scalar, ...]:
-        """Returns the values whose being legal makes all legal."""
+        """Returns values that stand for all: if these are allowed, all values are."""
         return self.bounds
 
     def holds(self, value: Scalar) -> bool:
@@ -87,7 +90,7 @@ class _Range(_Distribution):
 
     @property
     def last(self) -> float:
-        """The highest value that can be drawn: the upper bound, or the last step before it."""
+        """The largest value that can be drawn: the upper bound, or the last step below it."""
         low, high = self.bounds
         return high if self.step is None else low + math.floor((high - low) / self.step + 1e-9) * self.step
 
@@ -97,13 +100,15 @@ class _Range(_Distribution):
 
 
 class IntRange(_Range):
-    """A whole number between two bounds, both included."""
+    """An integer between two bounds, both included."""
 
-    bounds: tuple[int, int] = Field(alias="int", description="lowest and highest value")
-    step: int | None = Field(None, gt=0, description="distance between the values")
+    bounds: tuple[int, int] = Field(alias="int", description="smallest and largest value")
+    step: int | None = Field(
+        None, gt=0, description="distance between neighbouring values; null: all values in the range"
+    )
 
     def grid(self) -> tuple[Scalar, ...] | None:
-        """Returns every value, or None where only a `step` would make them few."""
+        """Returns all values, or None if there are too many: without a `step`, or on a log scale."""
         if self.log:
             return None
         return tuple(range(self.bounds[0], self.bounds[1] + 1, self.step or 1))
@@ -116,11 +121,13 @@ class IntRange(_Range):
 class FloatRange(_Range):
     """A number between two bounds."""
 
-    bounds: tuple[float, float] = Field(alias="float", description="lowest and highest value")
-    step: float | None = Field(None, gt=0, description="distance between the values")
+    bounds: tuple[float, float] = Field(alias="float", description="smallest and largest value")
+    step: float | None = Field(
+        None, gt=0, description="distance between neighbouring values; null: all values in the range"
+    )
 
     def grid(self) -> tuple[Scalar, ...] | None:
-        """Returns every value, or None where only a `step` would make them few."""
+        """Returns all values, or None if there are too many: without a `step`, or on a log scale."""
         if self.step is None:
             return None
         low, high = self.bounds
@@ -150,14 +157,16 @@ Space = Mapping[str, Choice | IntRange | FloatRange]
 
 
 def widening(old: Choice | IntRange | FloatRange, new: Choice | IntRange | FloatRange) -> str | None:
-    """Returns why values of the old distribution are not all values of the new one, drawn alike; None where they are.
+    """Returns why the new distribution does not extend the old one; None if it does.
+
+    It does if every value of the old one can be drawn from the new one too, in the same way.
 
     Args:
-        old: as it was.
-        new: as it is to be.
+        old: the stored distribution.
+        new: the distribution of the changed file.
     """
     if type(old) is not type(new):
-        return "another kind of setting"
+        return "another kind of distribution"
     if old.when != new.when:
         return "another condition"
     if isinstance(old, Choice) or isinstance(new, Choice):
@@ -171,11 +180,11 @@ def widening(old: Choice | IntRange | FloatRange, new: Choice | IntRange | Float
 
 
 def applies(distribution: Choice | IntRange | FloatRange, values: Mapping[str, Any]) -> bool:
-    """Tells whether a setting applies, given the values of those that control it.
+    """Tells whether the condition of a setting holds.
 
     Args:
-        distribution: the setting's own.
-        values: what is known by now; a controlling setting that is missing is itself switched off.
+        distribution: the distribution of the setting.
+        values: settings by name; a setting that is missing does not apply, so a condition on it does not hold.
     """
     return all(
         name in values
@@ -185,28 +194,28 @@ def applies(distribution: Choice | IntRange | FloatRange, values: Mapping[str, A
 
 
 def ordered(space: Space) -> list[str]:
-    """Returns the settings so that each comes after those that control it, otherwise as written.
+    """Returns the names of the settings: each after the settings in its condition, otherwise in the given order.
 
     Raises:
-        ValueError: if settings control each other in a circle.
+        ValueError: if conditions are circular.
     """
     result: list[str] = []
     waiting = list(space)
     while waiting:
         ready = [name for name in waiting if all(c in result or c not in space for c in space[name].when)]
         if not ready:
-            raise ValueError(f"{', '.join(waiting)}: these settings switch each other on in a circle")
+            raise ValueError(f"{', '.join(waiting)}: the conditions (when) of these settings are circular")
         result.append(ready[0])
         waiting.remove(ready[0])
     return result
 
 
 def grid(space: Space, fixed: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yields every combination of settings once; a setting that is switched off is left out.
+    """Yields each combination of settings once; a setting that does not apply is left out.
 
     Args:
-        space: in which every range has a `step`, or whole numbers.
-        fixed: the values of settings outside the space, for the conditions that name them.
+        space: each of its ranges is of integers or has a `step`.
+        fixed: values of settings outside the space, for conditions on them.
     """
     names = ordered(space)
 
@@ -226,5 +235,5 @@ def grid(space: Space, fixed: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def grid_size(space: Space, fixed: Mapping[str, Any], most: int) -> int:
-    """Returns the number of combinations, counted up to `most`."""
+    """Returns the number of combinations, or `most` if there are more."""
     return sum(1 for _ in itertools.islice(grid(space, fixed), most))

@@ -87,7 +87,7 @@ def test_ordered_otherwise_keeps_what_was_written() -> None:
 @pytest.mark.parametrize("when", [{"a": "a"}, {"a": "b", "b": "a"}, {"a": "b", "b": "c", "c": "a"}])
 def test_settings_that_switch_each_other_on_are_named(when: dict[str, str]) -> None:
     space = {name: _read({"choice": [1], "when": {control: 1}}) for name, control in when.items()}
-    with pytest.raises(ValueError, match=f"{', '.join(when)}: .* in a circle"):
+    with pytest.raises(ValueError, match=f"{', '.join(when)}: .* are circular"):
         ordered(space)
 
 
@@ -161,9 +161,9 @@ def test_what_lies_outside_is_not_held() -> None:
     ("value", "words"),
     [
         ({"int": [2, 1]}, r"\[2, 1\].*expected the lower one first: \[1, 2\]"),
-        ({"float": [0, 1], "log": True}, "one above 0"),
-        ({"int": [1, 8], "log": True, "step": 2}, "exclude each other"),
-        ({"float": [1, 8], "log": True, "step": 1}, "exclude each other"),
+        ({"float": [0, 1], "log": True}, "a bound above 0"),
+        ({"int": [1, 8], "log": True, "step": 2}, "cannot be combined"),
+        ({"float": [1, 8], "log": True, "step": 1}, "cannot be combined"),
         ({"choice": [1, 2, 1]}, "1 is listed twice"),
         ({"choice": [True, 1]}, "listed twice"),
         ({"float": [0, float("inf")]}, "finite"),

@@ -1,4 +1,4 @@
-"""From YAML to frozen, checked values: `SweepConfig` and `TrialConfig`.
+"""Reads YAML files into frozen, checked values: `SweepConfig` and `TrialConfig`.
 
-Knows what may be written and what it means; knows no data set, no Keras and no store.
+Defines which settings exist and which values are allowed. Does not read data, and imports neither Keras nor Optuna.
 """

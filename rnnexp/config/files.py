@@ -1,4 +1,4 @@
-"""YAML files in and out: UTF-8, one mapping, no key twice, `1e-3` a number."""
+"""Reads and writes YAML files: UTF-8, one mapping, no duplicate keys, and `1e-3` is a number."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from rnnexp.errors import ConfigError, UserError
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, without its two traps: doubled keys that vanish, and `1e-3` read as a word."""
+    """PyYAML's safe loader, except that a duplicate key is an error and `1e-3` is a number, not a string."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -20,17 +20,15 @@ class _Loader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)
             try:
                 if key in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"the key {key!r} is given twice", key_node.start_mark
-                    )
+                    raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
                 seen.add(key)
             except TypeError:
-                break  # an unhashable key: the safe loader says so itself
+                break  # an unhashable key: the safe loader reports it
         return super().construct_mapping(node, deep)
 
 
 class _Dumper(yaml.SafeDumper):
-    """PyYAML's safe dumper, which quotes what our loader would read as a number."""
+    """PyYAML's safe dumper, except that it quotes strings which `_Loader` would read as numbers."""
 
 
 for _kind in (_Loader, _Dumper):
@@ -42,10 +40,14 @@ for _kind in (_Loader, _Dumper):
 
 
 def parse(text: str, source: str) -> Any:
-    """Returns what the YAML text says.
+    """Returns the value of a YAML text.
+
+    Args:
+        text: the YAML text.
+        source: the file or flag that error messages name.
 
     Raises:
-        ConfigError: if it does not parse, with the line and column.
+        ConfigError: if the text is not valid YAML, with the line and column.
     """
     try:
         return yaml.load(text, Loader=_Loader)
@@ -60,7 +62,7 @@ def parse(text: str, source: str) -> Any:
 
 
 def load_mapping(path: Path) -> dict[str, Any]:
-    """Reads a file that holds one YAML mapping; an empty file is an empty mapping.
+    """Reads a file with one YAML mapping; an empty file is an empty mapping.
 
     Raises:
         UserError: if the file cannot be read.
@@ -83,7 +85,7 @@ def load_mapping(path: Path) -> dict[str, Any]:
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
-    """Splits `a.b=v` of a `--set`; the value is read as YAML.
+    """Splits the argument `a.b=v` of `--set` into name and value; the value is read as YAML.
 
     Raises:
         ConfigError: if there is no `=` or the value is not YAML.
@@ -95,5 +97,5 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 
 def dump(value: dict[str, Any]) -> str:
-    """Returns the mapping as YAML, in its own order."""
+    """Returns the mapping as YAML; the order of the keys is kept."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)

@@ -1,4 +1,4 @@
-"""Reading a sweep file: every fault in one pass, each with its place and what to do."""
+"""Reads a sweep file and reports all its faults at once: where, what was received, what was expected."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,14 +13,14 @@ from rnnexp.config.sweep import Budget, Keep, Limits, Objective, Pruner, Sampler
 from rnnexp.config.trial import SECTIONS, TrialConfig, check_setting, setting_names
 from rnnexp.errors import ConfigError, did_you_mean
 
-_OTHER_ROWS = "trials would be measured on different reviews and could not be ranked; make a study for each"
-_NOT_SEARCHED = {
-    "train.monitor": "a study watches its objective",
-    "data.fallback": "it is settled once, when the study begins",
+_OTHER_ROWS = "trials on different texts cannot be ranked; create one study for each value"
+NOT_SEARCHED = {
+    "train.monitor": "it is always the metric of the objective",
+    "data.fallback": "it is decided once, when the study starts",
     **dict.fromkeys(("data.name", "data.path", "data.text", "data.label"), _OTHER_ROWS),
     **dict.fromkeys(("data.split", "data.validation_split", "data.seed"), _OTHER_ROWS),
 }
-"""Settings that are no part of a search space, and why."""
+"""Settings that a search space cannot contain, and the reason."""
 
 _PARTS: dict[str, TypeAdapter[Any]] = {
     "objective": TypeAdapter(Objective),
@@ -37,12 +37,12 @@ def load_sweep(path: Path, assignments: Mapping[str, Any] | None = None) -> Swee
 
     Args:
         path: the YAML file.
-        assignments: from `--set` and other flags: dotted names of settings (`model.units`, which then is no longer
-            searched) or of the sweep's own parts (`budget.trials`, `study`).
+        assignments: values from `--set` and other flags, by the dotted name of a setting (`model.units`; it is removed
+            from the search space) or of another part of the sweep file (`budget.trials`, `study`).
 
     Raises:
         UserError: if the file cannot be read.
-        ConfigError: with every fault that was found.
+        ConfigError: with all faults of the file.
     """
     values = load_mapping(path)
     reader = _Reader(values)
@@ -54,7 +54,7 @@ def load_sweep(path: Path, assignments: Mapping[str, Any] | None = None) -> Swee
 
 
 class _Reader:
-    """One reading of one file; collects faults."""
+    """Reads the values of one file and collects their faults."""
 
     def __init__(self, values: dict[str, Any]) -> None:
         self.values = values
@@ -79,13 +79,13 @@ class _Reader:
                 self.faults.append(f"--set {name}: unknown setting{did_you_mean(name, self.settings + parts)}")
 
     @staticmethod
-    def _put(where: dict[str, Any], head: str, key: str, value: Any) -> None:
-        part = where.get(head) or {}
+    def _put(values: dict[str, Any], head: str, key: str, value: Any) -> None:
+        part = values.get(head) or {}
         if isinstance(part, dict):
-            where[head] = {**part, key: value}
+            values[head] = {**part, key: value}
 
     def _pin(self, name: str) -> None:
-        """A setting that is given is no longer searched, nor part of what is tried first."""
+        """Removes a setting that has a fixed value from the search space and from the first trials."""
         tries = self.values.get("try")
         for part in [self.values.get("space"), *(tries if isinstance(tries, list) else [])]:
             if isinstance(part, dict):
@@ -100,10 +100,10 @@ class _Reader:
         base = self._base(parts.get("objective"))
         n_faults = len(self.faults)
         space = self._space(base or TrialConfig())
-        # What follows from a fault of the space is not a fault of its own.
+        # Rows of `try` cannot be checked against a space that has faults.
         tries = self._tries(space if len(self.faults) == n_faults else None)
-        self._study_name()
-        self._can_end(parts, space)
+        self._check_study_name()
+        self._check_budget(parts, space)
         if self.faults or base is None:
             return None
         try:
@@ -124,7 +124,7 @@ class _Reader:
             self.faults += validation_errors.lines(error, name, names, within_union=name in ("sampler", "pruner"))
             return None
 
-    def _study_name(self) -> None:
+    def _check_study_name(self) -> None:
         try:
             SweepConfig(study=self.values.get("study", ""))
         except ValidationError:
@@ -144,7 +144,8 @@ class _Reader:
         if isinstance(train, dict):
             if train.get("monitor", monitor) != monitor and (objective or "objective" not in self.values):
                 self.faults.append(
-                    f"base.train.monitor: got {train['monitor']!r}; a study watches its objective, {monitor}"
+                    f"base.train.monitor: got {train['monitor']!r}, expected the metric of the objective, {monitor}; "
+                    "leave it out"
                 )
             values = {**values, "train": {**train, "monitor": monitor}}
         try:
@@ -166,8 +167,8 @@ class _Reader:
             if name not in self.settings:
                 self.faults.append(f"space: {name}: unknown setting{did_you_mean(name, self.settings)}")
                 continue
-            if name in _NOT_SEARCHED:
-                self.faults.append(f"{place}: cannot be searched: {_NOT_SEARCHED[name]}")
+            if name in NOT_SEARCHED:
+                self.faults.append(f"{place}: cannot be searched: {NOT_SEARCHED[name]}")
                 continue
             try:
                 distribution = adapter.validate_python(value)
@@ -176,31 +177,31 @@ class _Reader:
                 continue
             space[name] = distribution
             for extreme in distribution.extremes():
-                switched_on = {control: allowed[0] for control, allowed in distribution.when.items() if allowed}
-                problem = check_setting(_with(base, switched_on), name, extreme)
+                condition = {control: allowed[0] for control, allowed in distribution.when.items() if allowed}
+                problem = check_setting(_with(base, condition), name, extreme)
                 if problem:
-                    self.faults.append(f"{place}: {extreme!r} is not a legal value: {problem}")
+                    self.faults.append(f"{place}: {extreme!r} is not allowed: {problem}")
         threshold = space.get("clip.threshold")
         if threshold and not threshold.when and "clip.kind" not in space and base.clip.kind == "none":
             self.faults.append(
-                "space.clip.threshold: has no effect, for clip.kind is none; set or search clip.kind too"
+                "space.clip.threshold: has no effect, because clip.kind is none; set clip.kind or add it to space"
             )
-        self._conditions(space, base)
+        self._check_conditions(space, base)
         return space
 
-    def _conditions(self, space: dict[str, Any], base: TrialConfig) -> None:
+    def _check_conditions(self, space: dict[str, Any], base: TrialConfig) -> None:
         for name, distribution in space.items():
             for control, allowed in distribution.when.items():
                 place = f"space.{name}.when.{control}"
                 if not allowed:
-                    self.faults.append(f"{place}: got no value, so {name} would never apply; list some")
+                    self.faults.append(f"{place}: got no value, so {name} never applies; list at least one")
                 if control not in self.settings:
                     self.faults.append(f"{place}: unknown setting{did_you_mean(control, self.settings)}")
                     continue
                 for value in allowed:
                     possible = space[control].holds(value) if control in space else True
                     if not possible:
-                        self.faults.append(f"{place}: {value!r} is never drawn; {control} is {space[control]}")
+                        self.faults.append(f"{place}: got {value!r}, which {control} never has; it is {space[control]}")
                     elif control not in space and (problem := check_setting(base, control, value)):
                         self.faults.append(f"{place}: {problem}")
         try:
@@ -221,25 +222,25 @@ class _Reader:
                 elif space is None:
                     continue
                 elif name not in space:
-                    self.faults.append(f"{place}: not in the search space; put it under space, or under base")
+                    self.faults.append(f"{place}: not in the search space; add it to space, or move it to base")
                 elif not space[name].holds(value):
                     self.faults.append(f"{place}: got {value!r}, expected {space[name]}")
         return rows
 
-    def _can_end(self, parts: dict[str, Any], space: dict[str, Any]) -> None:
+    def _check_budget(self, parts: dict[str, Any], space: dict[str, Any]) -> None:
         sampler, budget = parts.get("sampler"), parts.get("budget")
         if sampler is not None and sampler.name == "grid":
             for name, distribution in space.items():
                 if distribution.grid() is None:
                     self.faults.append(
-                        f"space.{name}: a grid needs a choice, whole numbers, or a step; got {distribution}"
+                        f"space.{name}: got {distribution}; a grid needs a choice, an int without log, or a step"
                     )
         elif ("budget" not in self.values or budget is not None) and (budget is None or budget.trials is None):
-            self.faults.append("budget.trials: missing; say how many trials the study is to have")
+            self.faults.append("budget.trials: missing; set the number of trials of the study")
 
 
 def _with(base: TrialConfig, settings: dict[str, Any]) -> TrialConfig:
-    """Returns the base with a condition's settings, so that the conditional setting is checked where it applies."""
+    """Returns the base with the settings of a condition, so that a conditional setting is checked where it applies."""
     try:
         return base.with_settings(settings)
     except ValidationError:

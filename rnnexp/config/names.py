@@ -1,7 +1,7 @@
-"""The names that a setting may take where each name is a module of its own.
+"""The names of cells and data sets, which are the names of their modules, and the names of the metrics.
 
-A cell or a data set is one file; its name is the file's. Listing the files keeps the configuration free of the
-rooms that it must not import, and adding one needs no second edit.
+Each cell and each data set is one file. This module lists the files instead of importing them: the configuration must
+not import these packages, and a new file needs no second edit.
 """
 
 import pkgutil
@@ -17,13 +17,13 @@ def _modules(folder: Path) -> tuple[str, ...]:
 
 @cache
 def cells() -> tuple[str, ...]:
-    """The recurrent cells: the modules of `rnnexp/model/cells/`."""
+    """Returns the recurrent cells: the modules of `rnnexp/model/cells/`."""
     return _modules(_PACKAGE / "model" / "cells")
 
 
 @cache
 def data_sets() -> tuple[str, ...]:
-    """The built-in data sets: the modules of `rnnexp/data/sets/`."""
+    """Returns the built-in data sets: the modules of `rnnexp/data/sets/`."""
     return _modules(_PACKAGE / "data" / "sets")
 
 
@@ -33,4 +33,4 @@ METRICS = {
     "accuracy": "maximize",
     "loss": "minimize",
 }
-"""What every trial reports for each epoch, with the direction in which it gets better."""
+"""The metrics that each trial reports for each epoch, and the direction in which each improves."""

@@ -1,4 +1,4 @@
-"""A sweep file: what is searched, how, and for how long."""
+"""The sweep file: search space, objective, sampler, pruner, budget and limits."""
 
 import hashlib
 import json
@@ -17,10 +17,12 @@ STUDY_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}"
 
 
 class Objective(Section):
-    """What makes one trial better than another."""
+    """The metric that ranks the trials."""
 
-    metric: Metric = Field("val_accuracy", description="taken at the best epoch")
-    direction: Literal["maximize", "minimize"] = Field("maximize", description="which way is better")
+    metric: Metric = Field("val_accuracy", description="metric of a trial; its value at the best epoch counts")
+    direction: Literal["maximize", "minimize"] = Field(
+        "maximize", description="whether a higher or a lower value is better; follows from the metric"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -35,24 +37,24 @@ class Objective(Section):
 
 
 class _Seeded(Section):
-    seed: int = Field(0, ge=0, description="makes the study's points repeatable")
+    seed: int = Field(0, ge=0, description="seed of the sampler; the same seed gives the same trials")
 
 
 class TpeSampler(_Seeded):
-    """Tree-structured Parzen estimator, grouped, so that conditional settings are modelled."""
+    """Optuna's tree-structured Parzen estimator, multivariate and grouped: it models conditional settings."""
 
     name: Literal["tpe"]
-    n_startup_trials: int = Field(10, ge=0, description="random trials before the model is used")
+    n_startup_trials: int = Field(10, ge=0, description="number of random trials before the estimator is used")
 
 
 class RandomSampler(_Seeded):
-    """Independent draws."""
+    """Independent random values."""
 
     name: Literal["random"]
 
 
 class GridSampler(Section):
-    """Every combination once, then the study ends."""
+    """Every combination of the search space once; then the study ends."""
 
     name: Literal["grid"]
 
@@ -61,34 +63,34 @@ Sampler = Annotated[TpeSampler | RandomSampler | GridSampler, Field(discriminato
 
 
 class NoPruner(Section):
-    """Every trial runs to its end."""
+    """No pruning: every trial trains for all its epochs."""
 
     name: Literal["none"]
 
 
 class MedianPruner(Section):
-    """Stops a trial that is worse than the median of the others at the same epoch."""
+    """Prunes a trial whose best value is worse than the median of the other trials at the same epoch."""
 
     name: Literal["median"]
-    n_startup_trials: int = Field(5, ge=0, description="complete trials before any is pruned")
-    n_warmup_steps: int = Field(1, ge=0, description="epochs that every trial is given")
-    interval_steps: int = Field(1, ge=1, description="epochs between two checks")
+    n_startup_trials: int = Field(5, ge=0, description="number of complete trials before any trial is pruned")
+    n_warmup_steps: int = Field(1, ge=0, description="number of epochs of a trial before it can be pruned")
+    interval_steps: int = Field(1, ge=1, description="number of epochs between two checks of a trial")
 
 
 class SuccessiveHalvingPruner(Section):
-    """Gives each rung's best share more epochs."""
+    """Optuna's asynchronous successive halving: at each rung, only the best share of the trials continues."""
 
     name: Literal["successive_halving"]
-    min_resource: int = Field(1, ge=1, description="epochs before the first check")
+    min_resource: int = Field(1, ge=1, description="number of epochs before the first check")
     reduction_factor: int = Field(4, ge=2, description="one of so many is promoted")
-    min_early_stopping_rate: int = Field(0, ge=0, description="rungs left out at the start")
+    min_early_stopping_rate: int = Field(0, ge=0, description="number of rungs that are skipped at the start")
 
 
 class HyperbandPruner(Section):
-    """Several successive halvings that begin to check at different epochs."""
+    """Several brackets of successive halving, which start their checks at different epochs."""
 
     name: Literal["hyperband"]
-    min_resource: int = Field(1, ge=1, description="epochs before the earliest check")
+    min_resource: int = Field(1, ge=1, description="number of epochs before the earliest check")
     reduction_factor: int = Field(3, ge=2, description="one of so many is promoted")
 
 
@@ -96,23 +98,42 @@ Pruner = Annotated[NoPruner | MedianPruner | SuccessiveHalvingPruner | Hyperband
 
 
 class Budget(Section):
-    """When the study is done."""
+    """When a study ends."""
 
-    trials: int | None = Field(None, ge=1, description="trials in all, over every start of the command")
-    timeout_s: float | None = Field(None, gt=0, description="seconds for one start of the command")
+    trials: int | None = Field(
+        None,
+        ge=1,
+        description="total number of trials of the study, over all starts of the command; "
+        "optional with the grid sampler",
+    )
+    timeout_s: float | None = Field(
+        None, gt=0, description="time limit in seconds of one start of the command; null: no limit"
+    )
 
 
 class Limits(Section):
-    """What one trial may take, and how many may fail."""
+    """Limits of a trial's time and memory, and how failures are handled."""
 
-    trial_s: float | None = Field(None, gt=0, description="seconds, then the trial is killed and fails")
-    memory_gb: float | None = Field(None, gt=0, description="private memory, then the trial is killed (on Linux)")
-    heartbeat_timeout_s: float | None = Field(
-        600, gt=0, description="seconds without an epoch or a heartbeat, then the trial is killed"
+    trial_s: float | None = Field(
+        None,
+        gt=0,
+        description="time limit in seconds of a trial; a trial that exceeds it is killed and fails; null: no limit",
     )
-    retries: int = Field(2, ge=0, description="further attempts of a trial that was killed, hung or lacked memory")
+    memory_gb: float | None = Field(
+        None,
+        gt=0,
+        description="limit in gigabytes of a trial's private memory; a trial that exceeds it is killed; null: no limit",
+    )
+    heartbeat_timeout_s: float | None = Field(
+        600,
+        gt=0,
+        description="a trial that sends neither a heartbeat nor an event for so many seconds is killed; null: no limit",
+    )
+    retries: int = Field(
+        2, ge=0, description="number of further attempts of a trial that crashed, hung or ran out of memory"
+    )
     consecutive_failures: int | None = Field(
-        5, ge=1, description="trials that fail one after another, then the sweep stops"
+        5, ge=1, description="the sweep stops after so many failed trials in a row; null: it never does"
     )
 
     @model_validator(mode="before")
@@ -125,27 +146,31 @@ class Limits(Section):
 
 
 class Keep(Section):
-    """What stays on disk."""
+    """Which files stay on disk."""
 
-    checkpoints: int = Field(5, ge=1, description="best models kept of a study, beside the newest and those exported")
+    checkpoints: int = Field(
+        5, ge=1, description="number of best models of a study that are kept; the newest and exported ones are kept too"
+    )
 
 
 class SweepConfig(Section):
-    """One sweep file, checked: executed, it is a study."""
+    """A checked sweep file. A study is the execution of a sweep file."""
 
     model_config = ConfigDict(populate_by_name=True)
 
-    study: str = Field(pattern=f"^{STUDY_NAME}$", description="the study's name, and its experiment's in MLflow")
+    study: str = Field(pattern=f"^{STUDY_NAME}$", description="name of the study and of its MLflow experiment")
     objective: Objective = Objective()
     sampler: Sampler = TpeSampler(name="tpe")
     pruner: Pruner = NoPruner(name="none")
     budget: Budget = Budget()
-    base: TrialConfig = Field(TrialConfig(), description="the settings that every trial shares")
-    tries: tuple[dict[str, Any], ...] = Field((), alias="try", strict=False, description="settings to run first")
+    base: TrialConfig = Field(TrialConfig(), description="settings that all trials share")
+    tries: tuple[dict[str, Any], ...] = Field(
+        (), alias="try", strict=False, description="known good settings; the first trials use them"
+    )
     space: dict[str, Distribution] = Field(
         default_factory=dict,
         strict=False,
-        description="the settings that are searched",
+        description="search space: settings by dotted name, and their distributions",
         json_schema_extra=lambda schema: schema.update(propertyNames={"enum": [*setting_names()]}),
     )
     limits: Limits = Limits()
@@ -158,17 +183,17 @@ class SweepConfig(Section):
 
     @property
     def n_trials(self) -> int:
-        """The number of trials that the study is to have; a grid may end earlier."""
+        """The number of trials of the study; a grid may have fewer combinations than the budget allows."""
         if isinstance(self.sampler, GridSampler):
             most = self.budget.trials or 1_000_000
             return spaces.grid_size(self.space, self.base.settings(), most)
-        assert self.budget.trials is not None  # the loader has seen to it
+        assert self.budget.trials is not None  # the loader checks it
         return self.budget.trials
 
     def definition(self) -> dict[str, Any]:
-        """Returns what must not change while a study lasts, as plain values.
+        """Returns the parts that must not change during a study, as plain values.
 
-        Where a file of the user's own lies may change; what is in it may not, and the study knows its digest.
+        The path of the user's own file may change, its content must not: the study stores the digest of the data.
         """
         base = self.base.settings()
         del base["data.path"]
@@ -182,7 +207,7 @@ class SweepConfig(Section):
         }
 
     def to_yaml(self) -> str:
-        """Returns the sweep as a file, every default written out."""
+        """Returns the text of a sweep file with all defaults."""
         values = self.model_dump(by_alias=True, exclude={"space"}, mode="json")
         values["space"] = {name: _plain(distribution) for name, distribution in self.space.items()}
         return dump(values)
@@ -194,19 +219,19 @@ def _plain(distribution: Any) -> dict[str, Any]:
 
 
 def fingerprint(definition: Mapping[str, Any]) -> str:
-    """Returns a short hash of plain values, the same on every machine."""
+    """Returns a short hash of plain values; it is the same on every machine."""
     text = json.dumps(definition, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def with_defaults(stored: Mapping[str, Any], config: SweepConfig) -> dict[str, Any]:
-    """Returns a stored definition with the settings that the program did not know when it was stored.
+    """Returns a stored definition, completed with the settings that are newer than it.
 
-    Those had the defaults of today.
+    A version of the program without a setting behaved as the default of that setting does now.
 
     Args:
-        stored: a definition, perhaps an older version's.
-        config: of today, for the same study.
+        stored: the definition; an older version of the program may have stored it.
+        config: the current configuration of the same study.
     """
     base = TrialConfig().settings() | dict(stored["base"])
     filled = {**stored, "base": {name: value for name, value in base.items() if name != "data.path"}}
@@ -220,7 +245,7 @@ def with_defaults(stored: Mapping[str, Any], config: SweepConfig) -> dict[str, A
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], place: str = "") -> list[str]:
-    """Returns `place: was X, is Y` for every leaf in which two definitions differ."""
+    """Returns one line `place: was X, is Y` for each value in which two definitions differ."""
     result: list[str] = []
     for key in [*old, *(key for key in new if key not in old)]:
         where = f"{place}.{key}" if place else str(key)

@@ -1,4 +1,4 @@
-"""One trial's settings: all that `data`, `model` and `trial` ever see of an experiment."""
+"""The settings of one trial. The packages `data`, `model` and `trial` see nothing else of a sweep file."""
 
 import re
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from rnnexp.config.files import dump, load_mapping
 from rnnexp.errors import ConfigError, did_you_mean
 
 Value = bool | int | float | str | None
-"""What one setting can be."""
+"""The types that the value of a setting can have."""
 
 _DATA_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}"
 
@@ -49,38 +49,57 @@ Metric = Annotated[str, BeforeValidator(_known_metric), Field(json_schema_extra=
 
 
 class Section(BaseModel):
-    """A frozen part of a configuration that refuses what it does not know."""
+    """A frozen part of a configuration; an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class DataConfig(Section):
-    """Which texts, and how they are cut and parted."""
+    """The texts, how they are split into training and validation part, and how they are cut and padded."""
 
-    path: str | None = Field(None, description="your own file: .csv, .tsv, .jsonl or .parquet")
-    name: str = Field("imdb", description="a built-in data set, or a label for your own file")
-    text: str = Field("text", description="your file's column with the texts")
-    label: str = Field("label", description="your file's column with the labels")
-    vocab_size: int = Field(10_000, ge=4, description="ids kept, the three reserved ones among them")
-    maxlen: int = Field(400, ge=1, description="words kept of each review: the last ones")
-    split: Literal["stratified", "tail"] = Field(
-        "stratified", description="the validation part: drawn from each class by seed, or the last rows"
+    path: str | None = Field(
+        None, description="path of your own file of texts: .csv, .tsv, .jsonl or .parquet; null for a built-in data set"
     )
-    validation_split: float = Field(0.2, gt=0, lt=1, description="share of the training rows held out")
-    train_samples: int | None = Field(None, ge=1, description="train on so many reviews only")
+    name: str = Field(
+        "imdb",
+        description="name of a built-in data set (`rnnexp data list`), or any name for your own file; default: "
+        "its file name",
+    )
+    text: str = Field("text", description="name of the column with the texts, in your own file")
+    label: str = Field("label", description="name of the column with the labels, in your own file")
+    vocab_size: int = Field(
+        10_000,
+        ge=4,
+        description="size V of the vocabulary, including the reserved ids; less frequent words become unknown",
+    )
+    maxlen: int = Field(
+        400, ge=1, description="largest number of tokens of a text; a longer text keeps its last tokens"
+    )
+    split: Literal["stratified", "tail"] = Field(
+        "stratified",
+        description="how the held-out rows are chosen: stratified draws the same share of each class; "
+        "tail takes the last rows",
+    )
+    validation_split: float = Field(
+        0.2, gt=0, lt=1, description="share of the training rows that is held out for validation"
+    )
+    train_samples: int | None = Field(
+        None, ge=1, description="number of texts to train on; null for all of the training part"
+    )
     padding: Literal["bucketed", "fixed"] = Field(
         "bucketed",
-        description="batches of similar length, padded right; or every review padded left to maxlen",
+        description="bucketed: batches of texts of similar length, padded at the end; "
+        "fixed: every text padded to maxlen at its beginning",
     )
-    seed: int = Field(0, ge=0, description="draws the split, and generated reviews")
+    seed: int = Field(0, ge=0, description="seed of the split, of train_samples and of generated texts")
     fallback: Literal["reviews"] | None = Field(
-        None, description="generated reviews instead, where the data cannot be had"
+        None, description="data set to use if the named one is not available: reviews are generated film reviews"
     )
 
     @model_validator(mode="before")
     @classmethod
     def _name_of_a_file(cls, values: Any) -> Any:
-        """A file is found from any folder later; one without a name is named after itself."""
+        """Makes the path absolute, so that it is valid in any folder; the file's name is the default of `name`."""
         if isinstance(values, dict) and isinstance(values.get("path"), str):
             values = {**values, "path": str(Path(values["path"]).expanduser().absolute())}
         if isinstance(values, dict) and values.get("path") and "name" not in values:
@@ -99,7 +118,7 @@ class DataConfig(Section):
         if path is None and name not in names.data_sets():
             hint = did_you_mean(name, names.data_sets())
             raise ValueError(
-                f"got {name!r}, which is no built-in data set{hint} A file of your own goes under data.path"
+                f"got {name!r}, which is not a built-in data set{hint} Name a file of your own in data.path"
             )
         if path is not None and name in names.data_sets():
             raise ValueError(f"{name!r} is a built-in data set; give your file {path} another name")
@@ -107,49 +126,61 @@ class DataConfig(Section):
 
 
 class ModelConfig(Section):
-    """The network between the tokens and the answer."""
+    """The network: embedding, recurrent layers, pooling, head."""
 
-    cell: Cell = Field("lstm", description="the recurrent cell")
-    units: int = Field(64, ge=1, description="hidden units H of each layer and direction")
-    embedding_dim: int = Field(64, ge=1, description="width E of the word vectors")
-    layers: int = Field(1, ge=1, le=16, description="recurrent layers, one on another")
-    bidirectional: bool = Field(False, description="read each review in both directions")
+    cell: Cell = Field("lstm", description="type of the recurrent cell")
+    units: int = Field(64, ge=1, description="hidden units H of each recurrent layer and direction")
+    embedding_dim: int = Field(64, ge=1, description="size E of the word embeddings")
+    layers: int = Field(1, ge=1, le=16, description="number of stacked recurrent layers")
+    bidirectional: bool = Field(False, description="whether each text is read in both directions")
     pooling: Literal["last", "mean", "max", "attention"] = Field(
-        "last", description="how the states of a review become one vector"
+        "last", description="how the hidden states of a text are combined into one vector"
     )
-    dropout: float = Field(0.0, ge=0, lt=1, description="share dropped after the embedding and before the head")
-    recurrent_dropout: float = Field(0.0, ge=0, lt=1, description="share of the state dropped at each step")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout rate after the embedding and before the head")
+    recurrent_dropout: float = Field(
+        0.0, ge=0, lt=1, description="dropout rate of the recurrent state at each time step"
+    )
 
 
 class TrainConfig(Section):
-    """How the network is fitted."""
+    """How the network is trained."""
 
-    optimizer: Literal["rmsprop", "adam", "adamw", "sgd"] = Field("adam", description="the update rule")
-    learning_rate: float = Field(1e-3, gt=0, description="step size, constant")
-    batch_size: int = Field(128, ge=1, description="reviews a step")
-    epochs: int = Field(5, ge=1, description="passes over the training part, at most")
-    patience: int | None = Field(None, ge=1, description="stop after so many epochs without a better monitor")
-    monitor: Metric = Field("val_accuracy", description="what patience watches; a study's objective")
-    checkpoint_metric: Metric | None = Field(None, description="what names the best epoch; the monitor where not given")
-    seed: int = Field(0, ge=0, description="draws initial weights, dropout and the order of batches")
+    optimizer: Literal["rmsprop", "adam", "adamw", "sgd"] = Field("adam", description="Keras optimizer")
+    learning_rate: float = Field(1e-3, gt=0, description="learning rate; it is constant")
+    batch_size: int = Field(128, ge=1, description="number of texts per training step")
+    epochs: int = Field(5, ge=1, description="largest number of passes over the training part")
+    patience: int | None = Field(
+        None, ge=1, description="stop early after so many epochs in which train.monitor did not improve; null: never"
+    )
+    monitor: Metric = Field(
+        "val_accuracy", description="metric that train.patience uses; in a study it is the metric of the objective"
+    )
+    checkpoint_metric: Metric | None = Field(
+        None, description="metric that selects the best epoch; null: the same as train.monitor"
+    )
+    seed: int = Field(0, ge=0, description="seed of the initial weights, of dropout and of the order of the batches")
 
     @property
     def best_metric(self) -> str:
-        """The metric that names the best epoch."""
+        """The metric that selects the best epoch."""
         return self.checkpoint_metric or self.monitor
 
 
 class ClipConfig(Section):
-    """What bounds the gradients; the threshold is 1 where it is needed and not given."""
+    """Gradient clipping."""
 
     kind: Literal["none", "value", "norm", "global_norm"] = Field(
-        "none", description="bound each entry, each variable's norm, or the norm of all"
+        "none",
+        description="value clips each entry, norm the norm of each variable's gradient, "
+        "global_norm the norm of all gradients together; none: no clipping",
     )
-    threshold: float | None = Field(None, gt=0, description="the bound; without meaning for none")
+    threshold: float | None = Field(
+        None, gt=0, description="largest value or norm; 1 if it is not given; null if clip.kind is none"
+    )
 
     @model_validator(mode="before")
     @classmethod
-    def _threshold_where_it_has_a_meaning(cls, values: Any) -> Any:
+    def _set_threshold(cls, values: Any) -> Any:
         if isinstance(values, dict):
             if values.get("kind", "none") == "none":
                 return {**values, "threshold": None}
@@ -167,7 +198,7 @@ class TrialConfig(Section):
     clip: ClipConfig = ClipConfig()
 
     def settings(self) -> dict[str, Value]:
-        """Returns every setting under its dotted name."""
+        """Returns every setting by its dotted name."""
         return {
             f"{section}.{key}": value for section, values in self.model_dump().items() for key, value in values.items()
         }
@@ -176,7 +207,7 @@ class TrialConfig(Section):
         """Returns a copy in which the named settings have other values.
 
         Raises:
-            pydantic.ValidationError: if a value or a combination is refused.
+            pydantic.ValidationError: if a value or a combination is not allowed.
         """
         values = self.model_dump()
         for name, value in settings.items():
@@ -185,34 +216,34 @@ class TrialConfig(Section):
         return TrialConfig.model_validate(values)
 
     def to_yaml(self) -> str:
-        """Returns the file that `rnnexp train` takes."""
+        """Returns the settings as the text of a file for `rnnexp train`."""
         return dump(self.model_dump())
 
 
 def setting_names() -> list[str]:
-    """Returns every dotted name, in the order of the configuration."""
+    """Returns the dotted names of all settings, in the order of the configuration."""
     return list(TrialConfig().settings())
 
 
-_MEANINGLESS_WITHOUT: dict[str, dict[str, Value]] = {"clip.threshold": {"clip.kind": "norm"}}
-"""Settings that some values of others switch off; they are checked where they count."""
+_APPLIES_WITH: dict[str, dict[str, Value]] = {"clip.threshold": {"clip.kind": "norm"}}
+"""Conditional settings, and values of other settings with which they apply; they are checked with those."""
 
 
 def check_setting(base: TrialConfig, name: str, value: Any) -> str | None:
-    """Returns what is wrong with one setting's value, or None."""
+    """Returns why the value of a setting is not allowed, or None if it is."""
     try:
-        base.with_settings({**_MEANINGLESS_WITHOUT.get(name, {}), name: value})
+        base.with_settings({**_APPLIES_WITH.get(name, {}), name: value})
     except ValidationError as error:
         return "; ".join(line.split(": ", 1)[-1] for line in validation_errors.lines(error))
     return None
 
 
 def load_trial(path: Path | None, assignments: Mapping[str, Any]) -> TrialConfig:
-    """Builds one run's settings from a file, or from the defaults, and `--set` assignments.
+    """Builds the settings of one trial from a file, or from the defaults, and `--set` assignments.
 
     Raises:
         UserError: if the file cannot be read.
-        ConfigError: with every fault of the file and the assignments.
+        ConfigError: with all faults of the file and the assignments.
     """
     source = str(path) if path else "--set"
     values: dict[str, Any] = load_mapping(path) if path else {}

@@ -1,4 +1,4 @@
-"""Validation errors as lines that a user can act on."""
+"""Turns pydantic's validation errors into messages for the user."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ def _line(place: str, error: ErrorDetails, known: list[str]) -> str:
     if kind == "extra_forbidden":
         return f"{place}: unknown setting{did_you_mean(place, known)}"
     if kind == "missing":
-        return f"{place}: missing; it has to be given"
+        return f"{place}: missing; a value is required"
     if kind in ("value_error", "assertion_error"):
         return f"{place}: {message.removeprefix('Value error, ')}"
     if kind == "union_tag_invalid":
@@ -39,13 +39,13 @@ def _line(place: str, error: ErrorDetails, known: list[str]) -> str:
 def lines(
     error: ValidationError, place: str = "", known: list[str] | None = None, *, within_union: bool = False
 ) -> list[str]:
-    """Returns one line a fault: `place.key: what is wrong`.
+    """Returns one line for each fault: `place.key: what is wrong`.
 
     Args:
-        error: what pydantic raised.
-        place: where the validated value stands, put before each fault's own place.
-        known: the dotted names among which a misspelt one is looked for.
-        within_union: the value is one of several kinds; pydantic puts the kind first in a place, a user does not.
+        error: the exception that pydantic raised.
+        place: the dotted place of the validated value; it becomes a prefix of each line.
+        known: the dotted names that an unknown name is compared with, for "did you mean".
+        within_union: the value is one of several kinds; the kind, with which pydantic's location starts, is dropped.
     """
     result = []
     for detail in error.errors(include_url=False):

@@ -86,13 +86,13 @@ _FAULTS = {
     "base: {train: 3}": "base.train: got 3, expected a mapping of settings",
     "base: {model: {units: 0}}": "base.model.units: got 0, expected greater than or equal to 1",
     "base: {train: {learning_rate: .inf}}": "base.train.learning_rate: got inf, expected a finite number",
-    "base: {train: {monitor: val_loss}}": "base.train.monitor: got 'val_loss'; a study watches its objective",
+    "base: {train: {monitor: val_loss}}": "base.train.monitor: got 'val_loss', expected the metric of the objective",
     "base: {train: {checkpoint_metric: [loss]}}": "base.train.checkpoint_metric: got ['loss']",
     "base: {data: {name: imbd}}": "did you mean imdb?",
     "space: 5": "space: got 5, expected settings and their distributions",
     "space: {model.unit: {int: [1, 2]}}": "space: model.unit: unknown setting; did you mean model.units?",
     "space: {units: {int: [1, 2]}}": "space: units: unknown setting; did you mean model.units?",
-    "space: {train.monitor: {choice: [loss]}}": "space.train.monitor: cannot be searched: a study watches",
+    "space: {train.monitor: {choice: [loss]}}": "space.train.monitor: cannot be searched: it is always the metric of",
     "space: {model.units: 5}": "space.model.units: expected exactly one of choice: [a, b], int: [low, high], float:",
     "space: {model.units: {int: [1, 2], choice: [1]}}": "space.model.units: expected exactly one of choice",
     "space: {model.units: {between: [1, 2]}}": "space.model.units: expected exactly one of choice",
@@ -100,18 +100,18 @@ _FAULTS = {
     "space: {model.dropout: {float: [0.5, 0.1]}}": "space.model.dropout: got the bounds [0.5, 0.1], expected the lower",
     "space: {model.units: {int: [16]}}": "space.model.units.int.1: missing",
     "space: {model.units: {int: [1.5, 16]}}": "space.model.units.int.0: got 1.5, expected an integer",
-    "space: {model.units: {int: [0, 16]}}": "space.model.units: 0 is not a legal value: got 0, expected greater than",
-    "space: {model.layers: {int: [1, 99]}}": "space.model.layers: 99 is not a legal value: got 99, expected less than",
+    "space: {model.units: {int: [0, 16]}}": "space.model.units: 0 is not allowed: got 0, expected greater than",
+    "space: {model.layers: {int: [1, 99]}}": "space.model.layers: 99 is not allowed: got 99, expected less than",
     "space: {model.units: {int: [1, 16], stp: 2}}": "space.model.units.stp: unknown setting; did you mean space.model.",
     "space: {model.units: {int: [1, 16], step: 0}}": "space.model.units.step: got 0, expected greater than 0",
     "space: {model.units: {choice: []}}": "space.model.units.choice: got []",
     "space: {model.units: {choice: [4, 4]}}": "space.model.units.choice: 4 is listed twice",
-    "space: {model.units: {choice: [4, many]}}": "space.model.units: 'many' is not a legal value: got 'many', expected",
-    "space: {model.units: {choice: [true]}}": "space.model.units: True is not a legal value: got True, expected an int",
-    "space: {model.cell: {choice: [lstmm]}}": "space.model.cell: 'lstmm' is not a legal value: got 'lstmm'; did you",
+    "space: {model.units: {choice: [4, many]}}": "space.model.units: 'many' is not allowed: got 'many', expected",
+    "space: {model.units: {choice: [true]}}": "space.model.units: True is not allowed: got True, expected an int",
+    "space: {model.cell: {choice: [lstmm]}}": "space.model.cell: 'lstmm' is not allowed: got 'lstmm'; did you",
     "space: {train.learning_rate: {float: [0, 1], log: true}}": "space.train.learning_rate: got the lower bound 0.0",
-    "space: {train.learning_rate: {float: [0.1, 1], log: true, step: 0.1}}": "log and step exclude each other",
-    "space: {train.learning_rate: {float: [0.1, 9], log: true, step: 1}}": "log and step exclude each other",
+    "space: {train.learning_rate: {float: [0.1, 1], log: true, step: 0.1}}": "log and step cannot be combined",
+    "space: {train.learning_rate: {float: [0.1, 9], log: true, step: 1}}": "log and step cannot be combined",
     "space: {clip.threshold: {float: [1, 2], when: {clip.knd: norm}}}": (
         "space.clip.threshold.when.clip.knd: unknown setting; did you mean clip.kind?"
     ),
@@ -119,31 +119,31 @@ _FAULTS = {
         "space.clip.threshold.when.clip.kind: got 'nrm', expected 'none', 'value', 'norm' or 'global_norm'"
     ),
     "space: {clip.kind: {choice: [none, value]}, clip.threshold: {float: [1, 2], when: {clip.kind: norm}}}": (
-        "space.clip.threshold.when.clip.kind: 'norm' is never drawn; clip.kind is one of none, value"
+        "space.clip.threshold.when.clip.kind: got 'norm', which clip.kind never has; it is one of none, value"
     ),
     "space: {model.layers: {int: [1, 2]}, model.units: {choice: [1], when: {model.layers: 3}}}": (
-        "space.model.units.when.model.layers: 3 is never drawn; model.layers is 1 to 2"
+        "space.model.units.when.model.layers: got 3, which model.layers never has; it is 1 to 2"
     ),
     "space: {model.bidirectional: {choice: [true]}, model.units: {choice: [8], when: {model.bidirectional: 1}}}": (
-        "space.model.units.when.model.bidirectional: 1 is never drawn"
+        "space.model.units.when.model.bidirectional: got 1, which model.bidirectional never has"
     ),
     "space: {clip.threshold: {float: [1, 2], when: norm}}": "space.clip.threshold.when: got 'norm', expected a mapping",
     "space: {clip.kind: {choice: [none, value]}, clip.threshold: {float: [-1, 2], when: {clip.kind: value}}}": (
-        "space.clip.threshold: -1.0 is not a legal value: got -1.0, expected greater than 0"
+        "space.clip.threshold: -1.0 is not allowed: got -1.0, expected greater than 0"
     ),
     "space: {clip.kind: {choice: [none, value]}, clip.threshold: {float: [-1, 2]}}": (
-        "space.clip.threshold: -1.0 is not a legal value"
+        "space.clip.threshold: -1.0 is not allowed"
     ),
     "space: {model.layers: {choice: [1], when: {train.seed: 1}}, train.seed: {choice: [1], when: {model.layers: 1}}}": (
-        "space: model.layers, train.seed: these settings switch each other on in a circle"
+        "space: model.layers, train.seed: the conditions (when) of these settings are circular"
     ),
-    "space: {model.units: {choice: [1], when: {model.units: 1}}}": "switch each other on in a circle",
-    "space: {data.seed: {choice: [1, 2]}}": "space.data.seed: cannot be searched: trials would be measured on",
-    "space: {clip.threshold: {float: [1, 2]}}": "space.clip.threshold: has no effect, for clip.kind is none",
+    "space: {model.units: {choice: [1], when: {model.units: 1}}}": "model.units: the conditions (when)",
+    "space: {data.seed: {choice: [1, 2]}}": "space.data.seed: cannot be searched: trials on different texts",
+    "space: {clip.threshold: {float: [1, 2]}}": "space.clip.threshold: has no effect, because clip.kind is none",
     "try: 5": "try: expected a list of settings, as in - {model.cell: lstm, model.units: 64}",
     "try: [lstm]": "try: expected a list of settings",
     "try: [{model.unit: 5}]": "try.0.model.unit: unknown setting; did you mean model.units?",
-    "try: [{model.units: 5}]": "try.0.model.units: not in the search space; put it under space, or under base",
+    "try: [{model.units: 5}]": "try.0.model.units: not in the search space; add it to space, or move it to base",
 }
 
 
@@ -211,21 +211,19 @@ def test_an_empty_file_says_what_it_needs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("budget", ["", "budget: {}\n", "budget: {timeout_s: 60}\n"])
 def test_a_study_that_would_never_end_is_refused(tmp_path: Path, budget: str) -> None:
-    assert _faults(tmp_path, "study: s\n" + budget) == [
-        "budget.trials: missing; say how many trials the study is to have"
-    ]
+    assert _faults(tmp_path, "study: s\n" + budget) == ["budget.trials: missing; set the number of trials of the study"]
 
 
 def test_a_grid_ends_by_itself_and_needs_listed_values(tmp_path: Path) -> None:
     grid = "study: s\nsampler: {name: grid}\n"
     assert _load(tmp_path, grid + "space: {model.units: {int: [1, 3]}, train.seed: {choice: [1, 2]}}\n").n_trials == 6
     (fault,) = _faults(tmp_path, grid + "space: {train.learning_rate: {float: [0.1, 1]}, train.seed: {choice: [1]}}\n")
-    assert fault == "space.train.learning_rate: a grid needs a choice, whole numbers, or a step; got 0.1 to 1.0"
+    assert fault == "space.train.learning_rate: got 0.1 to 1.0; a grid needs a choice, an int without log, or a step"
 
 
 def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
     (fault,) = _faults(tmp_path, _HEAD + "base: {model: {units: 8,\n    units: 16}}\n")
-    assert fault == "line 4, column 5: not valid YAML: the key 'units' is given twice"
+    assert fault == "line 4, column 5: not valid YAML: duplicate key 'units'"
 
 
 def test_a_number_may_be_written_with_an_exponent_alone(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_any_other_change_is_refused_with_a_remedy(study: Study, before: str, af
         ({"int": [8, 32]}, {"int": [1, 64]}, None),
         ({"int": [8, 32], "step": 8}, {"int": [0, 64], "step": 8}, None),
         ({"int": [8, 32], "step": 8}, {"int": [4, 64], "step": 8}, "with other steps"),
-        ({"int": [8, 32]}, {"float": [1, 64]}, "another kind of setting"),
+        ({"int": [8, 32]}, {"float": [1, 64]}, "another kind of distribution"),
         ({"float": [0.1, 1]}, {"float": [0.2, 2]}, "narrower"),
         ({"choice": [1, 2]}, {"choice": [2, 1, 3]}, None),
         ({"choice": [True, False]}, {"choice": [1, 0]}, "without True, False"),
