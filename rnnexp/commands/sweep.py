@@ -24,7 +24,7 @@ from rnnexp.terminal.progress import watch
 from rnnexp.trial.states import State
 
 if TYPE_CHECKING:
-    from rnnexp.study.supervisor import Outcome
+    from rnnexp.study.stopping import Outcome
 
 _MAX_RANKED = 10
 _MAX_SAMPLES = 10
