@@ -26,7 +26,7 @@ from rnnexp.trial.states import State
 if TYPE_CHECKING:
     from rnnexp.study.stopping import Outcome
 
-_MAX_RANKED = 10
+_MAX_RANKED = 12
 _MAX_SAMPLES = 10
 
 
