@@ -80,12 +80,12 @@ def model(settings: Mapping[str, Any]) -> Any:
 def train(settings: Mapping[str, Any], epochs: int, seed: int, callbacks: Sequence[Any] = ()) -> list[float]:
     """Trains one configuration; returns its validation accuracy after each epoch.
 
-    The settings may include `n_reviews`, the number of training texts to use.
+    The settings may include `n_train`, the number of training texts to use.
     """
     import keras
 
     keras.utils.set_random_seed(seed)
-    (x, y), validation = data(settings["maxlen"], settings.get("n_reviews", N_TRAIN))
+    (x, y), validation = data(settings["maxlen"], settings.get("n_train", N_TRAIN))
     history = model(settings).fit(
         x, y, batch_size=BATCH_SIZE, epochs=epochs, validation_data=validation, callbacks=list(callbacks), verbose=0
     )

@@ -115,7 +115,7 @@ def build_sweep(task: Task, order: list[int]) -> dict[str, Any]:
         task: the run.
         order: the indices of the configurations, in the order of the trials.
     """
-    n_train = task.configurations[0].get("n_reviews")
+    n_train = task.configurations[0].get("n_train")
     data = {"name": "imdb", "split": "tail", "validation_split": 0.2, "vocab_size": plain.VOCAB_SIZE}
     return {
         "study": "eight",

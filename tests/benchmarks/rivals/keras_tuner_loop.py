@@ -21,7 +21,7 @@ def main() -> None:
 
         def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
             settings = configurations[hp.get("configuration")]
-            (x, y), validation = plain.data(settings["maxlen"], settings.get("n_reviews", plain.N_TRAIN))
+            (x, y), validation = plain.data(settings["maxlen"], settings.get("n_train", plain.N_TRAIN))
             return model.fit(x, y, *args, batch_size=plain.BATCH_SIZE, validation_data=validation, **kwargs)
 
     tuner = keras_tuner.GridSearch(

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.benchmarks import plain
 
-_QUICK = {"maxlen": 16, "n_reviews": 512}
+_QUICK = {"maxlen": 16, "n_train": 512}
 
 REUSE_WORKERS = "--reuse"
 """Option of the Ray Tune program: a worker process runs several trials, one after another."""
