@@ -1,8 +1,8 @@
-# `make sweep` and `make test` set up .venv first, once; see README.md.
+# Every target that needs .venv creates it first; see README.md.
 
 VENV := .venv
 BIN := $(VENV)/bin
-# The first Python that TensorFlow and Keras have wheels for; override with `make PYTHON=/path/to/python`.
+# The first Python found for which TensorFlow and Keras have wheels; `make PYTHON=/path/to/python` selects another one.
 PYTHON ?= $(shell for python in python3.12 python3.13 python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; done)
 
@@ -11,49 +11,49 @@ PYTHON ?= $(shell for python in python3.12 python3.13 python3.11 python3; do \
 install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "no Python 3.11, 3.12 or 3.13 found; install one, or name it: make PYTHON=/path/to/python" >&2; exit 2; }
+	@test -n "$(PYTHON)" || { echo "no Python 3.11, 3.12 or 3.13 found; install one, or give its path: make PYTHON=/path/to/python" >&2; exit 2; }
 	test -x $(BIN)/pip || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/python -c 'from rnnexp.model.kernel import warm_up; warm_up()'  # compiled once, not by the first sweep
+	$(BIN)/python -c 'from rnnexp.model.kernel import warm_up; warm_up()'  # compiles the kernels now instead of in the first sweep
 	@touch $@
 
-# A small study on IMDB, a few minutes.
+# Runs a small study on IMDB: a few minutes.
 sweep: install
 	$(BIN)/rnnexp sweep sweeps/quickstart.yaml
 
-# All tests but the slow ones.
+# Runs all tests except the slow ones.
 test: install
 	$(BIN)/python -m pytest -m "not slow"
 
-# The tests that take minutes each.
+# Runs the tests that take minutes each.
 test-slow: install
 	$(BIN)/python -m pytest -m slow
 
-# Breaks real sweeps more than a hundred times, and says what survived: about twenty minutes on two cores, Linux.
+# Injects more than a hundred faults into real sweeps and reports what survived: about twenty minutes on two cores; Linux.
 drill: install
 	$(BIN)/python -m tests.drill --faults 110 --seed 0
 
-# Kills twenty trials, resumes them, and compares their weights with those of an undisturbed run.
+# Kills and resumes twenty trials, and compares their weights with those of a run without faults.
 drill-resume: install
 	$(BIN)/python -m tests.drill --resume-check 20 --seed 0
 
-# A developer's inner loop: no TensorFlow.
+# The quick checks during development: they do not import TensorFlow.
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -n auto -m "not tensorflow and not slow"
 
-# Ten thousand sweeps in virtual time, with faults at every step; minutes. `python -m tests.simulation --help`: others.
+# Simulates ten thousand sweeps in virtual time, with faults at every step: minutes. Options: `python -m tests.simulation --help`.
 simulate: install
 	$(BIN)/python -m tests.simulation --sweeps 10000
 	$(BIN)/python -m tests.simulation --planted
 
-# How fast it is, each figure beside what it is compared with: hours, and nothing else should run. tests/benchmarks/README.md
+# Runs all benchmarks: hours, on a machine without other load. See tests/benchmarks/README.md.
 bench: install build/rivals/.installed
 	$(BIN)/python -m tests.benchmarks
 
-# The rivals that the first benchmark runs, in an environment of their own.
+# Installs the rivals of the benchmark `rivals` into their own environment.
 build/rivals/.installed: tests/benchmarks/rivals/requirements.txt constraints.txt
 	test -x build/rivals/bin/pip || { rm -rf build/rivals; $(PYTHON) -m venv build/rivals; }
 	build/rivals/bin/python -m pip install --quiet --constraint constraints.txt --requirement $<
@@ -69,7 +69,7 @@ settings: install
 	$(BIN)/python -m rnnexp.config.reference > build/settings.md
 	mv build/settings.md docs/settings.md
 
-# Pins anew what pyproject.toml's ranges resolve to today.
+# Updates the pins in constraints.txt to the versions to which pyproject.toml's ranges resolve today.
 constraints:
 	rm -rf build/pins && $(PYTHON) -m venv build/pins
 	build/pins/bin/python -m pip install --quiet '.[dev]'

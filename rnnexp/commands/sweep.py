@@ -116,8 +116,8 @@ def _report_end(config: SweepConfig, n_finished: int, outcome: "Outcome") -> Non
     if outcome.unsent:
         n_records = f"the records of {_count(len(outcome.unsent), 'trial')}"
         console.print(f"MLflow lacks {n_records}; run the same command to send them")
-    if outcome.halted:
-        raise WorkError(f"study {config.study}: {outcome.halted}")
+    if outcome.halt_reason:
+        raise WorkError(f"study {config.study}: {outcome.halt_reason}")
     if outcome.signal is not None:
         console.print(
             f"stopped by {signal.Signals(outcome.signal).name}: {n_finished} of {config.n_trials} trials finished; "

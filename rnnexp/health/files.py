@@ -112,7 +112,7 @@ def _restore_model(copy: Path, folder: TrialFolder) -> str:
 
 
 def _record_as_not_kept(folder: TrialFolder) -> str:
-    retention.give_up(folder, time.time())
+    retention.remove_model(folder, time.time())
     return "recorded as not kept"
 
 
@@ -122,5 +122,5 @@ def _recompute_held_out(home: Home, snapshot: TrialSnapshot) -> str:
     fault = recompute_predictions.held_out(snapshot.folder, data.prepare(config.data, home).root)
     if fault is None:
         return "computed again; loss and accuracy equal those that training recorded"
-    retention.give_up(snapshot.folder, time.time())
+    retention.remove_model(snapshot.folder, time.time())
     return f"the model is not the one of the best epoch ({fault}); recorded as not kept"

@@ -153,7 +153,7 @@ def decide(failure: Failure, n_crashes: int, max_retries: int) -> Decision:
     return Decision(FailureAction.FAIL, failure.reason + times + advice)
 
 
-def of_exit(exited: Exited) -> Failure:
+def classify_exit(exited: Exited) -> Failure:
     """Returns the failure of a process that ended without a result."""
     if exited.code == DISK_FULL:
         return Failure(FailureKind.DISK, "the disk is full")

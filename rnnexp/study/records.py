@@ -26,7 +26,7 @@ class TrialRecords:
         """The folder that holds all state."""
         return self.folder.root.parent.parent
 
-    def begin(self, request: TrialRequest) -> None:
+    def create_folder(self, request: TrialRequest) -> None:
         """Creates a trial's folder with its settings; first waits until an orphaned process has released it."""
         process.wait_for_lock_release(self.folder.trial(request.number))
         disk.write_text(self.folder.trial(request.number).config, request.config.to_yaml())

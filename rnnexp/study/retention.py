@@ -63,11 +63,11 @@ def evict(folder: TrialFolder, when: float) -> bool:
     """
     if not folder.best.exists() or folder.exported.exists():
         return False
-    give_up(folder, when)
+    remove_model(folder, when)
     return True
 
 
-def give_up(folder: TrialFolder, when: float) -> None:
+def remove_model(folder: TrialFolder, when: float) -> None:
     """Removes the files of a trial's model, and records an `Evicted` event."""
     if not any(isinstance(event, Evicted) for event in events.read(folder.events)):
         # First the event: without it, a removed model could not be removed from MLflow after a crash.

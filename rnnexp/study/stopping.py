@@ -14,13 +14,13 @@ class Outcome:
     Attributes:
         signal: the signal that ended it, or None.
         out_of_time: whether the time budget ended it.
-        halted: why the study cannot continue without the user; empty if it can.
+        halt_reason: why the study cannot continue without the user; empty if it can.
         unsent: trials whose events MLflow does not have yet.
     """
 
     signal: int | None
     out_of_time: bool
-    halted: str
+    halt_reason: str
     unsent: list[int]
 
 

@@ -157,7 +157,7 @@ class Supervisor:
         number, now = request.number, self._clock.monotonic()
         running = RunningTrial(request, started_at=now, last_heartbeat=now)
         self._running[number] = running
-        self._records.begin(request)
+        self._records.create_folder(request)
         result = pending_result(self._records.read(number))
         if result is not None and is_terminal(result):  # the last supervisor died before it processed the result
             self._settle_without_process(running, result)
@@ -226,7 +226,7 @@ class Supervisor:
         if result is not None:
             self._settle_result(running, result)
         else:
-            self._handle_failure(running, running.kill_cause or failures.of_exit(exited))
+            self._handle_failure(running, running.kill_cause or failures.classify_exit(exited))
 
     def _settle_result(self, running: RunningTrial, result: Finished | Failed) -> None:
         """Settles a trial by the result that it reported."""

@@ -1,7 +1,7 @@
-"""Training against the machine's limit: operations on real words, over what a large matrix product gives.
+"""Training steps compared with the machine's limit: operations on real tokens, as a share of a matrix product's rate.
 
-As a sweep runs it: one process a core, each with one thread, all at once. Each takes turns between the two, so that
-what slows one slows the other.
+As in a sweep, one process with one thread runs on each core, all at the same time. Each process alternates between
+training steps and the matrix product, so that other load affects both alike.
 """
 
 import itertools
@@ -18,26 +18,26 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import plain
-from tests.benchmarks.frame import Options, Result, Target, median, python, users_environment, wall_s
+from tests.benchmarks.harness import Options, Result, Target, median, python_command, users_environment, wall_s
 
 _GATES = {"simple_rnn": 1, "gru": 3, "lstm": 4}
 _MEASURED = {"lstm 128": (6, 0.6), "lstm 32": (4, 0.4), "gru 32": (2, None), "simple_rnn 32": (0, 0.2)}
-"""Which of the eight configurations, and what its share is held to."""
+"""Name: (index in `plain.CONFIGURATIONS`, minimum share)."""
 
-_MATRIX, _STEPS_A_TURN, _WARM_UP = 2048, 8, 4
+_MATRIX_SIZE, _STEPS_PER_TURN, _WARM_UP_STEPS = 2048, 8, 4
 
 
 def run(options: Options) -> Result:
-    """Measures each configuration, on every core at once."""
+    """Measures each configuration on every core at the same time."""
     cores = sorted(os.sched_getaffinity(0))
     rows, targets = [], []
     with tempfile.TemporaryDirectory(prefix="rnnexp-") as home:
-        wall_s(python("-m", "tests.benchmarks.peak", home))  # the token store, once
-        for name, (index, least) in _MEASURED.items():
-            turns = 2 if options.quick else 2 + 2 * options.rounds
-            command = python("-m", "tests.benchmarks.peak", home, str(index), str(turns))
+        wall_s(python_command("-m", "tests.benchmarks.peak", home))  # builds the token store once
+        for name, (index, min_share) in _MEASURED.items():
+            n_turns = 2 if options.quick else 2 + 2 * options.rounds
+            command = python_command("-m", "tests.benchmarks.peak", home, str(index), str(n_turns))
             environment = {**users_environment(), "OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-            running = [
+            workers = [
                 subprocess.Popen(
                     [*command, str(core)],
                     stdout=subprocess.PIPE,
@@ -47,42 +47,83 @@ def run(options: Options) -> Result:
                 )
                 for core in cores
             ]
-            found = [json.loads(process.communicate()[0].strip().splitlines()[-1]) for process in running]
-            share = median([each for one in found for each in one["shares"]])
+            figures = [json.loads(process.communicate()[0].strip().splitlines()[-1]) for process in workers]
+            share = median([value for each in figures for value in each["shares"]])
             rows.append(
                 {
                     "cell": name,
-                    "embedding": plain.EIGHT[index]["embedding_dim"],
-                    "maxlen": plain.EIGHT[index]["maxlen"],
-                    "words a step": statistics.fmean(one["words"] for one in found),
-                    "ms a step": median([one["step_ms"] for one in found]),
-                    "GFLOP/s": median([one["gflop_per_s"] for one in found]),
-                    "matrix GFLOP/s": median([one["matrix"] for one in found]),
+                    "embedding": plain.CONFIGURATIONS[index]["embedding_dim"],
+                    "maxlen": plain.CONFIGURATIONS[index]["maxlen"],
+                    "tokens per step": statistics.fmean(each["tokens"] for each in figures),
+                    "ms per step": median([each["step_ms"] for each in figures]),
+                    "GFLOP/s": median([each["gflop_per_s"] for each in figures]),
+                    "matrix product GFLOP/s": median([each["matrix"] for each in figures]),
                     "share": share,
-                    "Keras' loop takes, times": median([each for one in found for each in one["times"]]),
-                    "of operations done": median([each for one in found for each in one["shares_done"]]),
+                    "Keras loop, times as long": median([value for each in figures for value in each["times"]]),
+                    "share of computed operations": median(
+                        [value for each in figures for value in each["shares_done"]]
+                    ),
                 }
             )
-            if least is not None:
-                targets.append(Target(f"share of the matrix rate, {name}", share, least))
+            if min_share is not None:
+                targets.append(Target(f"share of the matrix rate, {name}", share, min_share))
     return Result(
         "peak",
-        "Training steps against the rate of a large matrix product",
+        "Training steps compared with the rate of a large matrix product",
         rows,
         targets,
         notes=[
-            f"{len(cores)} processes at once, a core and a thread each; batches of {plain.BATCH_SIZE} of IMDB's "
-            "reviews, whole steps: building the batch, forward, backward, optimizer",
-            "operations: 6 · gates · H · (E + H) for each real word, as if each were projected; none for padding. The "
-            "last column counts a word that comes several times in a batch as projected once, as it is",
+            f"{len(cores)} processes at once, each with one core and one thread; batches of {plain.BATCH_SIZE} IMDB "
+            "texts; a step is: build the batch, forward pass, backward pass, optimizer",
+            "operations: 6 · gates · H · (E + H) per real token, as if each token were projected; none for padding. In "
+            "the last column a token that is repeated in a batch counts as projected once, which is what is computed",
         ],
     )
 
 
-def _measure(home: Path, index: int, turns: int, core: int) -> dict[str, Any]:
-    """Returns one configuration's figures on one core."""
+def _measure(home: Path, index: int, n_turns: int, core: int) -> dict[str, Any]:
+    """Returns the figures of one configuration on one core."""
     os.sched_setaffinity(0, {core})
     import numpy as np
+
+    compiled, keras_loop, epoch = _networks(home, index)
+    matrix = np.random.default_rng(0).standard_normal((_MATRIX_SIZE, _MATRIX_SIZE)).astype(np.float32)
+    settings = plain.CONFIGURATIONS[index]
+    H, E = settings["units"], settings["embedding_dim"]
+    n_recurrent, n_projection = (6 * _GATES[settings["cell"]] * H * width for width in (H, E))  # operations per token
+    matrix @ matrix
+    rates, shares, shares_done, steps_ms, tokens, times = [], [], [], [], [], []
+    for _ in range(n_turns):
+        start = time.perf_counter()
+        matrix @ matrix
+        rate = 2 * _MATRIX_SIZE**3 / (time.perf_counter() - start)
+        batches: list[Any] = []
+        start = time.perf_counter()
+        compiled.train(_recorded(epoch, batches), lambda: None)
+        seconds = time.perf_counter() - start
+        start = time.perf_counter()
+        keras_loop.train(batches, lambda: None)
+        times.append((time.perf_counter() - start) / seconds)
+        n_tokens = sum(int((batch.tokens > 0).sum()) for batch in batches)
+        n_distinct = sum(len(np.unique(batch.tokens)) for batch in batches)
+        rates.append(rate)
+        shares.append(n_tokens * (n_recurrent + n_projection) / seconds / rate)
+        shares_done.append((n_tokens * n_recurrent + n_distinct * n_projection) / seconds / rate)
+        steps_ms.append(1000 * seconds / _STEPS_PER_TURN)
+        tokens.append(n_tokens / _STEPS_PER_TURN)
+    return {
+        "shares": shares,
+        "shares_done": shares_done,
+        "times": times,
+        "step_ms": median(steps_ms),
+        "tokens": statistics.fmean(tokens),
+        "gflop_per_s": median([share * rate / 1e9 for share, rate in zip(shares, rates, strict=True)]),
+        "matrix": median(rates) / 1e9,
+    }
+
+
+def _networks(home: Path, index: int) -> tuple[Any, Any, Iterator[Any]]:
+    """Returns the network with the compiled loop, that with Keras' loop, both warmed up, and an epoch's batches."""
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -101,49 +142,17 @@ def _measure(home: Path, index: int, turns: int, core: int) -> dict[str, Any]:
         rule.build(model.trainable_variables)
         return fit.Network(model, rule, config, task, replace(plan, kernel=kernel))
 
-    ours, stock = network(plan.kernel), network("stock")
+    networks = network(plan.kernel), network("stock")
     train, _ = fit.parts(config, store, store.split(config.data), plan)
     epoch = train.shuffled(0, 0)
-    matrix = np.random.default_rng(0).standard_normal((_MATRIX, _MATRIX)).astype(np.float32)
-    settings = plain.EIGHT[index]
-    H, E = settings["units"], settings["embedding_dim"]
-    a_state, a_vector = (6 * _GATES[settings["cell"]] * H * width for width in (H, E))
-    for warmed in (ours, stock):
-        warmed.train([next(epoch) for _ in range(_WARM_UP)], lambda: None)
-    matrix @ matrix
-    rates, shares, shares_done, steps_ms, words, times = [], [], [], [], [], []
-    for _ in range(turns):
-        began = time.perf_counter()
-        matrix @ matrix
-        rate = 2 * _MATRIX**3 / (time.perf_counter() - began)
-        batches: list[Any] = []
-        began = time.perf_counter()
-        ours.train(_noting(epoch, batches), lambda: None)
-        taken = time.perf_counter() - began
-        began = time.perf_counter()
-        stock.train(batches, lambda: None)
-        times.append((time.perf_counter() - began) / taken)
-        n_words = sum(int((batch.tokens > 0).sum()) for batch in batches)
-        n_distinct = sum(len(np.unique(batch.tokens)) for batch in batches)
-        rates.append(rate)
-        shares.append(n_words * (a_state + a_vector) / taken / rate)
-        shares_done.append((n_words * a_state + n_distinct * a_vector) / taken / rate)
-        steps_ms.append(1000 * taken / _STEPS_A_TURN)
-        words.append(n_words / _STEPS_A_TURN)
-    return {
-        "shares": shares,
-        "shares_done": shares_done,
-        "times": times,
-        "step_ms": median(steps_ms),
-        "words": statistics.fmean(words),
-        "gflop_per_s": median([share * rate / 1e9 for share, rate in zip(shares, rates, strict=True)]),
-        "matrix": median(rates) / 1e9,
-    }
+    for each in networks:
+        each.train([next(epoch) for _ in range(_WARM_UP_STEPS)], lambda: None)
+    return *networks, epoch
 
 
-def _noting(epoch: Iterator[Any], batches: list[Any]) -> Iterator[Any]:
-    """Yields a turn's batches, made when they are asked for, and notes them."""
-    for batch in itertools.islice(epoch, _STEPS_A_TURN):
+def _recorded(epoch: Iterator[Any], batches: list[Any]) -> Iterator[Any]:
+    """Yields the batches of a turn, built on request, and appends them to a list."""
+    for batch in itertools.islice(epoch, _STEPS_PER_TURN):
         batches.append(batch)
         yield batch
 
@@ -151,7 +160,7 @@ def _noting(epoch: Iterator[Any], batches: list[Any]) -> Iterator[Any]:
 def _config(index: int) -> Any:
     from rnnexp.config.trial import TrialConfig
 
-    settings = plain.EIGHT[index]
+    settings = plain.CONFIGURATIONS[index]
     return TrialConfig().with_settings(
         {
             "data.maxlen": settings["maxlen"],

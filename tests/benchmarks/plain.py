@@ -1,7 +1,7 @@
-"""What people write today: a Keras model over padded arrays, `fit`, in one process.
+"""The plain loop: what most people write, a Keras model on padded arrays, trained with `fit` in one process.
 
-The network and its data as every tutorial has them: reviews padded left to maxlen, no mask, the whole data in memory.
-The rivals' programs train with these very functions, so that the benchmarks compare launchers, not models.
+The network and its data are those of common tutorials: texts padded on the left to maxlen, no mask, all data in memory.
+The rivals' programs train with these functions too, so that the benchmarks compare launchers, not models.
 """
 
 import os
@@ -15,7 +15,7 @@ import numpy as np
 
 VOCAB_SIZE, BATCH_SIZE, N_TRAIN = 10_000, 128, 20_000
 
-EIGHT: tuple[dict[str, Any], ...] = (
+CONFIGURATIONS: tuple[dict[str, Any], ...] = (
     {"cell": "simple_rnn", "units": 32, "embedding_dim": 64, "maxlen": 500, "clip": "none", "threshold": None},
     {"cell": "simple_rnn", "units": 64, "embedding_dim": 32, "maxlen": 200, "clip": "global_norm", "threshold": 1.0},
     {"cell": "gru", "units": 32, "embedding_dim": 64, "maxlen": 300, "clip": "none", "threshold": None},
@@ -25,40 +25,40 @@ EIGHT: tuple[dict[str, Any], ...] = (
     {"cell": "lstm", "units": 128, "embedding_dim": 64, "maxlen": 200, "clip": "none", "threshold": None},
     {"cell": "simple_rnn", "units": 128, "embedding_dim": 128, "maxlen": 400, "clip": "global_norm", "threshold": 5.0},
 )
-"""The configurations of the first benchmark."""
+"""The eight configurations of the benchmark `rivals`."""
 
 EPOCHS = 2
 
 Arrays = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def data(maxlen: int, n_reviews: int = N_TRAIN) -> Arrays:
-    """Returns IMDB's training pool as (x, y) to train on, 20,000 or the first few, and (x, y) to validate on, 5,000."""
+def data(maxlen: int, n_train: int = N_TRAIN) -> Arrays:
+    """Returns IMDB's training pool as (x, y) for training, at most 20,000 texts, and (x, y) for validation, 5,000."""
     import keras
 
-    x, y = _reviews()
+    x, y = _pool()
     x = keras.utils.pad_sequences(x, maxlen=maxlen)
-    return (x[:n_reviews], y[:n_reviews]), (x[N_TRAIN:], y[N_TRAIN:])
+    return (x[:n_train], y[:n_train]), (x[N_TRAIN:], y[N_TRAIN:])
 
 
 @lru_cache(maxsize=1)
-def _reviews() -> tuple[np.ndarray, np.ndarray]:
-    """Loads the reviews, once a process."""
+def _pool() -> tuple[np.ndarray, np.ndarray]:
+    """Loads IMDB's training pool, once per process."""
     import keras
 
     file = str(Path(os.environ["RNNEXP_DATA"]).absolute() / "imdb.npz")
-    with mock.patch("keras.src.datasets.imdb.get_file", return_value=file):  # the loader knows Keras' own cache alone
+    with mock.patch("keras.src.datasets.imdb.get_file", return_value=file):  # the loader reads only Keras' own cache
         pool, _ = keras.datasets.imdb.load_data(num_words=VOCAB_SIZE)
     return pool
 
 
 def model(settings: Mapping[str, Any]) -> Any:
-    """Returns the compiled network. `dropout` and `learning_rate` may be among the settings."""
+    """Returns the compiled network. The settings may include `dropout` and `learning_rate`."""
     import keras
 
     layer = {"simple_rnn": keras.layers.SimpleRNN, "gru": keras.layers.GRU, "lstm": keras.layers.LSTM}
-    clips = {"none": None, "value": "clipvalue", "norm": "clipnorm", "global_norm": "global_clipnorm"}
-    clip = clips[settings["clip"]]
+    clip_arguments = {"none": None, "value": "clipvalue", "norm": "clipnorm", "global_norm": "global_clipnorm"}
+    clip = clip_arguments[settings["clip"]]
     rate = settings.get("dropout", 0.0)
     dropout = [keras.layers.Dropout(rate)] if rate else []
     network = keras.Sequential(
@@ -80,12 +80,12 @@ def model(settings: Mapping[str, Any]) -> Any:
 def train(settings: Mapping[str, Any], epochs: int, seed: int, callbacks: Sequence[Any] = ()) -> list[float]:
     """Trains one configuration; returns its validation accuracy after each epoch.
 
-    `n_reviews` may be among the settings: trains on the first few alone.
+    The settings may include `n_train`, the number of training texts to use.
     """
     import keras
 
     keras.utils.set_random_seed(seed)
-    (x, y), validation = data(settings["maxlen"], settings.get("n_reviews", N_TRAIN))
+    (x, y), validation = data(settings["maxlen"], settings.get("n_train", N_TRAIN))
     history = model(settings).fit(
         x, y, batch_size=BATCH_SIZE, epochs=epochs, validation_data=validation, callbacks=list(callbacks), verbose=0
     )

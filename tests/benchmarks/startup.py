@@ -1,14 +1,23 @@
-"""How soon the program answers, in multiples of `python -c pass`, on a home with a small finished study."""
+"""Start-up time of five commands, in multiples of `python -c pass`, on a home with a small finished study."""
 
 import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from tests.benchmarks.frame import Options, Result, Target, in_turn, median, python, users_environment, wall_s
+from tests.benchmarks.harness import (
+    Options,
+    Result,
+    Target,
+    interleaved,
+    median,
+    python_command,
+    users_environment,
+    wall_s,
+)
 
 _PROGRAM = "import sys; from rnnexp.cli import main; sys.exit(main())"
-"""What the installed `rnnexp` does."""
+"""The code of the installed script `rnnexp`."""
 
 _SWEEP = """
 study: small
@@ -23,60 +32,59 @@ space:
   model.units: {int: [4, 16]}
 """
 
-_AT_MOST = {"--help": 12.0, "trials": 60.0}
-_TURNS_A_ROUND = 5
+_MAX_MULTIPLES = {"--help": 12.0, "trials": 60.0}
+_TURNS_PER_ROUND = 5
 
 
 def run(options: Options) -> Result:
-    """Times four commands and an empty Python in turn."""
-    environment = with_bytecode(options.state)
+    """Times the commands and an empty Python, interleaved."""
+    environment = environment_with_bytecode(options.state)
     with tempfile.TemporaryDirectory() as folder:
         home, file = Path(folder) / "home", Path(folder) / "small.yaml"
         file.write_text(_SWEEP)
         wall_s(_rnnexp("sweep", str(file), "--home", str(home)), env=environment)
         commands = {
-            "python -c pass": python("-c", "pass"),
+            "python -c pass": python_command("-c", "pass"),
             "--help": _rnnexp("--help"),
             "studies": _rnnexp("studies", "--home", str(home)),
             "trials": _rnnexp("trials", "small", "--home", str(home)),
             "sweep --dry-run": _rnnexp("sweep", str(file), "--dry-run", "--home", str(home)),
         }
-        timed = [partial(wall_s, command, env=environment) for command in commands.values()]
-        in_turn(1, *timed)  # compiles, and brings the files into memory
-        taken = in_turn(2 if options.quick else _TURNS_A_ROUND * options.rounds, *timed)
-    empty = taken[0]
+        measures = [partial(wall_s, command, env=environment) for command in commands.values()]
+        interleaved(1, *measures)  # compiles the code and loads the files into the page cache
+        timings = interleaved(2 if options.quick else _TURNS_PER_ROUND * options.rounds, *measures)
+    empty = timings[0]
     multiples = {
-        name: median([one / other for one, other in zip(each, empty, strict=True)])
-        for name, each in zip(commands, taken, strict=True)
+        name: median([value / base for value, base in zip(values, empty, strict=True)])
+        for name, values in zip(commands, timings, strict=True)
     }
     rows = [
         {
             "command": name,
-            "seconds": median(each),
-            "least": min(each),
-            "most": max(each),
+            "seconds": median(values),
+            "min": min(values),
+            "max": max(values),
             "multiple of python -c pass": multiples[name],
         }
-        for name, each in zip(commands, taken, strict=True)
+        for name, values in zip(commands, timings, strict=True)
     ]
     targets = [
         Target(f"{name}, in multiples of python -c pass", multiples[name], bound, at_least=False)
-        for name, bound in _AT_MOST.items()
+        for name, bound in _MAX_MULTIPLES.items()
     ]
     return Result(
         name="startup",
         title="Start-up",
         rows=rows,
         targets=targets,
-        notes=(f"median, least and most of {len(empty)} turns; a multiple is taken in each turn, then the median",),
+        notes=(f"median, minimum and maximum of {len(empty)} turns; multiples: the median over the turns",),
     )
 
 
-def with_bytecode(state: Path) -> Mapping[str, str]:
-    """Returns an environment in which every package is compiled once, this one too, as it is for users."""
-    kept = users_environment()
-    return {**kept, "PYTHONPYCACHEPREFIX": str(state / "bytecode")}
+def environment_with_bytecode(state: Path) -> Mapping[str, str]:
+    """Returns an environment in which all packages, this one too, are compiled only once, as for users."""
+    return {**users_environment(), "PYTHONPYCACHEPREFIX": str(state / "bytecode")}
 
 
 def _rnnexp(*arguments: str) -> list[str]:
-    return python("-c", _PROGRAM, *arguments)
+    return python_command("-c", _PROGRAM, *arguments)

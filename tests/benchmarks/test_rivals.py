@@ -1,4 +1,4 @@
-"""The contestants of the first benchmark are given the same work."""
+"""The contestants of the benchmark `rivals` get the same work."""
 
 import os
 from pathlib import Path
@@ -12,17 +12,17 @@ from rnnexp.data.store import prepare
 from rnnexp.data.text import cut
 from rnnexp.home import Home
 from tests.benchmarks import plain
-from tests.benchmarks.rivals.contestants import sweep
+from tests.benchmarks.rivals.contestants import build_sweep
 from tests.benchmarks.rivals.task import Task
 
 
-def test_the_sweep_tries_the_eight_configurations(tmp_path: Path) -> None:
+def test_sweep_has_the_eight_configurations_as_first_trials(tmp_path: Path) -> None:
     file = tmp_path / "eight.yaml"
-    file.write_text(yaml.safe_dump(sweep(Task(tmp_path, 3, False), list(range(8)))))
+    file.write_text(yaml.safe_dump(build_sweep(Task(tmp_path, 3, False), list(range(8)))))
     config = load_sweep(file, {})
-    tried = [config.base.with_settings(settings) for settings in config.tries]
-    assert config.n_trials == len(tried) == 8
-    for trial, settings in zip(tried, plain.EIGHT, strict=True):
+    trials = [config.base.with_settings(settings) for settings in config.tries]
+    assert config.n_trials == len(trials) == 8
+    for trial, settings in zip(trials, plain.CONFIGURATIONS, strict=True):
         assert trial.model.model_dump(include={"cell", "units", "embedding_dim"}) == {
             name: settings[name] for name in ("cell", "units", "embedding_dim")
         }
@@ -34,10 +34,10 @@ def test_the_sweep_tries_the_eight_configurations(tmp_path: Path) -> None:
 
 @pytest.mark.imdb
 @pytest.mark.tensorflow
-@pytest.mark.skipif("RNNEXP_DATA" not in os.environ, reason="needs the real IMDB set")
-def test_the_sweep_trains_and_validates_on_the_plain_loop_s_rows(tmp_path: Path) -> None:
+@pytest.mark.skipif("RNNEXP_DATA" not in os.environ, reason="needs the IMDB data set (RNNEXP_DATA)")
+def test_sweep_uses_the_training_and_validation_rows_of_the_plain_loop(tmp_path: Path) -> None:
     file = tmp_path / "eight.yaml"
-    file.write_text(yaml.safe_dump(sweep(Task(tmp_path, 0, False), list(range(8)))))
+    file.write_text(yaml.safe_dump(build_sweep(Task(tmp_path, 0, False), list(range(8)))))
     config = load_sweep(file, {}).base.data
     store = prepare(config, Home.open(tmp_path / "home"))
     parts = store.split(config)
@@ -46,5 +46,5 @@ def test_the_sweep_trains_and_validates_on_the_plain_loop_s_rows(tmp_path: Path)
         assert len(rows) == len(y)
         np.testing.assert_array_equal(store.label_ids[rows], y)
         for row, padded in list(zip(rows, x, strict=True))[::997]:
-            ours = cut(store.review(int(row)), plain.VOCAB_SIZE, length)
-            np.testing.assert_array_equal(ours, padded[length - len(ours) :])
+            tokens = cut(store.review(int(row)), plain.VOCAB_SIZE, length)
+            np.testing.assert_array_equal(tokens, padded[length - len(tokens) :])

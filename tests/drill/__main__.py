@@ -1,7 +1,7 @@
-"""The drill: breaks real sweeps by the hundred and says what survived.
+"""The drill injects faults into real sweeps and reports which of them the sweeps survived.
 
-python -m tests.drill --faults 110 --seed 0       about twenty minutes on two cores
-python -m tests.drill --resume-check 20           twenty trials, killed and resumed: the same weights?
+python -m tests.drill --faults 110 --seed 0     about twenty minutes on two cores
+python -m tests.drill --resume-check 20         kills and resumes twenty trials, then compares their weights
 """
 
 import argparse
@@ -15,145 +15,155 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from tests.drill import doomed, resume
-from tests.drill.faults import KINDS, Kind, Where
-from tests.drill.rounds import MOST_TRIALS, Result, Round, deal, in_a_world, plan
-from tests.drill.sweeps import STUDY, SWEEP, Sweep, World
+from tests.drill import failing, resume
+from tests.drill.faults import KINDS, FaultKind, RoundType
+from tests.drill.rounds import MAX_TRIALS, Result, Round, plan_faults, run_in_sandbox, split_into_rounds
+from tests.drill.sweeps import STUDY, SWEEP, Sandbox, Sweep
 
 _ROUND_SIZE = 13
 
 
 class Drill:
-    """The rounds of one seed, and their tally."""
+    """The rounds of one seed, and their counts."""
 
     def __init__(self, root: Path, seed: int) -> None:
         self._root, self._seed = root, seed
-        self._began = time.monotonic()
-        self.times: Counter[str] = Counter()
-        self.survived: Counter[str] = Counter()
+        self._start_time = time.monotonic()
+        self.n_injected: Counter[str] = Counter()
+        self.n_survived: Counter[str] = Counter()
         self.skipped: dict[str, str] = {}
         self.failed_rounds: list[int] = []
         self._n_rounds = 0
 
-    def note(self, line: str) -> None:
-        print(f"{time.monotonic() - self._began:6.0f} s  {line}", flush=True)
+    def log(self, line: str) -> None:
+        print(f"{time.monotonic() - self._start_time:6.0f} s  {line}", flush=True)
 
-    def reference(self, n_trials: int = MOST_TRIALS) -> Sweep:
-        """Runs the sweep undisturbed; every round is compared with it."""
-        root = self._root / "undisturbed"
+    def run_reference(self, n_trials: int = MAX_TRIALS) -> Sweep:
+        """Runs the sweep without faults; every round is compared with it."""
+        root = self._root / "reference"
         root.mkdir(parents=True)
-        sweep = Sweep(World(root, root / "home"), SWEEP, STUDY, "--trials", str(n_trials))
+        sweep = Sweep(Sandbox(root, root / "home"), SWEEP, STUDY, "--trials", str(n_trials))
         sweep.start()
         try:
             code = sweep.wait(900)
         finally:
-            sweep.end()
+            sweep.kill_all()
         if code != 0:
-            raise RuntimeError(f"the undisturbed sweep fails with exit code {code}: {sweep.said[-2000:]}")
-        self.note(f"undisturbed: {n_trials} trials")
+            raise RuntimeError(f"the reference sweep fails with exit code {code}: {sweep.last_output[-2000:]}")
+        self.log(f"reference sweep without faults: {n_trials} trials")
         return sweep
 
-    def run(self, faults: Sequence[Kind], reference: Sweep, most_trials: int = MOST_TRIALS) -> None:
-        """Runs rounds until every fault has been brought about; no study gets more trials than the undisturbed one."""
+    def run(self, faults: Sequence[FaultKind], reference: Sweep, max_trials: int = MAX_TRIALS) -> None:
+        """Runs rounds until every fault was injected or skipped; no study gets more trials than the reference."""
         rng = random.Random(self._seed)
-        n_doomed = max((faults.count(kind) for kind in doomed.all_kinds()), default=0)
-        for _ in range(n_doomed):
-            self._round(Where.DOOMED, doomed.all_kinds(), reference, lambda world, _: doomed.run(world))
-        rounds = deal([kind for kind in faults if kind.where is not Where.DOOMED], _ROUND_SIZE, rng)
+        n_failing = max((faults.count(kind) for kind in failing.all_kinds()), default=0)
+        for _ in range(n_failing):
+            self._round(RoundType.FAILING, failing.all_kinds(), reference, lambda sandbox, _: failing.run(sandbox))
+        others = [kind for kind in faults if kind.round_type is not RoundType.FAILING]
+        rounds = split_into_rounds(others, _ROUND_SIZE, rng)
         while rounds:
-            where, kinds = rounds.pop(0)
+            round_type, kinds = rounds.pop(0)
             left = self._round(
-                where, kinds, reference, partial(_faults, kinds=kinds, reference=reference, most=most_trials)
+                round_type, kinds, reference, partial(_faults, kinds=kinds, reference=reference, max_trials=max_trials)
             )
             if left and len(left) < len(kinds):
-                rounds.append((next((kind.where for kind in left if kind.where is not Where.ANY), Where.ANY), left))
+                special = (kind.round_type for kind in left if kind.round_type is not RoundType.ANY)
+                rounds.append((next(special, RoundType.ANY), left))
             else:
-                self.skipped |= {kind.name: "the study was over too soon" for kind in left}
+                self.skipped |= {kind.name: "the study ended too soon" for kind in left}
 
     def _round(
-        self, where: Where, kinds: Sequence[Kind], reference: Sweep, act: Callable[[World, "Drill"], Result]
-    ) -> list[Kind]:
-        """Runs one round; returns the faults that did not get their turn."""
+        self,
+        round_type: RoundType,
+        kinds: Sequence[FaultKind],
+        reference: Sweep,
+        action: Callable[[Sandbox, "Drill"], Result],
+    ) -> list[FaultKind]:
+        """Runs one round; returns the faults that were not injected."""
         number, self._n_rounds = self._n_rounds, self._n_rounds + 1
         root = self._root / f"round-{number}"
-        self.note(f"round {number}: {len(kinds)} faults, {where}")
+        self.log(f"round {number}: {len(kinds)} faults, {round_type}")
+
+        def run(sandbox: Sandbox) -> Result:
+            result = action(sandbox, self)
+            if result.problems and sandbox.home.parent != root:
+                shutil.copytree(sandbox.home, root / "home")  # the small disk is unmounted after the round
+            return result
+
         try:
-            result = in_a_world(root, where, reference, lambda world: self._kept(act(world, self), world, root))
+            result = run_in_sandbox(root, round_type, reference, run)
         except PermissionError as error:
             self.skipped |= {
-                kind.name: f"no disk may be mounted here ({error})" for kind in kinds if kind.where is where
+                kind.name: f"mounting a disk is not permitted here ({error})"
+                for kind in kinds
+                if kind.round_type is round_type
             }
-            return [kind for kind in kinds if kind.where is not where]
+            return [kind for kind in kinds if kind.round_type is not round_type]
         for kind in result.done:
-            self.times[kind.name] += 1
-            self.survived[kind.name] += not result.complaints
-        if result.complaints:
+            self.n_injected[kind.name] += 1
+            self.n_survived[kind.name] += not result.problems
+        if result.problems:
             self.failed_rounds.append(number)
-            self.note(f"round {number} of seed {self._seed} did not survive; kept: {root}")
+            self.log(f"round {number} of seed {self._seed} did not survive; its files are kept in {root}")
         else:
             shutil.rmtree(root)
         return result.left
 
-    def rng(self) -> random.Random:
-        """Returns the source of the present round's moments."""
+    def round_rng(self) -> random.Random:
+        """Returns the random generator of the current round."""
         return random.Random(f"{self._seed} {self._n_rounds}")
 
-    def _kept(self, result: Result, world: World, root: Path) -> Result:
-        """A home on a disk of its own goes with the disk, unless it is needed."""
-        if result.complaints and world.home.parent != root:
-            shutil.copytree(world.home, root / "home")
-        return result
-
     def table(self) -> str:
-        """Returns the tally as text."""
+        """Returns the counts as text."""
         width = max(len(kind.name) for kind in KINDS)
         lines = [f"{'fault':<{width}}  times  survived"]
         for kind in KINDS:
-            if self.times[kind.name]:
-                lines.append(f"{kind.name:<{width}}  {self.times[kind.name]:>5}  {self.survived[kind.name]:>8}")
+            if self.n_injected[kind.name]:
+                lines.append(f"{kind.name:<{width}}  {self.n_injected[kind.name]:>5}  {self.n_survived[kind.name]:>8}")
             elif kind.name in self.skipped:
                 lines.append(f"{kind.name:<{width}}  skipped: {self.skipped[kind.name]}")
-        lines.append(f"{'all':<{width}}  {self.times.total():>5}  {self.survived.total():>8}")
+        lines.append(f"{'all':<{width}}  {self.n_injected.total():>5}  {self.n_survived.total():>8}")
         return "\n".join(lines)
 
 
-def _faults(world: World, drill: Drill, kinds: Sequence[Kind], reference: Sweep, most: int) -> Result:
-    return Round(world, drill.rng(), drill.note, most).run(kinds, reference)
+def _faults(sandbox: Sandbox, drill: Drill, kinds: Sequence[FaultKind], reference: Sweep, max_trials: int) -> Result:
+    return Round(sandbox, drill.round_rng(), drill.log, max_trials).run(kinds, reference)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs what was asked for; returns 1 where anything did not survive."""
-    parser = argparse.ArgumentParser(prog="python -m tests.drill", description=__doc__)
-    parser.add_argument("--faults", type=int, default=0, metavar="N", help="how many faults")
-    parser.add_argument(
-        "--resume-check", type=int, default=0, metavar="N", help="so many trials are killed and resumed"
+    """Runs the drill; returns 1 if a sweep did not survive."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.drill", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="where moments and victims come from")
+    parser.add_argument("--faults", type=int, default=0, metavar="N", help="number of faults to inject")
+    parser.add_argument("--resume-check", type=int, default=0, metavar="N", help="number of trials to kill and resume")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed that selects faults, moments and trials")
     args = parser.parse_args(argv)
     if sys.platform != "linux":
-        print("the drill finds its victims in /proc, which only Linux has")
+        print("the drill needs /proc, which only Linux has; nothing was run")
         return 0
     root = Path(tempfile.mkdtemp(prefix="rnnexp-drill-"))
     drill = Drill(root, args.seed)
-    reference = drill.reference(max(MOST_TRIALS, args.resume_check))
+    reference = drill.run_reference(max(MAX_TRIALS, args.resume_check))
     failed = False
     if args.resume_check:
         (root / "resume").mkdir()
-        world = World(root / "resume", root / "resume" / "home")
-        n_same = resume.run(world, args.resume_check, reference, random.Random(args.seed), drill.note)
+        sandbox = Sandbox(root / "resume", root / "resume" / "home")
+        n_equal = resume.run(sandbox, args.resume_check, reference, random.Random(args.seed), drill.log)
         print(
-            f"killed and resumed with the weights of an undisturbed run, bit for bit: {n_same} of {args.resume_check}"
+            "killed and resumed trials whose weights equal the reference run's, bit for bit: "
+            f"{n_equal} of {args.resume_check}"
         )
-        failed = n_same != args.resume_check
+        failed = n_equal != args.resume_check
     if args.faults:
         try:
-            drill.run(plan(args.faults, random.Random(args.seed)), reference)
+            drill.run(plan_faults(args.faults, random.Random(args.seed)), reference)
         except KeyboardInterrupt:
-            drill.note("interrupted; so far:")
+            drill.log("interrupted; results so far:")
             failed = True
         print(drill.table())
     if failed or drill.failed_rounds:
-        print(f"seed {args.seed}: rounds {drill.failed_rounds} did not survive; kept: {root}")
+        print(f"seed {args.seed}: rounds that did not survive: {drill.failed_rounds}; files are kept in {root}")
         return 1
     shutil.rmtree(root)
     return 0

@@ -1,6 +1,6 @@
-"""What must hold of a sweep that was broken: the stores agree with the event logs, and both with an undisturbed run.
+"""Checks of a sweep with faults: Optuna, MLflow and the event logs agree with each other and with a reference run.
 
-Every check returns complaints, none where all is well.
+Every check returns a list of problems, which is empty if all is well.
 """
 
 import csv
@@ -27,169 +27,185 @@ from tests.drill.sweeps import Sweep
 
 @dataclass
 class TrialSnapshot:
-    """The trials that were once seen finished; from then on they never change."""
+    """The finished trials that were seen so far; a finished trial must never change."""
 
     rows: dict[int, TrialRow] = field(default_factory=dict)
 
-    def look(self, sweep: Sweep) -> list[str]:
-        """Compares with what was seen before, and remembers what is seen now."""
+    def update(self, sweep: Sweep) -> list[str]:
+        """Compares the study with what was seen before, then stores what is seen now."""
         try:
             now = {row.number: row for row in sweep.view().trials}
         except StudyError as error:
             return [f"the study is gone: {error}"] if self.rows else []
-        complaints = []
+        problems = []
         for number, before in self.rows.items():
             after = now.get(number)
             if after is None:
-                complaints.append(f"trial {number} was {before.state} and is gone")
-            elif _essence(after) != _essence(before):
-                complaints.append(f"trial {number} was {_essence(before)} and is {_essence(after)}")
+                problems.append(f"trial {number} was {before.state} and is gone")
+            elif _fixed_fields(after) != _fixed_fields(before):
+                problems.append(f"trial {number} was {_fixed_fields(before)} and is now {_fixed_fields(after)}")
         self.rows |= {number: row for number, row in now.items() if row.state in FINISHED}
-        return complaints
+        return problems
 
 
-def _essence(row: TrialRow) -> tuple[Any, ...]:
+def _fixed_fields(row: TrialRow) -> tuple[Any, ...]:
     return row.state, row.value, row.settings, row.best_epoch, row.metrics, row.attempts
 
 
-def whole(sweep: Sweep, n_trials: int, epochs: int | None) -> list[str]:
-    """Checks a study that is done.
+def check_finished_study(sweep: Sweep, n_trials: int, epochs: int | None) -> list[str]:
+    """Checks a study whose budget is used up.
 
     Args:
-        sweep: whose.
+        sweep: the sweep to check.
         n_trials: its budget.
-        epochs: of every trial; None where some fail.
+        epochs: the number of epochs of every trial; None if some trials fail.
     """
     rows = sweep.view().trials
-    complaints = []
+    problems = []
     if [row.number for row in rows] != list(range(n_trials)):
-        complaints.append(f"trials {[row.number for row in rows]}, and the budget is {n_trials}")
-    complaints += [f"trial {row.number} is {row.state}" for row in rows if row.state not in FINISHED]
+        problems.append(f"the trials are {[row.number for row in rows]}, but the budget is {n_trials}")
+    problems += [f"trial {row.number} is {row.state}" for row in rows if row.state not in FINISHED]
     for row in rows:
         folder = sweep.home.study(sweep.study).trial(row.number)
-        complaints += [f"trial {row.number}: {fault}" for fault in _record(folder, row, epochs)]
-    complaints += _tracked(sweep, rows)
-    complaints += [f"still alive: {left.pid} {left.command[:80]}" for left in processes.of_sessions(sweep.sessions)]
-    complaints += [f"still alive: {left.pid} {left.command[:80]}" for left in processes.naming(sweep.world.home)]
-    return complaints
+        problems += [f"trial {row.number}: {problem}" for problem in _check_files(folder, row, epochs)]
+    problems += _check_mlflow(sweep, rows)
+    problems += [f"still alive: {process}" for process in processes.in_sessions(sweep.sessions)]
+    problems += [f"still alive: {process}" for process in processes.with_folder_in_command(sweep.sandbox.home)]
+    return problems
 
 
-def _record(folder: TrialFolder, row: TrialRow, epochs: int | None) -> Iterator[str]:
-    """The trial's own files."""
-    said = [event for event in events.read(folder.events) if isinstance(event, EpochEnded)]
-    numbers = [event.epoch for event in said]
+def _check_files(folder: TrialFolder, row: TrialRow, epochs: int | None) -> Iterator[str]:
+    """Checks the trial's own files against Optuna."""
+    curve = _curve(folder)
+    numbers = [event.epoch for event in curve]
     if numbers != list(range(1, len(numbers) + 1)) or (epochs is not None and len(numbers) != epochs):
         yield f"its epochs are {numbers}"
     if folder.state.exists():
-        yield "its mid-trial checkpoint is left"
+        yield "its mid-trial checkpoint was not removed"
     if row.state is State.COMPLETE:
-        best = max(said, key=lambda event: (event.metrics["val_accuracy"], -event.epoch))
+        best = max(curve, key=lambda event: (event.metrics["val_accuracy"], -event.epoch))
         if (row.value, row.best_epoch) != (best.metrics["val_accuracy"], best.epoch):
-            yield f"its value is {row.value} at epoch {row.best_epoch}, its record says {best}"
+            yield f"Optuna has value {row.value} at epoch {row.best_epoch}; events.jsonl has {best}"
     elif epochs is not None:
         yield f"is {row.state}: {row.reason}"
-    if said:
-        yield from _history(folder.history, said)
+    if curve:
+        yield from _check_history(folder.history, curve)
 
 
-def _history(path: Path, said: list[EpochEnded]) -> Iterator[str]:
+def _curve(folder: TrialFolder) -> list[EpochEnded]:
+    """Returns the epochs as events.jsonl has them, before any repeated epoch is removed."""
+    return [event for event in events.read(folder.events) if isinstance(event, EpochEnded)]
+
+
+def _check_history(path: Path, curve: list[EpochEnded]) -> Iterator[str]:
     try:
         rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
     except OSError as error:
         yield f"no {path.name}: {error}"
         return
-    found = [(int(row["epoch"]), {name: float(row[name]) for name in said[0].metrics}) for row in rows]
-    if found != [(event.epoch, event.metrics) for event in said]:
-        yield f"{path.name} and events.jsonl differ: {len(found)} rows, {len(said)} epochs"
+    found = [(int(row["epoch"]), {name: float(row[name]) for name in curve[0].metrics}) for row in rows]
+    if found != [(event.epoch, event.metrics) for event in curve]:
+        yield f"{path.name} and events.jsonl differ: {len(found)} rows, {len(curve)} epochs"
 
 
-def _tracked(sweep: Sweep, rows: tuple[TrialRow, ...]) -> list[str]:
-    """The study's runs in MLflow."""
-    server = sweep.world.server
+def _check_mlflow(sweep: Sweep, rows: tuple[TrialRow, ...]) -> list[str]:
+    """Checks the study's runs in MLflow against Optuna and the event logs."""
+    server = sweep.sandbox.server
     client = import_mlflow().MlflowClient(tracking_uri=server.address if server else sweep.home.mlflow_uri)
     experiment = client.get_experiment_by_name(sweep.study)
     if experiment is None:
-        return ["MLflow has no experiment of the study"]
+        return ["MLflow has no experiment for the study"]
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
-    complaints = [f"MLflow: run {run.info.run_name} is RUNNING" for run in runs if run.info.status == "RUNNING"]
+    problems = [f"MLflow: run {run.info.run_name} is RUNNING" for run in runs if run.info.status == "RUNNING"]
     by_trial: dict[str, list[Any]] = {}
     for run in runs:
         if "rnnexp.trial" in run.data.tags:
             by_trial.setdefault(run.data.tags["rnnexp.trial"], []).append(run)
     if sorted(map(int, by_trial)) != [row.number for row in rows]:
-        complaints.append(f"MLflow has runs of trials {sorted(map(int, by_trial))}")
+        problems.append(f"MLflow has runs of trials {sorted(map(int, by_trial))}")
     for row in rows:
-        its = by_trial.get(str(row.number), [])
-        if len(its) != 1:
-            complaints.append(f"MLflow has {len(its)} runs of trial {row.number}")
+        trial_runs = by_trial.get(str(row.number), [])
+        if len(trial_runs) != 1:
+            problems.append(f"MLflow has {len(trial_runs)} runs of trial {row.number}")
             continue
         folder = sweep.home.study(sweep.study).trial(row.number)
-        complaints += [f"MLflow: trial {row.number}: {fault}" for fault in _run(client, its[0], row, folder)]
-    return complaints
+        problems += [
+            f"MLflow: trial {row.number}: {problem}" for problem in _check_run(client, trial_runs[0], row, folder)
+        ]
+    return problems
 
 
-def _run(client: Any, run: Any, row: TrialRow, folder: TrialFolder) -> Iterator[str]:
-    """One trial's run."""
+def _check_run(client: Any, run: Any, row: TrialRow, folder: TrialFolder) -> Iterator[str]:
+    """Checks one trial's run."""
     if run.info.status != RUN_STATUS[row.state] or run.data.tags.get("rnnexp.state") != row.state:
-        yield f"is {run.info.status}, {run.data.tags.get('rnnexp.state')}; Optuna says {row.state}"
+        yield f"is {run.info.status}, {run.data.tags.get('rnnexp.state')}; in Optuna it is {row.state}"
     if run.info.run_id != row.run_id:
-        yield f"is {run.info.run_id}, its cursor says {row.run_id}"
+        yield f"its run is {run.info.run_id}, but its cursor names {row.run_id}"
     wrong = {name for name, value in row.settings.items() if run.data.params.get(name) != str(value)}
     if wrong:
-        yield f"other settings: {wrong}"
-    said = [event for event in events.read(folder.events) if isinstance(event, EpochEnded)]
-    for name in said[0].metrics if said else ():
-        curve = [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
-        if sorted(curve) != [(event.epoch, event.metrics[name]) for event in said]:
-            yield f"{name} has steps {[step for step, _ in sorted(curve)]} and differs from events.jsonl"
+        yield f"its params differ from the settings: {wrong}"
+    curve = _curve(folder)
+    for name in curve[0].metrics if curve else ():
+        points = [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
+        if sorted(points) != [(event.epoch, event.metrics[name]) for event in curve]:
+            yield f"{name} has steps {[step for step, _ in sorted(points)]} and differs from events.jsonl"
     if row.state is State.COMPLETE and run.data.metrics.get("best_val_accuracy") != row.value:
-        yield f"best_val_accuracy is {run.data.metrics.get('best_val_accuracy')}, Optuna says {row.value}"
+        yield f"best_val_accuracy is {run.data.metrics.get('best_val_accuracy')}; in Optuna it is {row.value}"
     if "checkpoints" not in {item.path for item in client.list_artifacts(run.info.run_id)} and folder.best.exists():
-        yield "its model is not there"
+        yield "its model was not logged"
 
 
-def same(sweep: Sweep, reference: Sweep) -> list[str]:
-    """Compares every trial with the same trial of an undisturbed run: settings, value, curve, weights bit for bit."""
-    undisturbed = {row.number: row for row in reference.view().trials}
-    complaints = []
+def check_same_as_reference(sweep: Sweep, reference: Sweep) -> list[str]:
+    """Compares every trial with the same trial of the reference: settings, value, curve, weights bit for bit."""
+    reference_rows = {row.number: row for row in reference.view().trials}
+    problems = []
     for row in sweep.view().trials:
-        complaints += [f"trial {row.number}: {fault}" for fault in differs(sweep, row, reference, undisturbed)]
-    return complaints
+        problems += [
+            f"trial {row.number}: {problem}" for problem in trial_differences(sweep, row, reference, reference_rows)
+        ]
+    return problems
 
 
-def differs(sweep: Sweep, row: TrialRow, reference: Sweep, undisturbed: dict[int, TrialRow]) -> Iterator[str]:
-    """Says in what one trial differs from its undisturbed twin."""
-    twin = undisturbed[row.number]
-    ours = sweep.home.study(sweep.study).trial(row.number)
-    theirs = reference.home.study(reference.study).trial(row.number)
-    if (row.settings, row.value, row.best_epoch) != (twin.settings, twin.value, twin.best_epoch):
-        yield f"{row.settings} {row.value} at {row.best_epoch}; undisturbed {twin.settings} {twin.value}"
-    curves = [[one.metrics for one in events.epochs(events.read(folder.events))] for folder in (ours, theirs)]
+def trial_differences(
+    sweep: Sweep, row: TrialRow, reference: Sweep, reference_rows: dict[int, TrialRow]
+) -> Iterator[str]:
+    """Yields the differences between one trial and the same trial of the reference run."""
+    expected = reference_rows[row.number]
+    folder = sweep.home.study(sweep.study).trial(row.number)
+    reference_folder = reference.home.study(reference.study).trial(row.number)
+    if (row.settings, row.value, row.best_epoch) != (expected.settings, expected.value, expected.best_epoch):
+        yield (
+            f"{row.settings} {row.value} at epoch {row.best_epoch}; "
+            f"reference: {expected.settings} {expected.value} at epoch {expected.best_epoch}"
+        )
+    curves = [
+        [epoch.metrics for epoch in events.epochs(events.read(each.events))] for each in (folder, reference_folder)
+    ]
     if curves[0] != curves[1]:
-        yield "its curve is not that of the undisturbed run"
-    if not ours.best.exists():
+        yield "its curve differs from the reference run's"
+    if not folder.best.exists():
         yield "its best model is gone"
-    elif not _equal(weights(ours.best), weights(theirs.best)):
-        yield "its weights are not those of the undisturbed run"
+    elif not _equal(load_weights(folder.best), load_weights(reference_folder.best)):
+        yield "its weights differ from the reference run's"
 
 
-def weights(path: Path) -> dict[str, NDArray[Any]]:
-    """Returns every array of a saved model, by its place."""
+def load_weights(path: Path) -> dict[str, NDArray[Any]]:
+    """Returns every array of a saved model by its path in the HDF5 file."""
     import h5py
 
-    found: dict[str, NDArray[Any]] = {}
+    arrays: dict[str, NDArray[Any]] = {}
 
-    def note(name: str, item: Any) -> None:
+    def add(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
-            found[name] = np.asarray(item)
+            arrays[name] = np.asarray(item)
 
     with zipfile.ZipFile(path) as parts, h5py.File(io.BytesIO(parts.read("model.weights.h5"))) as file:
-        file.visititems(note)
-    return found
+        file.visititems(add)
+    return arrays
 
 
-def _equal(ours: dict[str, NDArray[Any]], theirs: dict[str, NDArray[Any]]) -> bool:
-    return ours.keys() == theirs.keys() and all(
-        values.dtype == theirs[name].dtype and values.tobytes() == theirs[name].tobytes()
-        for name, values in ours.items()
+def _equal(arrays: dict[str, NDArray[Any]], others: dict[str, NDArray[Any]]) -> bool:
+    return arrays.keys() == others.keys() and all(
+        values.dtype == others[name].dtype and values.tobytes() == others[name].tobytes()
+        for name, values in arrays.items()
     )

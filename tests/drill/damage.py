@@ -1,4 +1,4 @@
-"""Harm to files while nothing of the sweep runs: cut short, altered, emptied, removed."""
+"""Damages files while the sweep is stopped: truncates, changes, empties or removes them."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -9,17 +9,18 @@ from rnnexp.trial import events
 from rnnexp.trial.events import AttemptEnded
 from tests.drill.sweeps import Sweep
 
-Harm = Callable[[Path, random.Random], None]
+DamageFile = Callable[[Path, random.Random], None]
+DamageSweep = Callable[[Sweep, random.Random], bool]
 
 
-def cut(path: Path, rng: random.Random) -> None:
-    """Leaves the beginning of a file."""
+def truncate(path: Path, rng: random.Random) -> None:
+    """Keeps only the first bytes of a file."""
     content = path.read_bytes()
     path.write_bytes(content[: rng.randrange(len(content))])
 
 
-def alter(path: Path, rng: random.Random) -> None:
-    """Changes some bytes of a file, its length stays."""
+def corrupt(path: Path, rng: random.Random) -> None:
+    """Changes some bytes of a file; its length stays the same."""
     content = bytearray(path.read_bytes())
     for _ in range(16):
         content[rng.randrange(len(content))] ^= 1 + rng.randrange(255)
@@ -34,44 +35,49 @@ def remove(path: Path, _: random.Random) -> None:
     path.unlink()
 
 
-def tear(path: Path, rng: random.Random) -> None:
-    """Adds the beginning of a line, as a process does that is killed while it writes."""
+def append_partial_line(path: Path, rng: random.Random) -> None:
+    """Appends the first part of a line, as a process does that is killed while it writes."""
     line = path.read_bytes().splitlines()[-1]
     with path.open("ab") as file:
         file.write(line[: 1 + rng.randrange(len(line) - 1)])
 
 
-def unfinished(sweep: Sweep) -> Iterator[TrialFolder]:
-    """The folders of trials that are to go on."""
+def unfinished_trials(sweep: Sweep) -> Iterator[TrialFolder]:
+    """Yields the folders of the trials that will be resumed."""
     for root in sorted(sweep.home.study(sweep.study).trials.glob("*")):
         folder = TrialFolder(root)
-        happened = events.read(folder.events)
-        last = [event for event in happened if isinstance(event, AttemptEnded)]
-        if happened and not (last and last[-1].state != "WAITING"):
+        trial_events = events.read(folder.events)
+        ends = [event for event in trial_events if isinstance(event, AttemptEnded)]
+        if trial_events and not (ends and ends[-1].state != "WAITING"):
             yield folder
 
 
-def of_a_trial(name: str, harm: Harm) -> Callable[[Sweep, random.Random], bool]:
-    """Returns what harms a file of an unfinished trial; it tells whether there was one."""
+def damage_trial_file(attribute: str, damage: DamageFile) -> DamageSweep:
+    """Returns a function that damages one file of an unfinished trial and tells whether such a file existed.
 
-    def inflict(sweep: Sweep, rng: random.Random) -> bool:
-        paths: list[Path] = [getattr(folder, name) for folder in unfinished(sweep)]
+    Args:
+        attribute: the file's attribute of `TrialFolder`.
+        damage: is applied to the file.
+    """
+
+    def apply(sweep: Sweep, rng: random.Random) -> bool:
+        paths: list[Path] = [getattr(folder, attribute) for folder in unfinished_trials(sweep)]
         paths = [path for path in paths if path.exists() and path.stat().st_size]
         if not paths:
             return False
-        harm(rng.choice(paths), rng)
+        damage(rng.choice(paths), rng)
         return True
 
-    return inflict
+    return apply
 
 
-def of_the_cache(harm: Harm) -> Callable[[Sweep, random.Random], bool]:
-    """Returns what harms the token store; it tells whether there was one."""
+def damage_token_store(damage: DamageFile) -> DamageSweep:
+    """Returns a function that damages a token store and tells whether one existed."""
 
-    def inflict(sweep: Sweep, rng: random.Random) -> bool:
+    def apply(sweep: Sweep, rng: random.Random) -> bool:
         paths = sorted(path for path in sweep.home.cache.glob("*/tokens.npy") if path.stat().st_size)
         if paths:
-            harm(rng.choice(paths), rng)
+            damage(rng.choice(paths), rng)
         return bool(paths)
 
-    return inflict
+    return apply

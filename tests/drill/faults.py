@@ -1,4 +1,4 @@
-"""The kinds of fault, and how each is brought about in a sweep that runs. The one table."""
+"""The kinds of fault and how each is injected into a running sweep. `KINDS` is the complete table."""
 
 import contextlib
 import os
@@ -14,272 +14,278 @@ from pathlib import Path
 
 from rnnexp.trial import events
 from tests.drill import damage, processes
+from tests.drill.damage import DamageSweep
 from tests.drill.processes import Process
-from tests.drill.sweeps import SILENCE_S, NotSurvivedError, Sweep
+from tests.drill.sweeps import HEARTBEAT_TIMEOUT_S, MESSAGES, NotSurvivedError, Sweep
 
 
-class Where(StrEnum):
-    """The rounds in which a kind can happen."""
+class RoundType(StrEnum):
+    """The type of round in which a kind of fault is possible."""
 
     ANY = "any"
     SERVER = "server"
-    """where the sweep writes to an MLflow server"""
+    """the sweep writes to an MLflow server"""
     SMALL_DISK = "small disk"
-    """where the home lies on a disk that can be filled"""
-    DOOMED = "doomed"
-    """in a sweep whose trials cannot succeed"""
+    """the home is on a small disk that can be filled"""
+    FAILING = "failing trials"
+    """every trial of the sweep must fail"""
 
 
 @dataclass
-class Scene:
-    """What a fault is brought about in.
+class FaultContext:
+    """The sweep into which faults are injected.
 
     Attributes:
-        sweep: runs.
-        rng: where moments and victims come from.
-        hung: processes that are left behind stopped; the next start must end them.
+        sweep: the running sweep.
+        rng: selects moments and trials.
+        stopped: pids of processes that were stopped and left behind; the next start must kill them.
     """
 
     sweep: Sweep
     rng: random.Random
-    hung: list[int]
+    stopped: list[int]
 
-    def pause(self, least_s: float, most_s: float) -> None:
-        time.sleep(self.rng.uniform(least_s, most_s))
+    def sleep(self, min_s: float, max_s: float) -> None:
+        time.sleep(self.rng.uniform(min_s, max_s))
 
-    def victim(self) -> Process:
-        """Returns a trial's process."""
+    def wait_for_trial(self) -> Process:
+        """Waits until a trial runs; returns the process of a random running trial."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            trials = self.sweep.trials
+            trials = self.sweep.trial_processes
             if trials:
                 return self.rng.choice(trials)
             if not self.sweep.running:
-                raise EndedError
+                raise SweepEndedError
             time.sleep(0.05)
-        raise NotSurvivedError(f"no trial runs for 60 s; the sweep said last: {self.sweep.tail}")
+        raise NotSurvivedError(f"no trial runs for 60 s; last output: {self.sweep.last_lines}")
 
-    def epoch(self) -> None:
-        """Waits until a trial that runs has an epoch behind it, and so has files."""
+    def wait_for_epoch(self) -> None:
+        """Waits until a running trial has finished an epoch and therefore has files."""
         deadline = time.monotonic() + 60
         while self.sweep.running and time.monotonic() < deadline:
-            folders = [self.sweep.home.study(self.sweep.study).trial(one.trial or 0) for one in self.sweep.trials]
+            study = self.sweep.home.study(self.sweep.study)
+            folders = [study.trial(process.trial or 0) for process in self.sweep.trial_processes]
             if any(events.epochs(events.read(folder.events)) for folder in folders):
                 return
             time.sleep(0.1)
 
 
-class EndedError(Exception):
-    """The sweep came to its end before the fault could be brought about."""
+class SweepEndedError(Exception):
+    """The sweep ended before the fault could be injected."""
 
 
-Inject = Callable[[Scene], None]
+Inject = Callable[[FaultContext], None]
 
 
 @dataclass(frozen=True)
-class Kind:
+class FaultKind:
     """A kind of fault.
 
     Attributes:
-        name: as the table shows it.
-        inject: brings it about, and raises `NotSurvivedError` where what follows at once is wrong.
-        weight: how often, in proportion.
-        where: in which rounds.
-        harm: for what is done to files while the sweep is down, instead of `inject`.
+        name: the name in the table of results.
+        inject: injects the fault into the running sweep; raises `NotSurvivedError` if the immediate effect is wrong.
+        weight: the relative frequency of the kind.
+        round_type: the type of round in which the kind is possible.
+        damage: used instead of `inject` if the fault damages files while the sweep is stopped.
     """
 
     name: str
     inject: Inject | None = None
     weight: int = 2
-    where: Where = Where.ANY
-    harm: Callable[[Sweep, random.Random], bool] | None = None
+    round_type: RoundType = RoundType.ANY
+    damage: DamageSweep | None = None
 
 
-def _to_a_trial(number: int) -> Inject:
-    def inject(scene: Scene) -> None:
-        while not processes.send(scene.victim().pid, number):
+def _signal_trial(number: int) -> Inject:
+    def inject(context: FaultContext) -> None:
+        while not processes.send_signal(context.wait_for_trial().pid, number):
             continue
 
     return inject
 
 
-def _gone(scene: Scene, pid: int, within_s: float, what: str) -> None:
-    deadline = time.monotonic() + within_s
-    while processes.alive(pid) and scene.sweep.running:
+def _wait_until_dead(context: FaultContext, pid: int, timeout_s: float, what: str) -> None:
+    deadline = time.monotonic() + timeout_s
+    while processes.is_alive(pid) and context.sweep.running:
         if time.monotonic() > deadline:
-            raise NotSurvivedError(f"{what}: its process {pid} still lives after {within_s:g} s")
+            raise NotSurvivedError(f"{what}: process {pid} is still alive after {timeout_s:g} s")
         time.sleep(0.1)
 
 
-def _hang(scene: Scene) -> None:
-    victim = scene.victim()
-    processes.send(victim.pid, signal.SIGSTOP)
-    _gone(scene, victim.pid, SILENCE_S + 15, f"trial {victim.trial} hangs")
+def _hang_trial(context: FaultContext) -> None:
+    trial = context.wait_for_trial()
+    processes.send_signal(trial.pid, signal.SIGSTOP)
+    _wait_until_dead(context, trial.pid, HEARTBEAT_TIMEOUT_S + 15, f"trial {trial.trial} hangs")
 
 
-def _no_more_writing(scene: Scene) -> None:
-    """Whatever the trial writes fails, its last words too: it ends with an exit code and says nothing."""
-    victim = scene.victim()
+def _block_writes_of_trial(context: FaultContext) -> None:
+    """Every write of the trial fails, that of its failure reason too: it ends with an exit code only."""
+    trial = context.wait_for_trial()
     with contextlib.suppress(ProcessLookupError):
-        resource.prlimit(victim.pid, resource.RLIMIT_FSIZE, (0, 0))
-        _gone(scene, victim.pid, 30, f"trial {victim.trial} cannot write")
+        resource.prlimit(trial.pid, resource.RLIMIT_FSIZE, (0, 0))
+        _wait_until_dead(context, trial.pid, 30, f"trial {trial.trial} cannot write")
 
 
-def _expect(scene: Scene, within_s: float, *codes: int) -> None:
-    """The supervisor ends with one of the codes, or with 0 where its work was done just then."""
-    code = scene.sweep.wait(within_s)
+def _expect_exit(context: FaultContext, timeout_s: float, *codes: int) -> None:
+    """Checks that the supervisor ends with one of the codes, or with 0 if its work was done at that moment."""
+    code = context.sweep.wait(timeout_s)
     if code not in (*codes, 0):
-        raise NotSurvivedError(f"exit code {code}, expected {codes}; it said last: {scene.sweep.tail}")
+        raise NotSurvivedError(f"exit code {code}, expected {codes}; last output: {context.sweep.last_lines}")
 
 
-def _ctrl_c(scene: Scene) -> None:
-    scene.victim()
-    os.killpg(scene.sweep.pid, signal.SIGINT)
-    _expect(scene, 60, 130)
+def _press_ctrl_c(context: FaultContext) -> None:
+    context.wait_for_trial()
+    os.killpg(context.sweep.pid, signal.SIGINT)
+    _expect_exit(context, 60, 130)
 
 
-def _ctrl_c_twice(scene: Scene) -> None:
-    scene.victim()
-    os.killpg(scene.sweep.pid, signal.SIGINT)
-    scene.pause(0.05, 0.6)
+def _press_ctrl_c_twice(context: FaultContext) -> None:
+    context.wait_for_trial()
+    os.killpg(context.sweep.pid, signal.SIGINT)
+    context.sleep(0.05, 0.6)
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(scene.sweep.pid, signal.SIGINT)
-    _expect(scene, 15, 130)
+        os.killpg(context.sweep.pid, signal.SIGINT)
+    _expect_exit(context, 15, 130)
 
 
-def _terminate(scene: Scene) -> None:
-    scene.victim()
-    processes.send(scene.sweep.pid, signal.SIGTERM)
-    _expect(scene, 60, 143)
+def _terminate_supervisor(context: FaultContext) -> None:
+    context.wait_for_trial()
+    processes.send_signal(context.sweep.pid, signal.SIGTERM)
+    _expect_exit(context, 60, 143)
 
 
-def kill_supervisor(scene: Scene) -> None:
-    """Kills the supervisor, one time in three while it still begins."""
-    processes.send(scene.sweep.pid, signal.SIGKILL)
-    _expect(scene, 10, -signal.SIGKILL)
+def kill_supervisor(context: FaultContext) -> None:
+    """Kills the supervisor; a round sometimes calls this while the supervisor is still starting."""
+    processes.send_signal(context.sweep.pid, signal.SIGKILL)
+    _expect_exit(context, 10, -signal.SIGKILL)
 
 
-def _kill_with_a_hung_trial(scene: Scene) -> None:
-    victim = scene.victim()
-    if processes.send(victim.pid, signal.SIGSTOP):
-        scene.hung.append(victim.pid)
-    kill_supervisor(scene)
+def _kill_supervisor_of_hung_trial(context: FaultContext) -> None:
+    trial = context.wait_for_trial()
+    if processes.send_signal(trial.pid, signal.SIGSTOP):
+        context.stopped.append(trial.pid)
+    kill_supervisor(context)
 
 
-def _stop_a_hung_supervisor(scene: Scene) -> None:
-    scene.victim()
-    processes.send(scene.sweep.pid, signal.SIGSTOP)
-    done = scene.sweep.run("stop", scene.sweep.study, "--home", str(scene.sweep.world.home))
+def _stop_hung_supervisor(context: FaultContext) -> None:
+    context.wait_for_trial()
+    processes.send_signal(context.sweep.pid, signal.SIGSTOP)
+    done = context.sweep.run_command("stop", context.sweep.study, "--home", str(context.sweep.sandbox.home))
     if done.returncode != 0 or done.stderr:
         raise NotSurvivedError(f"stop: exit {done.returncode}: {done.stdout} {done.stderr}")
-    _expect(scene, 5, -signal.SIGKILL)
+    _expect_exit(context, 5, -signal.SIGKILL)
 
 
-def _kill_forkserver(scene: Scene) -> None:
-    scene.victim()
-    forkserver = scene.sweep.forkserver
+def _kill_forkserver(context: FaultContext) -> None:
+    context.wait_for_trial()
+    forkserver = context.sweep.forkserver
     if forkserver is None:
-        raise EndedError
-    processes.send(forkserver.pid, signal.SIGKILL)
+        raise SweepEndedError
+    processes.send_signal(forkserver.pid, signal.SIGKILL)
 
 
-def _second_supervisor(scene: Scene) -> None:
-    scene.victim()
-    done = scene.sweep.run(*scene.sweep.arguments)
-    if not scene.sweep.running:
-        raise EndedError
-    told = f"is being run already, by process {scene.sweep.pid}" in done.stderr
-    if done.returncode != 2 or not told or done.stderr.count("\n") != 1:
+def _start_second_supervisor(context: FaultContext) -> None:
+    context.wait_for_trial()
+    done = context.sweep.run_command(*context.sweep.arguments)
+    if not context.sweep.running:
+        raise SweepEndedError
+    refused = MESSAGES.already_running.format(pid=context.sweep.pid) in done.stderr
+    if done.returncode != 2 or not refused or done.stderr.count("\n") != 1:
         raise NotSurvivedError(f"a second supervisor: exit {done.returncode}: {done.stdout} {done.stderr}")
 
 
-def _server_away(scene: Scene) -> None:
-    server = scene.sweep.world.server
+def _restart_server(context: FaultContext) -> None:
+    server = context.sweep.sandbox.server
     assert server is not None
     server.kill()
-    scene.pause(2, 8)
+    context.sleep(2, 8)
     server.start()
 
 
-def _server_slow(scene: Scene) -> None:
-    server = scene.sweep.world.server
+def _pause_server(context: FaultContext) -> None:
+    server = context.sweep.sandbox.server
     assert server is not None
-    server.signal(signal.SIGSTOP)
+    server.send_signal(signal.SIGSTOP)
     try:
-        scene.pause(4, 13)  # a request is given up after 10 s
+        context.sleep(4, 13)  # a request times out after 10 s
     finally:
-        server.signal(signal.SIGCONT)
+        server.send_signal(signal.SIGCONT)
 
 
-def _lock(path: Path, scene: Scene) -> None:
+def _lock_database(path: Path, context: FaultContext) -> None:
     with contextlib.closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as connection:
         connection.execute("BEGIN EXCLUSIVE")
-        scene.pause(3, 8)
+        context.sleep(3, 8)
         connection.execute("ROLLBACK")
 
 
-def _lock_mlflow(scene: Scene) -> None:
-    scene.victim()
-    server = scene.sweep.world.server
-    _lock(server.database if server else scene.sweep.home.mlflow_db, scene)
+def _lock_mlflow(context: FaultContext) -> None:
+    context.wait_for_trial()
+    server = context.sweep.sandbox.server
+    _lock_database(server.database if server else context.sweep.home.mlflow_db, context)
 
 
-def _lock_optuna(scene: Scene) -> None:
-    scene.victim()
-    _lock(scene.sweep.home.optuna_db, scene)
+def _lock_optuna(context: FaultContext) -> None:
+    context.wait_for_trial()
+    _lock_database(context.sweep.home.optuna_db, context)
 
 
-def _fill_the_disk(scene: Scene) -> None:
-    scene.victim()
-    filler = scene.sweep.world.home.parent / "filler"
+def _fill_disk(context: FaultContext) -> None:
+    context.wait_for_trial()
+    filler = context.sweep.sandbox.home.parent / "filler"
     with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(bytes(65536))
     try:
-        code = scene.sweep.wait(90)
-        lines = scene.sweep.said.splitlines()
-        said = [line for line in lines if line.startswith("study") and "the disk is full" in line]
+        code = context.sweep.wait(90)
+        lines = context.sweep.last_output.splitlines()
+        reports = [line for line in lines if line.startswith("study") and MESSAGES.disk_full in line]
         if code == 0:
-            raise EndedError
-        if code != 1 or len(said) != 1 or "free some" not in said[0]:
-            raise NotSurvivedError(f"a full disk: exit {code}; it said {said or scene.sweep.tail}")
+            raise SweepEndedError
+        if code != 1 or len(reports) != 1 or MESSAGES.free_disk not in reports[0]:
+            raise NotSurvivedError(f"a full disk: exit {code}; output: {reports or context.sweep.last_lines}")
     finally:
         filler.unlink()
 
 
-KINDS: tuple[Kind, ...] = (
-    Kind("trial: SIGKILL (as the kernel's want of memory)", _to_a_trial(signal.SIGKILL), 4),
-    Kind("trial: SIGSEGV", _to_a_trial(signal.SIGSEGV), 3),
-    Kind("trial: SIGABRT", _to_a_trial(signal.SIGABRT), 3),
-    Kind("trial: SIGTERM", _to_a_trial(signal.SIGTERM), 3),
-    Kind("trial: hangs (SIGSTOP)", _hang, 2),
-    Kind("trial: can write nothing; exit code 1", _no_more_writing, 2),
-    Kind("supervisor: Ctrl-C", _ctrl_c, 3),
-    Kind("supervisor: Ctrl-C twice", _ctrl_c_twice, 2),
-    Kind("supervisor: SIGTERM", _terminate, 3),
-    Kind("supervisor: SIGKILL", kill_supervisor, 4),
-    Kind("supervisor: SIGKILL, a trial hung", _kill_with_a_hung_trial, 1),
-    Kind("supervisor: hangs (SIGSTOP), rnnexp stop", _stop_a_hung_supervisor, 1),
-    Kind("supervisor: a second one", _second_supervisor, 1),
-    Kind("forkserver: SIGKILL", _kill_forkserver, 2),
-    Kind("MLflow: server killed, later back", _server_away, 1, Where.SERVER),
-    Kind("MLflow: server does not answer for a while", _server_slow, 1, Where.SERVER),
-    Kind("MLflow: database locked for a while", _lock_mlflow, 2),
-    Kind("Optuna: database locked for a while", _lock_optuna, 2),
-    Kind("disk full, later freed", _fill_the_disk, 1, Where.SMALL_DISK),
-    Kind("state.npz cut short", weight=1, harm=damage.of_a_trial("state", damage.cut)),
-    Kind("state.npz altered", weight=1, harm=damage.of_a_trial("state", damage.alter)),
-    Kind("best.keras cut short", weight=1, harm=damage.of_a_trial("best", damage.cut)),
-    Kind("best.keras altered", weight=1, harm=damage.of_a_trial("best", damage.alter)),
-    Kind("held_out.npz altered", weight=1, harm=damage.of_a_trial("held_out", damage.alter)),
-    Kind("tokens.npy cut short", weight=1, harm=damage.of_the_cache(damage.cut)),
-    Kind("tokens.npy altered", weight=1, harm=damage.of_the_cache(damage.alter)),
-    Kind("events.jsonl: a torn last line", weight=1, harm=damage.of_a_trial("events", damage.tear)),
-    Kind("plan.json emptied", weight=1, harm=damage.of_a_trial("plan", damage.empty)),
-    Kind("mlflow.json removed", weight=1, harm=damage.of_a_trial("tracking", damage.remove)),
-    Kind("trial: NaN", weight=1, where=Where.DOOMED),
-    Kind("trial: an exception", weight=1, where=Where.DOOMED),
-    Kind("trial: over limits.memory_gb", weight=1, where=Where.DOOMED),
-    Kind("trial: over limits.trial_s", weight=1, where=Where.DOOMED),
+KINDS: tuple[FaultKind, ...] = (
+    FaultKind("trial: SIGKILL (as by the out-of-memory killer)", _signal_trial(signal.SIGKILL), 4),
+    FaultKind("trial: SIGSEGV", _signal_trial(signal.SIGSEGV), 3),
+    FaultKind("trial: SIGABRT", _signal_trial(signal.SIGABRT), 3),
+    FaultKind("trial: SIGTERM", _signal_trial(signal.SIGTERM), 3),
+    FaultKind("trial: hangs (SIGSTOP)", _hang_trial, 2),
+    FaultKind("trial: every write fails, exit code 1", _block_writes_of_trial, 2),
+    FaultKind("supervisor: Ctrl-C", _press_ctrl_c, 3),
+    FaultKind("supervisor: Ctrl-C twice", _press_ctrl_c_twice, 2),
+    FaultKind("supervisor: SIGTERM", _terminate_supervisor, 3),
+    FaultKind("supervisor: SIGKILL", kill_supervisor, 4),
+    FaultKind("supervisor: SIGKILL while a trial hangs", _kill_supervisor_of_hung_trial, 1),
+    FaultKind("supervisor: hangs (SIGSTOP), then rnnexp stop", _stop_hung_supervisor, 1),
+    FaultKind("supervisor: a second one is started", _start_second_supervisor, 1),
+    FaultKind("forkserver: SIGKILL", _kill_forkserver, 2),
+    FaultKind("MLflow: server killed, restarted later", _restart_server, 1, RoundType.SERVER),
+    FaultKind("MLflow: server does not respond for a while", _pause_server, 1, RoundType.SERVER),
+    FaultKind("MLflow: database locked for a while", _lock_mlflow, 2),
+    FaultKind("Optuna: database locked for a while", _lock_optuna, 2),
+    FaultKind("disk full, later freed", _fill_disk, 1, RoundType.SMALL_DISK),
+    FaultKind("state.npz truncated", weight=1, damage=damage.damage_trial_file("state", damage.truncate)),
+    FaultKind("state.npz corrupted", weight=1, damage=damage.damage_trial_file("state", damage.corrupt)),
+    FaultKind("best.keras truncated", weight=1, damage=damage.damage_trial_file("best", damage.truncate)),
+    FaultKind("best.keras corrupted", weight=1, damage=damage.damage_trial_file("best", damage.corrupt)),
+    FaultKind("held_out.npz corrupted", weight=1, damage=damage.damage_trial_file("held_out", damage.corrupt)),
+    FaultKind("tokens.npy truncated", weight=1, damage=damage.damage_token_store(damage.truncate)),
+    FaultKind("tokens.npy corrupted", weight=1, damage=damage.damage_token_store(damage.corrupt)),
+    FaultKind(
+        "events.jsonl: incomplete last line",
+        weight=1,
+        damage=damage.damage_trial_file("events", damage.append_partial_line),
+    ),
+    FaultKind("plan.json emptied", weight=1, damage=damage.damage_trial_file("plan", damage.empty)),
+    FaultKind("mlflow.json removed", weight=1, damage=damage.damage_trial_file("tracking", damage.remove)),
+    FaultKind("trial: NaN", weight=1, round_type=RoundType.FAILING),
+    FaultKind("trial: an exception", weight=1, round_type=RoundType.FAILING),
+    FaultKind("trial: exceeds limits.memory_gb", weight=1, round_type=RoundType.FAILING),
+    FaultKind("trial: exceeds limits.trial_s", weight=1, round_type=RoundType.FAILING),
 )
-"""The last four are settings or files by which a trial cannot succeed; `tests/drill/doomed.py` runs those."""
+"""The last four are settings or files that make a trial fail; `tests/drill/failing.py` runs them."""

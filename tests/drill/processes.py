@@ -1,4 +1,4 @@
-"""Which processes of a sweep live, by /proc: those of its session, and which of them is a trial."""
+"""Finds the living processes of a sweep through /proc: those of its sessions, and which of them train a trial."""
 
 import os
 import re
@@ -17,9 +17,9 @@ class Process:
     """A living process.
 
     Attributes:
-        pid: its number.
-        parent: its parent's.
-        session: its session's, which is the pid of the process that began the session.
+        pid: its process id.
+        parent: its parent's process id.
+        session: its session id, which is the pid of the process that created the session.
         command: its command line.
         trial: the number of the trial that it trains, or None.
     """
@@ -29,6 +29,9 @@ class Process:
     session: int
     command: str
     trial: int | None
+
+    def __str__(self) -> str:
+        return f"{self.pid} {self.command[:80]}"
 
 
 def _process(folder: Path) -> Process | None:
@@ -40,36 +43,36 @@ def _process(folder: Path) -> Process | None:
     if state in _DEAD:
         return None
     try:
-        log = _LOG.search(str((folder / "fd" / "1").readlink()))
+        log = _LOG.search(str((folder / "fd" / "1").readlink()))  # a trial's stdout is its log
     except OSError:
         log = None
     return Process(int(folder.name), int(parent), int(session), command, int(log.group(1)) if log else None)
 
 
-def living() -> list[Process]:
-    """Returns every process of this machine that we may look at."""
+def all_readable() -> list[Process]:
+    """Returns every living process of this machine that this user may read."""
     found = (_process(folder) for folder in Path("/proc").iterdir() if folder.name.isdigit())
     return [process for process in found if process is not None]
 
 
-def of_sessions(sessions: Iterable[int]) -> list[Process]:
-    """Returns what lives of some sessions."""
+def in_sessions(sessions: Iterable[int]) -> list[Process]:
+    """Returns the living processes of some sessions."""
     wanted = set(sessions)
-    return [process for process in living() if process.session in wanted]
+    return [process for process in all_readable() if process.session in wanted]
 
 
-def naming(folder: Path) -> list[Process]:
-    """Returns the processes, this one aside, with a folder in their command line."""
-    return [process for process in living() if str(folder) in process.command and process.pid != os.getpid()]
+def with_folder_in_command(folder: Path) -> list[Process]:
+    """Returns the other processes whose command line contains a folder."""
+    return [process for process in all_readable() if str(folder) in process.command and process.pid != os.getpid()]
 
 
-def alive(pid: int) -> bool:
-    """Tells whether a process lives; a zombie does not."""
+def is_alive(pid: int) -> bool:
+    """Tells whether a process is alive; a zombie is not."""
     return _process(Path(f"/proc/{pid}")) is not None
 
 
-def send(pid: int, number: int) -> bool:
-    """Sends a signal; tells whether there was a process to get it."""
+def send_signal(pid: int, number: int) -> bool:
+    """Sends a signal; returns False if there is no such process."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:
@@ -77,17 +80,21 @@ def send(pid: int, number: int) -> bool:
     return True
 
 
-def end(sessions: Iterable[int]) -> None:
-    """Kills what is left of some sessions."""
-    for process in of_sessions(sessions):
-        send(process.pid, signal.SIGKILL)
+def kill_sessions(sessions: Iterable[int]) -> None:
+    """Kills all living processes of some sessions."""
+    for process in in_sessions(sessions):
+        send_signal(process.pid, signal.SIGKILL)
 
 
-def wait_gone(sessions: Iterable[int], within_s: float, apart: Iterable[int] = ()) -> list[Process]:
-    """Waits until nothing of some sessions lives, some processes apart; returns what does at the end."""
-    deadline, spared = time.monotonic() + within_s, set(apart)
+def wait_until_gone(sessions: Iterable[int], timeout_s: float, ignored: Iterable[int] = ()) -> list[Process]:
+    """Waits until all processes of some sessions have ended, except the ignored ones.
+
+    Returns:
+        The processes that are still alive after the timeout.
+    """
+    deadline, excluded = time.monotonic() + timeout_s, set(ignored)
     while True:
-        left = [process for process in of_sessions(sessions) if process.pid not in spared]
+        left = [process for process in in_sessions(sessions) if process.pid not in excluded]
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""A real sweep that a drill can start again and again, and the MLflow server that it may write to."""
+"""A real sweep that a drill can start many times, and the MLflow server that the sweep may write to."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ from rnnexp.storage.views import StudyView, view
 from tests.drill import processes
 from tests.drill.processes import Process
 
-SILENCE_S = 10
+HEARTBEAT_TIMEOUT_S = 10
 STUDY = "drill"
 SWEEP = f"""
 study: {STUDY}
@@ -33,19 +33,32 @@ space:
   model.cell: {{choice: [simple_rnn, gru, lstm]}}
   model.units: {{int: [4, 24]}}
   train.optimizer: {{choice: [adam, rmsprop, sgd]}}
-limits: {{heartbeat_timeout_s: {SILENCE_S}, retries: 1000}}
+limits: {{heartbeat_timeout_s: {HEARTBEAT_TIMEOUT_S}, retries: 1000}}
 keep: {{checkpoints: 100}}
 """
-"""Drawn at random and never pruned, so that no trial depends on another; every model is kept, to be compared."""
+"""Random search without a pruner, so that no trial depends on another; every model is kept for the comparison."""
 EPOCHS = 14
 
 
+@dataclass(frozen=True)
+class Messages:
+    """The texts of the program that the drill looks for in its output."""
+
+    already_running: str = "is being run already, by process {pid}"
+    mlflow_incomplete: str = "MLflow lacks"
+    disk_full: str = "the disk is full"
+    free_disk: str = "free some"
+
+
+MESSAGES = Messages()
+
+
 class NotSurvivedError(Exception):
-    """Something was lost, or did not behave as the program says."""
+    """The sweep did not survive a fault: something was lost or did not behave as documented."""
 
 
 class Server:
-    """MLflow's own server on loopback, with a database and a folder of its own."""
+    """An MLflow server on the loopback address, with its own database and artifact folder."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -58,7 +71,7 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Serves; returns when it does."""
+        """Starts the server; returns when it responds."""
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -76,38 +89,40 @@ class Server:
             )
         self.sessions.append(self._process.pid)
         deadline = time.monotonic() + 90
-        while not self._answers():
+        while not self._responds():
             if time.monotonic() > deadline:
-                raise RuntimeError(f"MLflow's server does not start: {(self.root / 'server.log').read_text()[-2000:]}")
+                raise RuntimeError(
+                    f"the MLflow server does not start: {(self.root / 'server.log').read_text()[-2000:]}"
+                )
             time.sleep(0.2)
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.address}/health", timeout=2) as answer:
-                return bool(answer.status == 200)
+            with urllib.request.urlopen(f"{self.address}/health", timeout=2) as response:
+                return bool(response.status == 200)
         except OSError:
             return False
 
-    def signal(self, number: int) -> None:
+    def send_signal(self, number: int) -> None:
         """Sends a signal to every process of the server."""
-        for process in processes.of_sessions(self.sessions):
-            processes.send(process.pid, number)
+        for process in processes.in_sessions(self.sessions):
+            processes.send_signal(process.pid, number)
 
     def kill(self) -> None:
-        """Ends it at once."""
-        self.signal(signal.SIGKILL)
+        """Kills the server."""
+        self.send_signal(signal.SIGKILL)
         if self._process is not None:
             self._process.wait()
 
 
 @dataclass(frozen=True)
-class World:
-    """What a sweep runs in.
+class Sandbox:
+    """The folders and the server that a sweep uses.
 
     Attributes:
-        root: holds the home, the sweep file, the output.
-        home: the program's state.
-        server: the MLflow that the sweep writes to; None where the home keeps the runs itself.
+        root: contains the sweep file and the output.
+        home: the program's home.
+        server: the MLflow server that the sweep writes to; None if the runs are stored in the home.
     """
 
     root: Path
@@ -116,30 +131,30 @@ class World:
 
 
 class Sweep:
-    """One sweep file and one home; `start` runs the command, as often as it is called."""
+    """One sweep file and one home; each call of `start` runs the command once."""
 
-    def __init__(self, world: World, text: str = SWEEP, study: str = STUDY, *more: str) -> None:
-        self.world, self.study = world, study
-        self.file = world.root / "sweep.yaml"
+    def __init__(self, sandbox: Sandbox, text: str = SWEEP, study: str = STUDY, *options: str) -> None:
+        self.sandbox, self.study = sandbox, study
+        self.file = sandbox.root / "sweep.yaml"
         self.file.write_text(text)
-        self.arguments = ["sweep", str(self.file), "--home", str(world.home), "--workers", "2", *more]
+        self.arguments = ["sweep", str(self.file), "--home", str(sandbox.home), "--workers", "2", *options]
         self.sessions: list[int] = []
-        self.output = world.root / "output.txt"
+        self.output = sandbox.root / "output.txt"
         self._process: subprocess.Popen[bytes] | None = None
-        self._said_before = 0
+        self._output_offset = 0
 
     @property
     def home(self) -> Home:
-        return Home.at(self.world.home)
+        return Home.at(self.sandbox.home)
 
     @property
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-        return kept | ({"MLFLOW_TRACKING_URI": self.world.server.address} if self.world.server else {})
+        return kept | ({"MLFLOW_TRACKING_URI": self.sandbox.server.address} if self.sandbox.server else {})
 
     def start(self) -> None:
-        """Runs the command in a session of its own, as a terminal would."""
-        self._said_before = self.output.stat().st_size if self.output.exists() else 0
+        """Starts the command in its own session, as a terminal does."""
+        self._output_offset = self.output.stat().st_size if self.output.exists() else 0
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "rnnexp", *self.arguments],
@@ -151,8 +166,8 @@ class Sweep:
             )
         self.sessions.append(self._process.pid)
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Runs another command on the same home, from another shell."""
+    def run_command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs another command of the program, as from another shell."""
         command = [sys.executable, "-m", "rnnexp", *arguments]
         return subprocess.run(
             command, env=self.environment, capture_output=True, text=True, timeout=180, stdin=subprocess.DEVNULL
@@ -160,7 +175,7 @@ class Sweep:
 
     @property
     def pid(self) -> int:
-        """The supervisor's."""
+        """The supervisor's process id."""
         assert self._process is not None
         return self._process.pid
 
@@ -170,30 +185,36 @@ class Sweep:
 
     @property
     def code(self) -> int | None:
-        """The last start's exit code; None while it runs."""
+        """The exit code of the last start; None while it runs."""
         return self._process.poll() if self._process is not None else None
 
     @property
-    def said(self) -> str:
-        """What the last start has printed."""
-        return self.output.read_bytes()[self._said_before :].decode("utf-8", "replace")
+    def last_output(self) -> str:
+        """The output of the last start."""
+        return self.output.read_bytes()[self._output_offset :].decode("utf-8", "replace")
 
-    def wait(self, within_s: float) -> int:
-        """Waits for the end of the last start; returns its exit code."""
+    def wait(self, timeout_s: float) -> int:
+        """Waits until the last start ends; returns its exit code.
+
+        Raises:
+            NotSurvivedError: if it does not end within the timeout.
+        """
         assert self._process is not None
         try:
-            return self._process.wait(within_s)
+            return self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            raise NotSurvivedError(f"the sweep has not ended within {within_s:g} s; it said: {self.tail}") from None
+            raise NotSurvivedError(
+                f"the sweep did not end within {timeout_s:g} s; last output: {self.last_lines}"
+            ) from None
 
     @property
-    def tail(self) -> str:
-        return " | ".join(self.said.splitlines()[-3:])
+    def last_lines(self) -> str:
+        return " | ".join(self.last_output.splitlines()[-3:])
 
     @property
-    def trials(self) -> list[Process]:
-        """The processes that train now."""
-        return [process for process in processes.of_sessions([self.pid]) if process.trial is not None]
+    def trial_processes(self) -> list[Process]:
+        """The processes that train a trial now."""
+        return [process for process in processes.in_sessions([self.pid]) if process.trial is not None]
 
     @property
     def forkserver(self) -> Process | None:
@@ -201,42 +222,46 @@ class Sweep:
         return next(
             (
                 process
-                for process in processes.of_sessions([self.pid])
+                for process in processes.in_sessions([self.pid])
                 if process.parent == self.pid and "forkserver" in process.command
             ),
             None,
         )
 
     def view(self) -> StudyView:
-        """Reads the study."""
+        """Returns the study as it is stored in Optuna."""
         return view(self.home, self.study)
 
-    def until_complete(self, within_s: float = 300) -> None:
-        """Runs the command until the study is done and MLflow has all of it."""
+    def run_to_completion(self, timeout_s: float = 300) -> None:
+        """Runs the command until the study is complete and all of it is in MLflow."""
         for _ in range(6):
             if not self.running:
                 self.start()
-            code = self.wait(within_s)
-            if code == 0 and "MLflow lacks" not in self.said:
+            code = self.wait(timeout_s)
+            if code == 0 and MESSAGES.mlflow_incomplete not in self.last_output:
                 return
-        raise NotSurvivedError(f"the same command does not come to an end: exit {code}; {self.tail}")
+        raise NotSurvivedError(f"the study is not complete after 6 starts: exit {code}; last output: {self.last_lines}")
 
-    def end(self) -> None:
-        """Leaves nothing running."""
-        processes.end(self.sessions)
+    def kill_all(self) -> None:
+        """Kills all processes of all starts."""
+        processes.kill_sessions(self.sessions)
         if self._process is not None:
             self._process.wait()
 
 
-def borrow_cache(source: Path, home: Path) -> None:
-    """Gives a new home the token stores of another, which saves building them."""
+def copy_cache(source: Path, home: Path) -> None:
+    """Copies the token stores of one home to a new one, so that they are not built again."""
     if (source / "cache").is_dir():
         shutil.copytree(source / "cache", home / "cache")
 
 
 @contextlib.contextmanager
 def small_disk(root: Path, megabytes: int) -> Iterator[Path]:
-    """Yields a folder on a disk of its own; raises `PermissionError` where none may be mounted."""
+    """Mounts a small disk and yields its folder.
+
+    Raises:
+        PermissionError: if this user may not mount a disk.
+    """
     root.mkdir(parents=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(root)]
     done = subprocess.run(command, capture_output=True, text=True)

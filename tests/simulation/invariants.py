@@ -77,7 +77,7 @@ class InvariantChecker:
                 if self._is_shown_running(run)
             ]
             require(not stale, f"the supervisor has ended, but trials {stale} are RUNNING in MLflow")
-        stopped_early = outcome.signal is not None or outcome.out_of_time or outcome.halted
+        stopped_early = outcome.signal is not None or outcome.out_of_time or outcome.halt_reason
         complete = self.n_finished >= config.n_trials
         require(bool(stopped_early) or complete, "the supervisor has ended without a reason, and trials are missing")
 

@@ -126,7 +126,7 @@ class SimRecords:
     def home(self) -> Path:
         return Path(self._inner.home)
 
-    def begin(self, request: Any) -> None:
+    def create_folder(self, request: Any) -> None:
         self._world.started_at[request.number] = self._world.now
         self._generation.step(f"begin {request.number}", "write")
         while request.number in self._world.folder_locks:
@@ -140,7 +140,7 @@ class SimRecords:
             config.parent.mkdir(parents=True, exist_ok=True)
             config.with_name(disk.WRITING + config.name).write_text("half")
             self._generation.kill(f"the middle of begin {request.number}")
-        self._inner.begin(request)
+        self._inner.create_folder(request)
         self._generation.step(f"after begin {request.number}", "write")
 
     def read(self, number: int) -> list[Event]:

@@ -103,7 +103,13 @@ class _Sweep:
                 budget = config.budget.model_copy(update={"trials": config.n_trials + world.plan.more_trials})
                 config = config.model_copy(update={"budget": budget})
                 done = False
-            if done and outcome is not None and not outcome.unsent and not outcome.halted and outcome.signal is None:
+            if (
+                done
+                and outcome is not None
+                and not outcome.unsent
+                and not outcome.halt_reason
+                and outcome.signal is None
+            ):
                 break
             world.advance(world.now + world.rng.choice((0.05, 0.5, 5.0, 600.0)))
             self._server.flush()

@@ -126,8 +126,8 @@ def _full_disk(study: Study) -> None:
     executor = FakeExecutor()
     executor.exits = {0: DISK_FULL}
     outcome = study.run(executor)
-    assert "the disk is full" in outcome.halted
-    assert "rnnexp doctor" in outcome.halted
+    assert "the disk is full" in outcome.halt_reason
+    assert "rnnexp doctor" in outcome.halt_reason
     _is_requeued(study)
 
 
@@ -177,11 +177,11 @@ def test_every_kind_has_a_rule_and_the_documentation_has_the_table() -> None:
 
 
 def test_an_exit_code_is_classified() -> None:
-    assert failures.of_exit(Exited(-11)) == (FailureKind.KILLED, "its process was killed by SIGSEGV")
-    assert failures.of_exit(Exited(7)) == (FailureKind.KILLED, "its process ended with exit code 7")
-    assert failures.of_exit(Exited(0)).kind is FailureKind.KILLED
-    assert failures.of_exit(Exited(ORPHANED)).kind is FailureKind.KILLED
-    assert failures.of_exit(Exited(DISK_FULL)) == (FailureKind.DISK, "the disk is full")
+    assert failures.classify_exit(Exited(-11)) == (FailureKind.KILLED, "its process was killed by SIGSEGV")
+    assert failures.classify_exit(Exited(7)) == (FailureKind.KILLED, "its process ended with exit code 7")
+    assert failures.classify_exit(Exited(0)).kind is FailureKind.KILLED
+    assert failures.classify_exit(Exited(ORPHANED)).kind is FailureKind.KILLED
+    assert failures.classify_exit(Exited(DISK_FULL)) == (FailureKind.DISK, "the disk is full")
 
 
 def test_a_kind_that_a_trial_reports_is_parsed() -> None:
@@ -242,8 +242,8 @@ def test_too_many_consecutive_failures_stop_the_sweep_with_their_common_reason(s
     executor.bugs = set(range(20))
     outcome = study.run(executor, budget__trials=20, limits__consecutive_failures=3)
     assert study.states() == [State.FAIL] * 3
-    assert "3 consecutive trials failed: ValueError: broken" in outcome.halted
-    assert "limits.consecutive_failures" in outcome.halted
+    assert "3 consecutive trials failed: ValueError: broken" in outcome.halt_reason
+    assert "limits.consecutive_failures" in outcome.halt_reason
     study.run(FakeExecutor(), budget__trials=5)
     assert study.states() == [State.FAIL] * 3 + [State.COMPLETE] * 2
 
@@ -252,7 +252,7 @@ def test_failures_with_a_success_between_them_do_not_stop_the_sweep(study: Study
     executor = FakeExecutor(n_slots=1)
     executor.bugs = {0, 1, 3, 4}
     outcome = study.run(executor, budget__trials=6, limits__consecutive_failures=3)
-    assert not outcome.halted
+    assert not outcome.halt_reason
     assert study.view.n_finished == 6
 
 
@@ -273,7 +273,7 @@ def test_a_full_disk_stops_the_sweep_and_loses_no_finished_trial(study: Study, m
     for failing_write in range(1, 5):
         appended.clear()
         outcome = study.run(FakeExecutor(), budget__trials=4 * failing_write)
-        assert "the disk is full" in outcome.halted
+        assert "the disk is full" in outcome.halt_reason
         before = [row for row in study.view.trials if row.state is State.COMPLETE]
         assert before
         study.run(FakeExecutor(), budget__trials=4 * failing_write)
@@ -286,7 +286,7 @@ def test_the_sweep_stops_before_the_disk_is_full(study: Study, monkeypatch: pyte
     monkeypatch.setattr("rnnexp.study.limits.RESOURCE_CHECK_INTERVAL_S", 0.0)
     monkeypatch.setattr(TrialRecords, "free_bytes", lambda self: 3 * 2**20)
     outcome = study.run(FakeExecutor())
-    assert "the disk is full: 3 MB are free" in outcome.halted
+    assert "the disk is full: 3 MB are free" in outcome.halt_reason
     assert State.RUNNING not in study.states()
     monkeypatch.undo()
     study.run(FakeExecutor())

@@ -1,7 +1,7 @@
-"""Benchmark 2, time to quality: the wall clock until a study has what 40 trials of the plain loop's random search have.
+"""Time to quality: the wall clock until a study is as good as the plain loop's random search of 40 trials.
 
-Learning curves are recorded once (`record.py`), studies are replayed over them in virtual time (`replay.py`). Without
-a recording in the state's folder, the one that was committed is replayed.
+Learning curves are recorded once (`record.py`). Studies are replayed over them in virtual time (`replay.py`). If the
+state folder has no recording, the committed one is replayed.
 """
 
 from tests.benchmarks.quality.compare import run

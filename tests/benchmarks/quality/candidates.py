@@ -1,8 +1,8 @@
-"""Which samplers and pruners are compared, as a sweep file can name them.
+"""The samplers and pruners that are compared; a sweep file can name each of them.
 
-With 8 epochs a trial: successive halving with factor f asks after epochs 1, f, f², …; Hyperband runs such ladders side
-by side, the later ones with their first question later; the median rule asks from epoch `n_warmup_steps` + 1 on, once
-`n_startup_trials` trials are complete.
+With 8 epochs per trial: successive halving with factor f decides after epochs 1, f, f², …; Hyperband runs several such
+brackets in parallel, and later brackets decide later for the first time; the median rule decides after every epoch from
+`n_warmup_steps` + 1 on, once `n_startup_trials` trials are complete.
 """
 
 from rnnexp.config.sweep import (
@@ -50,25 +50,25 @@ CANDIDATES: tuple[Candidate, ...] = (
     *(Candidate(_RANDOM, pruner) for pruner in (_NONE, _HALVING, _HYPERBAND)),
 )
 
-FEW = (CANDIDATES[0], Candidate(_RANDOM, _HYPERBAND, nearest=False), Candidate(_tpe(10), _HALVING))
-"""To see whether it runs."""
+QUICK_CANDIDATES = (CANDIDATES[0], Candidate(_RANDOM, _HYPERBAND, nearest=False), Candidate(_tpe(10), _HALVING))
+"""For `--quick`."""
 
 
 def is_control(candidate: Candidate) -> bool:
-    """Tells whether a candidate shows what taking the nearest configuration does by itself; no sweep would run it."""
+    """Tells whether a candidate only shows the effect of taking the nearest configuration; no sweep would use it."""
     return candidate.nearest and isinstance(candidate.sampler, RandomSampler)
 
 
-def sampler_in_words(candidate: Candidate) -> str:
-    """Returns the sampler and what of it is not the seed."""
-    return _words(candidate.sampler) + (", nearest" if is_control(candidate) else "")
+def describe_sampler(candidate: Candidate) -> str:
+    """Returns the sampler with all its settings except the seed."""
+    return _describe(candidate.sampler) + (", nearest" if is_control(candidate) else "")
 
 
-def pruner_in_words(candidate: Candidate) -> str:
+def describe_pruner(candidate: Candidate) -> str:
     """Returns the pruner with all its settings."""
-    return _words(candidate.pruner)
+    return _describe(candidate.pruner)
 
 
-def _words(part: Sampler | Pruner) -> str:
+def _describe(part: Sampler | Pruner) -> str:
     settings = {name: value for name, value in part.model_dump().items() if name not in ("name", "seed")}
     return ", ".join([part.name, *(f"{name} {value}" for name, value in settings.items())])

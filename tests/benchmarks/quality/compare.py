@@ -1,4 +1,4 @@
-"""Every sampler and pruner over the recorded curves, beside the plain loop's random search."""
+"""Compares every sampler and pruner on the recorded curves with the plain loop's random search."""
 
 import dataclasses
 import multiprocessing
@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.frame import Options, Result, Target, median
+from tests.benchmarks.harness import Options, Result, Target, median
 from tests.benchmarks.quality import candidates
 from tests.benchmarks.quality.curves import (
     EPOCHS_SMALL,
@@ -23,73 +23,74 @@ from tests.benchmarks.quality.curves import (
     Curve,
     Recording,
     check_space,
-    sweep,
+    imdb_sweep,
 )
-from tests.benchmarks.quality.replay import Candidate, Cost, Reached, replay
+from tests.benchmarks.quality.replay import Candidate, Cost, ReplayResult, replay
 
-SEEDS, SEEDS_QUICK = 200, 10
-FULL_TRIALS, OF = 40, 60
-"""The plain loop's random search: so many whole trials, drawn from so many curves."""
-BOUND = 8.0
+N_SEEDS, N_SEEDS_QUICK = 200, 10
+N_SEARCH, N_DRAWN_FROM = 40, 60
+"""The plain loop's random search: the number of its complete trials, and of the curves from which they are drawn."""
+MIN_SPEEDUP = 8.0
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """The plain loop's random search, whole trials one after another.
+    """The plain loop's random search, complete trials one after another.
 
     Attributes:
-        n_trials: of each search.
-        seconds: the median search's wall clock.
-        threshold: the median search's best value.
-        curves: the plain loop's seconds with the values that the threshold is from.
-        own: whether those values are the plain loop's own; else they are rnnexp's of the same configurations.
-        cost: what a trial costs it beside its epochs.
+        n_trials: the number of trials of each search.
+        seconds: the wall clock of a search, median over the searches.
+        threshold: the best value of a search, median over the searches.
+        curves: the plain loop's seconds with the values from which the threshold is computed.
+        own_values: whether these values are the plain loop's own; otherwise they are rnnexp's for the same
+            configurations.
+        cost: the cost of a trial in addition to its epochs.
     """
 
     n_trials: int
     seconds: float
     threshold: float
     curves: tuple[Curve, ...]
-    own: bool
+    own_values: bool
     cost: Cost
 
 
 def run(options: Options) -> Result:
     """Replays every candidate over the recorded curves."""
-    ours, plain, where = _recordings(options)
-    epochs = EPOCHS_SMALL if options.quick else sweep().base.train.epochs
-    seeds = range(SEEDS_QUICK if options.quick else SEEDS)
-    curves, plain_curves = common(ours, plain, epochs)
-    found = baseline(curves, plain_curves, epochs, seeds)
-    cost = program_cost(ours)
-    compared = candidates.FEW if options.quick else candidates.CANDIDATES
-    replayed = partial(
-        replays,
+    rnnexp, plain, folder = _load_recordings(options)
+    epochs = EPOCHS_SMALL if options.quick else imdb_sweep().base.train.epochs
+    seeds = range(N_SEEDS_QUICK if options.quick else N_SEEDS)
+    curves, plain_curves = common_curves(rnnexp, plain, epochs)
+    baseline = compute_baseline(curves, plain_curves, epochs, seeds)
+    cost = rnnexp_cost(rnnexp)
+    compared = candidates.QUICK_CANDIDATES if options.quick else candidates.CANDIDATES
+    replay_candidate = partial(
+        replay_seeds,
         curves=curves,
         epochs=epochs,
-        threshold=found.threshold,
+        threshold=baseline.threshold,
         cost=cost,
-        workers=ours.about["workers"],
+        workers=rnnexp.about["workers"],
         seeds=seeds,
     )
     # Not forked: another benchmark may have started TensorFlow in this process.
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
-        outcomes = list(pool.map(replayed, compared))
+        results = list(pool.map(replay_candidate, compared))
     rows = [
-        _row(candidates.sampler_in_words(candidate), _pruner_in_words(candidate), outcome, found)
-        for candidate, outcome in zip(compared, outcomes, strict=True)
+        _row(candidates.describe_sampler(candidate), _describe_pruner(candidate), result, baseline)
+        for candidate, result in zip(compared, results, strict=True)
     ]
     return Result(
         name="quality",
-        title=f"Time to quality: until a study has {found.threshold:.4f}",
-        rows=[*_plain_rows(found, epochs, seeds), *rows],
-        targets=[_target(compared, outcomes, found)],
-        notes=_notes(ours, plain, where, curves, plain_curves, found, cost, epochs),
+        title=f"Time to quality: until a study reaches {baseline.threshold:.4f}",
+        rows=[*_plain_rows(baseline, epochs, seeds), *rows],
+        targets=[_target(compared, results, baseline)],
+        notes=_notes(rnnexp, plain, folder, curves, plain_curves, baseline, cost, epochs),
     )
 
 
-def _recordings(options: Options) -> tuple[Recording, Recording, Path]:
-    """Returns rnnexp's recording, the plain loop's, and their folder: both of one machine, for their seconds."""
+def _load_recordings(options: Options) -> tuple[Recording, Recording, Path]:
+    """Returns the recordings of rnnexp and of the plain loop, and their folder; both are of the same machine."""
     own = options.state / "quality"
     if options.quick:
         from tests.benchmarks.quality.record import record
@@ -99,74 +100,81 @@ def _recordings(options: Options) -> tuple[Recording, Recording, Path]:
             record(kind, own, N_SMALL, EPOCHS_SMALL, WORKERS, small=True)
     for folder in (own, SHIPPED):
         if all((folder / f"{kind}.json").exists() for kind in KINDS):
-            ours, plain = (Recording.load(folder / f"{kind}.json") for kind in KINDS)
-            check_space(ours)
-            return ours, plain, folder
+            rnnexp, plain = (Recording.load(folder / f"{kind}.json") for kind in KINDS)
+            check_space(rnnexp)
+            return rnnexp, plain, folder
     raise FileNotFoundError(
         f"neither {own} nor {SHIPPED} holds rnnexp.json and plain.json; "
-        "`python -m tests.benchmarks.quality.record --help` says how to record them"
+        "see `python -m tests.benchmarks.quality.record --help`"
     )
 
 
-def common(ours: Recording, plain: Recording, epochs: int) -> tuple[list[Curve], list[Curve]]:
-    """Returns the whole curves of rnnexp whose configurations the plain loop has too, and the plain loop's of those."""
+def common_curves(rnnexp: Recording, plain: Recording, epochs: int) -> tuple[list[Curve], list[Curve]]:
+    """Returns the curves of rnnexp and of the plain loop for all configurations that both have.
+
+    rnnexp's curves must be complete; those of the plain loop must have seconds.
+    """
     pairs = [
-        (curve.first(epochs), other.first(epochs))
-        for curve in ours.curves
-        if curve.is_whole(epochs) and (other := plain.find(curve.number, curve.settings)) and other.seconds
+        (curve.with_epochs(epochs), other.with_epochs(epochs))
+        for curve in rnnexp.curves
+        if curve.is_complete(epochs) and (other := plain.find(curve.number, curve.settings)) and other.seconds
     ]
     if len(pairs) < 2:
-        raise ValueError(f"{len(pairs)} configurations have whole curves of rnnexp and seconds of the plain loop")
+        raise ValueError(
+            f"{len(pairs)} configurations have complete curves of rnnexp and seconds of the plain loop; need at least 2"
+        )
     return [curve for curve, _ in pairs], [other for _, other in pairs]
 
 
-def baseline(curves: Sequence[Curve], plain: Sequence[Curve], epochs: int, seeds: Sequence[int]) -> Baseline:
-    """Returns what the plain loop's random search has at its end, and what it took.
+def compute_baseline(curves: Sequence[Curve], plain: Sequence[Curve], epochs: int, seeds: Sequence[int]) -> Baseline:
+    """Returns the best value and the wall clock of the plain loop's random search.
 
-    Each seed draws the search's trials, none twice, from the recorded configurations. Where the plain loop's whole
-    curves are not all there, rnnexp's values of the same configurations are taken for the threshold.
+    Each seed draws the trials of one search from the recorded configurations, without repetition. If a curve of the
+    plain loop is incomplete, rnnexp's values for the same configurations are used for the threshold.
 
     Args:
-        curves: rnnexp's.
-        plain: the plain loop's, of the same configurations.
-        epochs: of a whole trial.
-        seeds: a search each.
+        curves: rnnexp's curves.
+        plain: the plain loop's curves of the same configurations.
+        epochs: the number of epochs of a complete trial.
+        seeds: the seeds of the searches.
     """
-    own = all(curve.is_whole(epochs) for curve in plain)
+    own_values = all(curve.is_complete(epochs) for curve in plain)
     valued = [
-        dataclasses.replace(curve, val_accuracy=(curve if own else other).val_accuracy, failed=other.failed)
+        dataclasses.replace(curve, val_accuracy=(curve if own_values else other).val_accuracy, failed=other.failed)
         for curve, other in zip(plain, curves, strict=True)
     ]
-    n_trials = min(FULL_TRIALS, len(plain) * FULL_TRIALS // OF)
+    n_trials = min(N_SEARCH, len(plain) * N_SEARCH // N_DRAWN_FROM)
     searches = [random.Random(seed).sample(valued, n_trials) for seed in seeds]
     return Baseline(
         n_trials=n_trials,
         seconds=median([sum(sum(curve.seconds) + (curve.beside_s or 0.0) for curve in search) for search in searches]),
         threshold=median([max(max(curve.val_accuracy, default=0.0) for curve in search) for search in searches]),
         curves=tuple(valued),
-        own=own,
+        own_values=own_values,
         cost=Cost(0.0, median([curve.beside_s or 0.0 for curve in plain]), "recorded with each curve"),
     )
 
 
-def program_cost(ours: Recording) -> Cost:
-    """Returns what a study of rnnexp costs beside its epochs, as its recording has it.
+def rnnexp_cost(recording: Recording) -> Cost:
+    """Returns the cost of a study of rnnexp in addition to its epochs.
 
     Raises:
-        ValueError: where it does not: a recording that was interrupted after every trial.
+        ValueError: if the recording does not contain it, because it was interrupted after every trial.
     """
-    beside = [curve.beside_s for curve in ours.curves if curve.beside_s is not None]
-    if not beside or not ours.about.get("start_s"):
-        raise ValueError("rnnexp's recording does not tell what a trial costs beside its epochs; record more of them")
+    overheads = [curve.beside_s for curve in recording.curves if curve.beside_s is not None]
+    if not overheads or not recording.about.get("start_s"):
+        raise ValueError(
+            "the recording of rnnexp does not show the cost of a trial outside its epochs; record more configurations"
+        )
     return Cost(
-        start_s=median(ours.about["start_s"]),
-        trial_s=median(beside),
-        source=f"the recording: a slot's seconds from one trial's end to the next one's, less its epochs; "
-        f"median of {len(beside)} trials",
+        start_s=median(recording.about["start_s"]),
+        trial_s=median(overheads),
+        source=f"the recording: seconds in a slot from one trial's end to the next trial's end, minus its epochs; "
+        f"median of {len(overheads)} trials",
     )
 
 
-def replays(
+def replay_seeds(
     candidate: Candidate,
     curves: Sequence[Curve],
     epochs: int,
@@ -174,124 +182,131 @@ def replays(
     cost: Cost,
     workers: int,
     seeds: Sequence[int],
-) -> list[Reached]:
-    """Replays one candidate with every seed."""
-    config = sweep().model_copy(update={"base": sweep().base.with_settings({"train.epochs": epochs})})
+) -> list[ReplayResult]:
+    """Replays one candidate once per seed."""
+    config = imdb_sweep().model_copy(update={"base": imdb_sweep().base.with_settings({"train.epochs": epochs})})
     return [replay(curves, config, candidate, seed, threshold, cost, workers) for seed in seeds]
 
 
-def _row(sampler: str, pruner: str, outcomes: Sequence[Reached], found: Baseline) -> dict[str, Any]:
-    seconds = [outcome.seconds for outcome in outcomes]
+def _row(sampler: str, pruner: str, results: Sequence[ReplayResult], baseline: Baseline) -> dict[str, Any]:
+    seconds = [result.seconds for result in results]
     low, middle, high = statistics.quantiles(seconds, n=4, method="inclusive")
     return {
         "sampler": sampler,
         "pruner": pruner,
         "median s": middle,
         "quartiles s": f"{low:.0f} to {high:.0f}",
-        "reached by": f"{_share(outcomes):.0%}",
-        "trials": median([outcome.n_trials for outcome in outcomes]),
-        "epochs": median([outcome.n_epochs for outcome in outcomes]),
-        "plain loop ÷ this": found.seconds / middle if _counts(outcomes) else "–",
+        "reached by": f"{_share(results):.0%}",
+        "trials": median([result.n_trials for result in results]),
+        "epochs": median([result.n_epochs for result in results]),
+        "plain loop ÷ this": baseline.seconds / middle if _median_is_valid(results) else "–",
     }
 
 
-def _share(outcomes: Sequence[Reached]) -> float:
-    return sum(outcome.reached for outcome in outcomes) / len(outcomes)
+def _share(results: Sequence[ReplayResult]) -> float:
+    return sum(result.reached for result in results) / len(results)
 
 
-def _counts(outcomes: Sequence[Reached]) -> bool:
-    """Tells whether the median is a time to the threshold, and not the end of studies that never had it."""
-    return _share(outcomes) > 0.5
+def _median_is_valid(results: Sequence[ReplayResult]) -> bool:
+    """Tells whether more than half of the studies reach the threshold, so that the median is a time to it."""
+    return _share(results) > 0.5
 
 
-def _plain_rows(found: Baseline, epochs: int, seeds: Sequence[int]) -> list[dict[str, Any]]:
-    """Returns the plain loop's whole search, and its own time to the threshold: what the definition alone is worth."""
-    whole = dict.fromkeys(_row("", "", [Reached(1.0, True, 0, 0, 0.0)] * 2, found), "–") | {
-        "sampler": f"plain loop: random, {found.n_trials} whole trials",
+def _plain_rows(baseline: Baseline, epochs: int, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """Returns the rows of the plain loop: the whole search, and the search that stops at the threshold."""
+    whole = dict.fromkeys(_row("", "", [ReplayResult(1.0, True, 0, 0, 0.0)] * 2, baseline), "–") | {
+        "sampler": f"plain loop: random, {baseline.n_trials} complete trials",
         "pruner": "none",
-        "median s": found.seconds,
-        "trials": found.n_trials,
-        "epochs": found.n_trials * epochs,
+        "median s": baseline.seconds,
+        "trials": baseline.n_trials,
+        "epochs": baseline.n_trials * epochs,
         "plain loop ÷ this": 1.0,
     }
-    alone = replays(candidates.CANDIDATES[0], found.curves, epochs, found.threshold, found.cost, 1, seeds)
-    return [whole, _row("plain loop: random, until it has it", "none", alone, found)]
+    until_threshold = replay_seeds(
+        candidates.CANDIDATES[0], baseline.curves, epochs, baseline.threshold, baseline.cost, 1, seeds
+    )
+    return [whole, _row("plain loop: random, until the threshold", "none", until_threshold, baseline)]
 
 
-def _target(compared: Sequence[Candidate], outcomes: Sequence[Sequence[Reached]], found: Baseline) -> Target:
-    """Returns the best candidate of those that reach the threshold more often than not."""
+def _target(compared: Sequence[Candidate], results: Sequence[Sequence[ReplayResult]], baseline: Baseline) -> Target:
+    """Returns the speedup of the best candidate that reaches the threshold in more than half of its studies."""
     ratios = {
-        place: found.seconds / median([one.seconds for one in outcome])
-        for place, outcome in enumerate(outcomes)
-        if _counts(outcome) and not candidates.is_control(compared[place])
+        index: baseline.seconds / median([each.seconds for each in result])
+        for index, result in enumerate(results)
+        if _median_is_valid(result) and not candidates.is_control(compared[index])
     }
     best = max(ratios, key=ratios.__getitem__, default=None)
     return Target(
-        "the plain loop's wall clock over that of " + (_words(compared[best]) if best is not None else "any candidate"),
+        "speedup over the plain loop: " + (_describe(compared[best]) if best is not None else "any candidate"),
         ratios[best] if best is not None else 0.0,
-        BOUND,
+        MIN_SPEEDUP,
         why_missed="" if best is not None else "no candidate reaches the threshold in more than half of its studies",
     )
 
 
-def _words(candidate: Candidate) -> str:
-    return f"{candidates.sampler_in_words(candidate)} with {_pruner_in_words(candidate)}"
+def _describe(candidate: Candidate) -> str:
+    return f"{candidates.describe_sampler(candidate)} with {_describe_pruner(candidate)}"
 
 
-def _pruner_in_words(candidate: Candidate) -> str:
-    """Returns the pruner, marked where the sweep file has this pair."""
-    unseeded = sweep().sampler.model_copy(update={"seed": 0})
-    own = (candidate.sampler, candidate.pruner) == (unseeded, sweep().pruner)
-    return candidates.pruner_in_words(candidate) + (f" ({sweep().study}.yaml)" if own else "")
+def _describe_pruner(candidate: Candidate) -> str:
+    """Returns the pruner; it is marked if the sweep file has this pair of sampler and pruner."""
+    unseeded = imdb_sweep().sampler.model_copy(update={"seed": 0})
+    in_file = (candidate.sampler, candidate.pruner) == (unseeded, imdb_sweep().pruner)
+    return candidates.describe_pruner(candidate) + (f" ({imdb_sweep().study}.yaml)" if in_file else "")
 
 
 def _notes(
-    ours: Recording,
+    rnnexp: Recording,
     plain: Recording,
-    where: Path,
+    folder: Path,
     curves: Sequence[Curve],
     plain_curves: Sequence[Curve],
-    found: Baseline,
+    baseline: Baseline,
     cost: Cost,
     epochs: int,
 ) -> list[str]:
     return [
-        f"Curves: {len(curves)} configurations of {sweep().study}, {epochs} epochs, recorded in {where.name}/ on "
-        f"{ours.about['machine']} (rnnexp, {ours.about['workers']} trials at once) and {plain.about['machine']} "
+        f"Curves: {len(curves)} configurations of {imdb_sweep().study}, {epochs} epochs, recorded in {folder.name}/ on "
+        f"{rnnexp.about['machine']} (rnnexp, {rnnexp.about['workers']} concurrent trials) and {plain.about['machine']} "
         "(plain loop, one at a time).",
-        _threshold_note(curves, plain_curves, found),
+        _threshold_note(curves, plain_curves, baseline),
         _seconds_note(plain_curves, epochs),
-        f"rnnexp beside its epochs: {cost.start_s:.1f} s a start, {cost.trial_s:.2f} s a trial ({cost.source}). "
+        f"rnnexp outside its epochs: {cost.start_s:.1f} s per start, {cost.trial_s:.2f} s per trial ({cost.source}). "
         "The plain loop's start, its Optuna and its MLflow are not counted.",
-        "A study that never has the threshold counts with all its seconds; where most do, there is no ratio.",
+        "A study that never reaches the threshold counts with its whole time; if half of the studies or more do so, "
+        "no ratio is shown.",
     ]
 
 
-def _threshold_note(curves: Sequence[Curve], plain: Sequence[Curve], found: Baseline) -> str:
-    said = f"Threshold {found.threshold:.4f}: the median best of {found.n_trials} whole trials drawn from {len(plain)}"
-    both = [
+def _threshold_note(curves: Sequence[Curve], plain: Sequence[Curve], baseline: Baseline) -> str:
+    text = (
+        f"Threshold {baseline.threshold:.4f}: the median over the searches of the best of {baseline.n_trials} complete "
+        f"trials drawn from {len(plain)}"
+    )
+    differences = [
         max(curve.val_accuracy[:n]) - max(other.val_accuracy[:n])
         for curve, other in zip(curves, plain, strict=True)
         if (n := min(len(curve.val_accuracy), len(other.val_accuracy)))
     ]
-    apart = ""
-    if both:
-        apart = (
-            f" On {len(both)} configurations that both have trained, to the same epoch, rnnexp's best is "
-            f"{statistics.fmean(both):+.4f} higher on average."
+    comparison = ""
+    if differences:
+        comparison = (
+            f" On the {len(differences)} configurations that both have trained, up to the same epoch, the mean "
+            f"difference of the best values, rnnexp minus plain loop, is {statistics.fmean(differences):+.4f}."
         )
-    if found.own:
-        return f"{said}, by the plain loop's own curves.{apart}"
+    if baseline.own_values:
+        return f"{text}, from the plain loop's own curves.{comparison}"
     return (
-        f"{said}, by RNNEXP'S curves of the same configurations, for the plain loop's are not all recorded whole: a "
-        f"harder threshold for rnnexp wherever its accuracies are the higher ones (benchmark 1 shows both).{apart}"
+        f"{text}, from RNNEXP'S curves of the same configurations, because some of the plain loop's are incomplete: a "
+        f"harder threshold for rnnexp if its accuracies are higher (`rivals` shows both).{comparison}"
     )
 
 
 def _seconds_note(plain: Sequence[Curve], epochs: int) -> str:
     scaled = sum(curve.scaled for curve in plain)
-    short = sum(not curve.scaled and not curve.is_whole(epochs) for curve in plain)
+    short = sum(not curve.scaled and not curve.is_complete(epochs) for curve in plain)
     return (
-        f"The plain loop's seconds: of {len(plain) - scaled - short} configurations every epoch was timed; of {short} "
-        f"the first epochs, the last of which stands for the later ones; of {scaled} they are SCALED from some steps."
+        f"The plain loop's seconds: for {len(plain) - scaled - short} configurations every epoch was timed; for "
+        f"{short} only the first epochs, and the last of these is used for the others; for {scaled} they are "
+        "SCALED from some steps."
     )

@@ -1,6 +1,6 @@
-"""Recorded learning curves: which settings they are of, what they hold, and the file that they are kept in.
+"""Recorded learning curves: their settings, their content and their file.
 
-Knows neither who records them nor what is replayed over them.
+This module knows neither how curves are recorded nor how they are used.
 """
 
 import dataclasses
@@ -22,33 +22,33 @@ from rnnexp.config.sweep import RandomSampler, SweepConfig
 from rnnexp.storage.store import StudyStore
 
 SEED = 4
-"""Draws the settings."""
+"""The seed with which the settings are drawn."""
 
 KINDS = ("rnnexp", "plain")
 PARTS = ("whole", "values", "seconds")
-"""What of a curve is recorded: seconds want a machine that does nothing else; values do not, and take hours."""
+"""The parts of a curve: `seconds` need a machine without other load; `values` do not, but take hours."""
 WORKERS = 2
 N_SMALL, EPOCHS_SMALL = 6, 2
-"""To see whether it runs."""
+"""For `--quick`."""
 
 SHIPPED = Path(__file__).parent / "recorded"
-_SWEEP = Path(__file__).resolve().parents[3] / "sweeps" / "imdb.yaml"
-_SAME = ("kind", "machine", "workers", "small")
-"""What must not differ between the parts of one recording."""
+_SWEEP_FILE = Path(__file__).resolve().parents[3] / "sweeps" / "imdb.yaml"
+_MUST_MATCH = ("kind", "machine", "workers", "small")
+"""The entries of `about` that must be equal for all parts of one recording."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One configuration's recording.
+    """The recorded curve of one configuration; the names of the fields are keys in the file.
 
     Attributes:
-        number: the place in the draw.
-        settings: those of the search space, under their dotted names.
-        val_accuracy: after each epoch; empty where only seconds were measured.
-        seconds: of each epoch, training and measuring; empty where only values were recorded.
-        beside_s: the trial's other seconds: start, data, saving, logging; None where they could not be told.
-        scaled: whether the seconds are scaled up from some steps.
-        failed: why the trial ended before its time, or nothing.
+        number: the index of the configuration among the drawn ones.
+        settings: the settings of the search space, under their dotted names.
+        val_accuracy: the value after each epoch; empty if only seconds were recorded.
+        seconds: the seconds of each epoch, training and evaluation; empty if only values were recorded.
+        beside_s: the trial's seconds outside its epochs: start, data, saving, logging; None if they are unknown.
+        scaled: whether the seconds are extrapolated from some steps.
+        failed: the reason if the trial failed, else empty.
     """
 
     number: int
@@ -59,21 +59,21 @@ class Curve:
     scaled: bool = False
     failed: str = ""
 
-    def is_whole(self, epochs: int) -> bool:
-        """Tells whether so many epochs were really trained, or no more could be."""
+    def is_complete(self, epochs: int) -> bool:
+        """Tells whether at least so many epochs were trained, or the trial failed before."""
         return bool(self.failed) or len(self.val_accuracy) >= epochs
 
-    def suffices(self, epochs: int, part: str) -> bool:
-        """Tells whether nothing is left to record of that part."""
+    def has_part(self, epochs: int, part: str) -> bool:
+        """Tells whether a part (one of `PARTS`) is recorded for so many epochs."""
         timed = bool(self.failed) or len(self.seconds) >= epochs
         return {
-            "whole": self.is_whole(epochs) and timed and not self.scaled,
-            "values": self.is_whole(epochs),
+            "whole": self.is_complete(epochs) and timed and not self.scaled,
+            "values": self.is_complete(epochs),
             "seconds": timed,
         }[part]
 
-    def completed_by(self, old: "Curve") -> "Curve":
-        """Returns the curve with what only an older one of the same settings has."""
+    def merged_with(self, old: "Curve") -> "Curve":
+        """Returns the curve with the parts that only an older curve of the same settings has."""
         curve = self
         if len(old.val_accuracy) > len(curve.val_accuracy):
             curve = dataclasses.replace(curve, val_accuracy=old.val_accuracy, failed=old.failed)
@@ -81,10 +81,10 @@ class Curve:
             curve = dataclasses.replace(curve, seconds=old.seconds, beside_s=old.beside_s, scaled=old.scaled)
         return curve
 
-    def first(self, epochs: int) -> "Curve":
-        """Returns the curve of so many epochs; for seconds that were not recorded, those of the last epoch stand in."""
-        lacking = 0 if self.failed else epochs - len(self.seconds)
-        seconds = (*self.seconds, *self.seconds[-1:] * lacking)[:epochs]
+    def with_epochs(self, epochs: int) -> "Curve":
+        """Returns the curve with so many epochs; missing seconds are filled with those of the last recorded epoch."""
+        n_missing = 0 if self.failed else epochs - len(self.seconds)
+        seconds = (*self.seconds, *self.seconds[-1:] * n_missing)[:epochs]
         return dataclasses.replace(self, val_accuracy=self.val_accuracy[:epochs], seconds=seconds)
 
 
@@ -93,8 +93,8 @@ class Recording:
     """The curves of one program on one machine.
 
     Attributes:
-        about: kind (`rnnexp` or `plain`), machine, versions, epochs asked for, workers; what the recorder keeps there.
-        curves: by number.
+        about: kind (`rnnexp` or `plain`), machine, versions, requested epochs, workers; entries of the recorder.
+        curves: sorted by number.
     """
 
     about: dict[str, Any]
@@ -102,7 +102,11 @@ class Recording:
 
     @classmethod
     def load(cls, path: Path) -> "Recording":
-        """Reads a recording; raises `FileNotFoundError` where there is none."""
+        """Loads a recording.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+        """
         values = json.loads(path.read_text(encoding="utf-8"))
         curves = [
             Curve(**{**curve, "val_accuracy": tuple(curve["val_accuracy"]), "seconds": tuple(curve["seconds"])})
@@ -112,47 +116,49 @@ class Recording:
 
     @classmethod
     def open(cls, path: Path, about: Mapping[str, Any]) -> "Recording":
-        """Reads a recording to go on with, or begins one.
+        """Loads a recording to continue it, or creates an empty one.
 
         Raises:
-            SystemExit: where the old parts would not fit the new ones.
+            SystemExit: if the recording was made in another way or on another machine.
         """
         if not path.exists():
             return cls(dict(about))
-        found = cls.load(path)
-        other = [f"{name} was {found.about[name]}" for name in _SAME if found.about[name] != about[name]]
-        if other:
-            raise SystemExit(f"{path}: {'; '.join(other)}; record into another folder with --state, or remove the file")
-        return cls(found.about | about, found.curves)
+        old = cls.load(path)
+        differences = [f"{name} was {old.about[name]}" for name in _MUST_MATCH if old.about[name] != about[name]]
+        if differences:
+            raise SystemExit(
+                f"{path}: {'; '.join(differences)}; record into another folder with --state, or remove the file"
+            )
+        return cls(old.about | about, old.curves)
 
     def save(self, path: Path) -> None:
-        """Writes the recording, a line a curve, so that the file is whole or as it was."""
+        """Writes the recording atomically, with one curve per line."""
         lines = ",\n".join(json.dumps(dataclasses.asdict(curve)) for curve in self.curves)
         disk.write_text(path, f'{{"about": {json.dumps(self.about)},\n"curves": [\n{lines}\n]}}\n')
 
     def find(self, number: int, settings: Mapping[str, Any]) -> Curve | None:
-        """Returns the curve of these settings, None where it is not recorded."""
+        """Returns the curve of these settings, or None if it is not recorded."""
         return next((curve for curve in self.curves if curve.number == number and curve.settings == settings), None)
 
-    def lacking(self, settings: Sequence[Mapping[str, Any]], epochs: int, part: str) -> dict[int, Mapping[str, Any]]:
-        """Returns, by number, the settings of which that part is left to record."""
+    def missing(self, settings: Sequence[Mapping[str, Any]], epochs: int, part: str) -> dict[int, Mapping[str, Any]]:
+        """Returns the settings of which a part is not recorded yet, by number."""
         return {
             number: each
             for number, each in enumerate(settings)
-            if not ((found := self.find(number, each)) and found.suffices(epochs, part))
+            if not ((found := self.find(number, each)) and found.has_part(epochs, part))
         }
 
     def with_curve(self, curve: Curve) -> "Recording":
-        """Returns the recording with one more curve, together with what was recorded of it before."""
+        """Returns the recording with a curve added, or merged with the older curve of the same settings."""
         old = self.find(curve.number, curve.settings)
         if old is not None:
-            curve = curve.completed_by(old)
+            curve = curve.merged_with(old)
         others = [other for other in self.curves if other.number != curve.number]
-        return dataclasses.replace(self, curves=tuple(sorted([*others, curve], key=lambda one: one.number)))
+        return dataclasses.replace(self, curves=tuple(sorted([*others, curve], key=lambda each: each.number)))
 
 
-def about(kind: str, epochs: int, workers: int, *, small: bool) -> dict[str, Any]:
-    """Returns what a recording says of itself."""
+def describe(kind: str, epochs: int, workers: int, *, small: bool) -> dict[str, Any]:
+    """Returns the entries of `Recording.about`."""
     from importlib.metadata import version
 
     return {
@@ -166,24 +172,30 @@ def about(kind: str, epochs: int, workers: int, *, small: bool) -> dict[str, Any
 
 
 @lru_cache(maxsize=1)
-def sweep() -> SweepConfig:
-    """Returns the sweep whose space is recorded."""
-    return load_sweep(_SWEEP)
+def imdb_sweep() -> SweepConfig:
+    """Returns the sweep whose search space is recorded."""
+    return load_sweep(_SWEEP_FILE)
 
 
-def draw(n: int) -> list[dict[str, Any]]:
-    """Returns the first n random settings of the sweep's space, as a study with a random sampler draws them."""
+def draw_settings(n: int) -> list[dict[str, Any]]:
+    """Returns the first n settings that a study with a random sampler draws from the sweep's search space."""
     update = {"tries": (), "sampler": RandomSampler(name="random", seed=SEED)}
-    store = StudyStore(optuna.create_study(), sweep().model_copy(update=update))
-    return [asked.settings for asked in (store.ask() for _ in range(n)) if asked is not None]
+    store = StudyStore(optuna.create_study(), imdb_sweep().model_copy(update=update))
+    return [request.settings for request in (store.ask() for _ in range(n)) if request is not None]
 
 
 def check_space(recording: Recording) -> None:
-    """Raises `ValueError` where a recorded configuration is no point of the sweep's space any more."""
-    space, fixed = sweep().space, sweep().base.settings()
+    """Checks that all recorded configurations belong to the sweep's search space.
+
+    Raises:
+        ValueError: if one does not, because the search space has changed.
+    """
+    space, fixed = imdb_sweep().space, imdb_sweep().base.settings()
     outside = {name: value for name, value in fixed.items() if name not in space}
     for curve in recording.curves:
         known = outside | curve.settings
         expected = {name for name in space if spaces.applies(space[name], known)}
         if expected != set(curve.settings) or not all(space[name].holds(curve.settings[name]) for name in expected):
-            raise ValueError(f"curve {curve.number} is not in the space of {_SWEEP.name}: it has changed; record anew")
+            raise ValueError(
+                f"curve {curve.number} is not in the space of {_SWEEP_FILE.name}, which has changed; record again"
+            )

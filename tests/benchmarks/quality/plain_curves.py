@@ -1,4 +1,4 @@
-"""The plain loop's curves: each epoch timed inside `fit`, by callbacks."""
+"""Records curves of the plain loop; callbacks time each epoch inside `fit`."""
 
 import dataclasses
 import time
@@ -11,9 +11,9 @@ from tests.benchmarks import plain
 from tests.benchmarks.quality.curves import Curve
 
 _N_VALIDATION = 5_000
-_WARM_UP, _STEPS = 3, 20
-"""Where only seconds are wanted: steps that are not timed, and steps that are; of training and of measuring."""
-_SMALL_STEPS = 2
+_N_WARM_UP, _N_TIMED = 3, 20
+"""If only seconds are recorded: the numbers of untimed and of timed steps, for training and for evaluation."""
+_N_SMALL = 2
 
 _NAMES = {
     "model.cell": "cell",
@@ -25,50 +25,50 @@ _NAMES = {
     "clip.kind": "clip",
     "clip.threshold": "threshold",
 }
-"""The program's names of settings, and the plain loop's."""
+"""The names of settings in rnnexp and in the plain loop."""
 
 
-class _Epochs(keras.callbacks.Callback):  # type: ignore[misc]
-    """Times whole epochs."""
+class _EpochTimer(keras.callbacks.Callback):  # type: ignore[misc]
+    """Records the seconds of each epoch."""
 
     def __init__(self) -> None:
         super().__init__()
         self.seconds: list[float] = []
-        self.began = 0.0
+        self._start = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.began = time.perf_counter()
+        self._start = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.seconds.append(time.perf_counter() - self.began)
+        self.seconds.append(time.perf_counter() - self._start)
 
 
-class _Steps(keras.callbacks.Callback):  # type: ignore[misc]
-    """Ends each epoch, and its measuring, after some steps; keeps when each of the last epoch's steps ended."""
+class _StepTimer(keras.callbacks.Callback):  # type: ignore[misc]
+    """Ends training and evaluation of each epoch after some steps; records when each step of the last epoch ended."""
 
     def __init__(self, n_steps: int) -> None:
         super().__init__()
         self._n_steps = n_steps
-        self.trained: list[float] = []
-        self.measured: list[float] = []
+        self.train_ends: list[float] = []
+        self.evaluation_ends: list[float] = []
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.trained, self.measured = [], []
+        self.train_ends, self.evaluation_ends = [], []
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self.trained.append(time.perf_counter())
-        self.model.stop_training = len(self.trained) >= self._n_steps
+        self.train_ends.append(time.perf_counter())
+        self.model.stop_training = len(self.train_ends) >= self._n_steps
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
-        self.measured.append(time.perf_counter())
-        self.model.stop_evaluating = len(self.measured) >= self._n_steps
+        self.evaluation_ends.append(time.perf_counter())
+        self.model.stop_evaluating = len(self.evaluation_ends) >= self._n_steps
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.model.stop_training = False
 
 
 def use_one_thread() -> None:
-    """Leaves the other cores to other processes; to be called before the first of TensorFlow's work."""
+    """Limits TensorFlow to one thread; must be called before TensorFlow runs anything."""
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -76,43 +76,51 @@ def use_one_thread() -> None:
 
 
 def record(number: int, settings: Mapping[str, Any], epochs: int, part: str, *, small: bool) -> Curve:
-    """Records the wanted part of one configuration, or of few steps an epoch."""
+    """Records one part of the curve of one configuration.
+
+    Args:
+        number: the index of the configuration.
+        settings: the configuration, under rnnexp's names.
+        epochs: the number of epochs.
+        part: one of `curves.PARTS`.
+        small: train only a few steps per epoch.
+    """
     if part == "seconds":
-        return _timed(number, settings, epochs)
-    curve = _trained(number, settings, epochs, small=small)
+        return _time_steps(number, settings, epochs)
+    curve = _train(number, settings, epochs, small=small)
     return curve if part == "whole" else dataclasses.replace(curve, seconds=(), beside_s=None)
 
 
-def _trained(number: int, settings: Mapping[str, Any], epochs: int, *, small: bool) -> Curve:
-    """Trains one configuration whole, or with few steps an epoch."""
-    clock = _Epochs()
-    began = time.perf_counter()
-    few = [_Steps(_SMALL_STEPS)] if small else []
-    values = plain.train(_named(settings), epochs, seed=0, callbacks=[clock, *few])
-    beside_s = time.perf_counter() - began - sum(clock.seconds)
-    return Curve(number, dict(settings), tuple(values), tuple(clock.seconds), beside_s)
+def _train(number: int, settings: Mapping[str, Any], epochs: int, *, small: bool) -> Curve:
+    """Trains all epochs of one configuration; with `small`, only a few steps per epoch."""
+    timer = _EpochTimer()
+    start = time.perf_counter()
+    limit = [_StepTimer(_N_SMALL)] if small else []
+    values = plain.train(_plain_settings(settings), epochs, seed=0, callbacks=[timer, *limit])
+    beside_s = time.perf_counter() - start - sum(timer.seconds)
+    return Curve(number, dict(settings), tuple(values), tuple(timer.seconds), beside_s)
 
 
-def _timed(number: int, settings: Mapping[str, Any], epochs: int) -> Curve:
-    """Times some steps of one configuration, and scales them to whole epochs.
+def _time_steps(number: int, settings: Mapping[str, Any], epochs: int) -> Curve:
+    """Times some steps of one configuration and scales them to epochs.
 
-    What the first epoch has on top (tracing, the first batches) is measured, and stays with the first epoch.
+    The additional time of the first epoch (tracing, the first batches) is measured and added to the first epoch only.
     """
-    clock, steps = _Epochs(), _Steps(_WARM_UP + _STEPS)
-    began = time.perf_counter()
-    plain.train(_named(settings), 1, seed=0, callbacks=[clock, steps])
-    beside_s = time.perf_counter() - began - clock.seconds[0]
-    step_s, measure_s = (_each(ends) for ends in (steps.trained, steps.measured))
-    n_steps, n_measured = (-(-rows // plain.BATCH_SIZE) for rows in (plain.N_TRAIN, _N_VALIDATION))
-    epoch_s = n_steps * step_s + n_measured * measure_s
-    first_s = max(0.0, clock.seconds[0] - (_WARM_UP + _STEPS) * (step_s + measure_s))
+    timer, steps = _EpochTimer(), _StepTimer(_N_WARM_UP + _N_TIMED)
+    start = time.perf_counter()
+    plain.train(_plain_settings(settings), 1, seed=0, callbacks=[timer, steps])
+    beside_s = time.perf_counter() - start - timer.seconds[0]
+    train_s, evaluation_s = (_step_s(ends) for ends in (steps.train_ends, steps.evaluation_ends))
+    n_train, n_evaluation = (-(-rows // plain.BATCH_SIZE) for rows in (plain.N_TRAIN, _N_VALIDATION))
+    epoch_s = n_train * train_s + n_evaluation * evaluation_s
+    first_s = max(0.0, timer.seconds[0] - (_N_WARM_UP + _N_TIMED) * (train_s + evaluation_s))
     return Curve(number, dict(settings), (), (epoch_s + first_s, *[epoch_s] * (epochs - 1)), beside_s, scaled=True)
 
 
-def _each(ends: list[float]) -> float:
-    """Returns the seconds of a step after the warm-up."""
-    return (ends[-1] - ends[_WARM_UP - 1]) / _STEPS
+def _step_s(ends: list[float]) -> float:
+    """Returns the mean seconds of a step after the warm-up."""
+    return (ends[-1] - ends[_N_WARM_UP - 1]) / _N_TIMED
 
 
-def _named(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {"threshold": None} | {_NAMES[name]: value for name, value in settings.items()}

@@ -1,4 +1,4 @@
-"""The program's curves: a study of its own, run by `rnnexp sweep`, read from its trials' events."""
+"""Records curves of rnnexp: `rnnexp sweep` runs one study, and the curves are read from the events of its trials."""
 
 import math
 import signal
@@ -13,18 +13,18 @@ from rnnexp.storage.views import StudyView, TrialRow, view
 from rnnexp.trial import events
 from rnnexp.trial.events import AttemptEnded, Event, Started
 from rnnexp.trial.states import State
-from tests.benchmarks.frame import python, users_environment
-from tests.benchmarks.quality.curves import SEED, Curve, sweep
+from tests.benchmarks.harness import python_command, users_environment
+from tests.benchmarks.quality.curves import SEED, Curve, imdb_sweep
 
-_SMALL_SAMPLES = 256
+_N_TRAIN_SMALL = 256
 
 
-def study(settings: Sequence[Mapping[str, Any]], epochs: int, *, small: bool) -> SweepConfig:
-    """Returns the sweep that trains every configuration, whole or on few reviews."""
-    few = {"data.train_samples": _SMALL_SAMPLES} if small else {}
-    # The plain loop holds out the last rows; so both measure on the same ones.
-    config = sweep().base.with_settings({"data.split": "tail", "train.epochs": epochs, **few})
-    return sweep().model_copy(
+def build_sweep(settings: Sequence[Mapping[str, Any]], epochs: int, *, small: bool) -> SweepConfig:
+    """Returns the sweep that trains every configuration; with `small`, on few texts."""
+    few = {"data.train_samples": _N_TRAIN_SMALL} if small else {}
+    # The plain loop validates on the last rows; with this split rnnexp uses the same rows.
+    config = imdb_sweep().base.with_settings({"data.split": "tail", "train.epochs": epochs, **few})
+    return imdb_sweep().model_copy(
         update={
             "study": f"curves-{len(settings)}x{epochs}",
             "sampler": RandomSampler(name="random", seed=SEED),
@@ -38,86 +38,88 @@ def study(settings: Sequence[Mapping[str, Any]], epochs: int, *, small: bool) ->
 
 
 def run(config: SweepConfig, folder: Path, workers: int) -> int:
-    """Runs the study, or goes on with it; returns the program's exit code. A signal is the study's to heed."""
+    """Starts or resumes the study; returns the program's exit code. SIGTERM is forwarded to the program."""
     file = folder / f"{config.study}.yaml"
     file.write_text(config.to_yaml(), encoding="utf-8")
     environment = {name: value for name, value in users_environment().items() if name != "MLFLOW_TRACKING_URI"}
-    command = python("-m", "rnnexp", "sweep", str(file), "--home", str(folder / "home"), "--workers", str(workers))
+    command = python_command(
+        "-m", "rnnexp", "sweep", str(file), "--home", str(folder / "home"), "--workers", str(workers)
+    )
     process = subprocess.Popen(command, env=environment)
-    before = {
+    old_handlers = {
         signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number)),
-        signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),  # Ctrl-C reaches the whole group
+        signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),  # Ctrl-C already reaches the whole process group
     }
     try:
         return process.wait()
     finally:
-        for number, handler in before.items():
+        for number, handler in old_handlers.items():
             signal.signal(number, handler)
 
 
-class Study:
-    """The study's trials that have ended, as curves."""
+class RecordedStudy:
+    """Reads the curves of the study's trials that have ended."""
 
     def __init__(self, folder: Path, name: str, starts: Sequence[float]) -> None:
         """Args:
-        folder: the recording's.
-        name: the study's.
-        starts: when the command was begun, each time, in seconds since 1970.
+        folder: the folder of the recording.
+        name: the name of the study.
+        starts: the time of each start of the command, in seconds since 1970.
         """
         home = Home.at(folder / "home")
         self._view: StudyView = view(home, name)
         self._rows = [row for row in self._view.trials if row.state in (State.COMPLETE, State.FAIL)]
-        self._happened = {row.number: events.read(home.study(name).trial(row.number).events) for row in self._rows}
+        self._events = {row.number: events.read(home.study(name).trial(row.number).events) for row in self._rows}
         self._starts = sorted(starts)
 
     def curves(self) -> list[Curve]:
-        """Returns a curve a trial."""
-        beside = beside_s(self._happened, self._starts)
-        return [self._curve(row, beside.get(row.number)) for row in self._rows]
+        """Returns one curve per trial."""
+        overhead = overhead_s(self._events, self._starts)
+        return [self._curve(row, overhead.get(row.number)) for row in self._rows]
 
     def start_s(self) -> list[float]:
-        """Returns the seconds from each start of the command to the first trial that trains."""
-        began = sorted(time for happened in self._happened.values() for time in _times(Started, happened))
+        """Returns the seconds from each start of the command to the start of its first trial."""
+        started = sorted(time for trial_events in self._events.values() for time in _times(Started, trial_events))
         ends = [*self._starts[1:], math.inf]
-        first = [[time for time in began if start <= time < end] for start, end in zip(self._starts, ends, strict=True)]
+        first = [
+            [time for time in started if start <= time < end] for start, end in zip(self._starts, ends, strict=True)
+        ]
         return [times[0] - start for times, start in zip(first, self._starts, strict=True) if times]
 
-    def _curve(self, row: TrialRow, beside_s: float | None) -> Curve:
-        epochs = events.epochs(self._happened[row.number])
+    def _curve(self, row: TrialRow, trial_overhead_s: float | None) -> Curve:
+        epochs = events.epochs(self._events[row.number])
         return Curve(
             row.number,
             row.settings,
             tuple(epoch.metrics["val_accuracy"] for epoch in epochs),
             tuple(epoch.seconds for epoch in epochs),
-            beside_s,
+            trial_overhead_s,
             failed=(row.reason or "failed") if row.state is State.FAIL else "",
         )
 
 
-def beside_s(happened: Mapping[int, list[Event]], starts: Sequence[float]) -> dict[int, float]:
-    """Returns the seconds from the end of the trial before it in its slot to each trial's own, less its epochs.
+def overhead_s(trial_events: Mapping[int, list[Event]], starts: Sequence[float]) -> dict[int, float]:
+    """Returns the overhead of each trial: the seconds from the end of the previous trial in its slot, minus its epochs.
 
-    So process, data, network, saving, logging, and what the supervisor does between two trials are all in it. Trials
-    that began a start of the command, or were interrupted, are left out.
+    This includes process start, data, network, saving, logging and the work of the supervisor between two trials. The
+    first trials after a start of the command and interrupted trials are left out.
 
     Args:
-        happened: the events of each trial that has ended.
-        starts: when the command was begun, each time.
+        trial_events: the events of each trial that has ended.
+        starts: the time of each start of the command.
     """
-    ended = {
-        number: _times(AttemptEnded, those)[-1] for number, those in happened.items() if _times(AttemptEnded, those)
-    }
-    once = {number: times[0] for number in ended if len(times := _times(Started, happened[number])) == 1}
-    free, beside = dict(ended), {}
-    for number in sorted(once, key=once.__getitem__):
-        last_start = max((start for start in starts if start <= once[number]), default=0.0)
-        before = [other for other, time in free.items() if last_start <= time <= once[number]]
-        if before:
-            latest = max(before, key=free.__getitem__)
-            trained = sum(epoch.seconds for epoch in events.epochs(happened[number]))
-            beside[number] = ended[number] - free.pop(latest) - trained
-    return beside
+    end = {number: times[-1] for number, each in trial_events.items() if (times := _times(AttemptEnded, each))}
+    start = {number: times[0] for number in end if len(times := _times(Started, trial_events[number])) == 1}
+    unused_ends, overhead = dict(end), {}
+    for number in sorted(start, key=start.__getitem__):
+        last_start = max((time for time in starts if time <= start[number]), default=0.0)
+        candidates = [other for other, time in unused_ends.items() if last_start <= time <= start[number]]
+        if candidates:
+            previous = max(candidates, key=unused_ends.__getitem__)
+            trained = sum(epoch.seconds for epoch in events.epochs(trial_events[number]))
+            overhead[number] = end[number] - unused_ends.pop(previous) - trained
+    return overhead
 
 
-def _times(kind: type[Started] | type[AttemptEnded], happened: list[Event]) -> list[float]:
-    return [event.time for event in happened if isinstance(event, kind)]
+def _times(kind: type[Started] | type[AttemptEnded], trial_events: list[Event]) -> list[float]:
+    return [event.time for event in trial_events if isinstance(event, kind)]

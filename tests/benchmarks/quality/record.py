@@ -1,11 +1,11 @@
-"""`python -m tests.benchmarks.quality.record`: records learning curves, and goes on where it was ended.
+"""Records learning curves; an interrupted recording is continued by the same command.
 
-    --kind rnnexp                a study of the program, two trials at once
+    --kind rnnexp                a study of rnnexp, two concurrent trials
     --kind plain                 the plain loop, one configuration after another: hours
-    --kind plain --part values   its accuracies alone, two configurations at once; the machine may have other work
-    --kind plain --part seconds  its seconds alone, scaled from some steps: minutes
+    --kind plain --part values   only its accuracies, two configurations at once; other load does not matter
+    --kind plain --part seconds  only its seconds, scaled from some steps: minutes
 
-The file `quality/KIND.json` in the state's folder is whole after every configuration.
+The file `quality/KIND.json` in the state folder is complete after every configuration.
 """
 
 import argparse
@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from rnnexp.errors import StudyError
-from tests.benchmarks.frame import STATE
-from tests.benchmarks.quality.curves import KINDS, PARTS, WORKERS, Curve, Recording, about, draw
+from tests.benchmarks.harness import STATE
+from tests.benchmarks.quality.curves import KINDS, PARTS, WORKERS, Curve, Recording, describe, draw_settings
 
 Train = Callable[[int, Mapping[str, Any]], Curve]
 
@@ -32,15 +32,27 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--kind", choices=KINDS, required=True)
-    parser.add_argument("--part", choices=PARTS, default="whole", help="of the plain loop's curves")
-    parser.add_argument("--n", type=int, default=60, help="configurations")
-    parser.add_argument("--epochs", type=int, default=8, help="of each; a later start with more trains anew")
-    parser.add_argument("--state", type=Path, default=STATE, help="the recording stays below it, in quality/")
-    parser.add_argument("--workers", type=int, default=WORKERS, help="trials of rnnexp, or accuracies alone, at once")
-    parser.add_argument("--small", action="store_true", help="few reviews or steps; to see whether it runs")
+    parser.add_argument("--part", choices=PARTS, default="whole", help="part of the plain loop's curves (%(default)s)")
+    parser.add_argument("--n", type=int, default=60, help="number of configurations (%(default)s)")
+    parser.add_argument(
+        "--epochs",
+        type=int,
+        default=8,
+        help="epochs of each configuration (%(default)s); if a later start has more, all are trained again",
+    )
+    parser.add_argument(
+        "--state", type=Path, default=STATE, help="the recording is in its folder quality/ (%(default)s)"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=WORKERS,
+        help="concurrent trials of rnnexp, or processes of --part values (%(default)s)",
+    )
+    parser.add_argument("--small", action="store_true", help="few texts or steps, to check that it runs")
     args = parser.parse_args()
     if args.kind == "rnnexp" and args.part != "whole":
-        parser.error(f"--part {args.part}: rnnexp's curves are recorded whole")
+        parser.error(f"--part {args.part} needs --kind plain; curves of rnnexp are always recorded as a whole")
     folder = args.state.absolute() / "quality"
     return record(args.kind, folder, args.n, args.epochs, args.workers, part=args.part, small=args.small)
 
@@ -48,73 +60,75 @@ def main() -> int:
 def record(
     kind: str, folder: Path, n: int, epochs: int, workers: int, *, part: str = "whole", small: bool = False
 ) -> int:
-    """Records what is not there yet; returns an exit code, 0 where nothing is left to record.
+    """Records what is missing; returns an exit code, which is 0 if the recording is complete.
 
     Args:
         kind: `rnnexp` or `plain`.
-        folder: gets `KIND.json`, and the program's home.
-        n: configurations.
-        epochs: of each.
-        workers: trials of rnnexp at once; of the plain loop where its values alone are wanted.
-        part: of the plain loop's curves.
-        small: few reviews or steps.
+        folder: for `KIND.json` and the home of rnnexp.
+        n: number of configurations.
+        epochs: epochs of each configuration.
+        workers: concurrent trials of rnnexp, or processes of the plain loop if only its values are recorded.
+        part: part of the plain loop's curves, one of `curves.PARTS`.
+        small: use few texts or steps.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{kind}.json"
-    settings = draw(n)
-    recording = Recording.open(path, about(kind, epochs, workers if kind == "rnnexp" else 1, small=small))
-    lacking = recording.lacking(settings, epochs, part)
-    print(f"{kind}: {n - len(lacking)} of {n} configurations are recorded in {path}", flush=True)
-    if not lacking:
+    settings = draw_settings(n)
+    recording = Recording.open(path, describe(kind, epochs, workers if kind == "rnnexp" else 1, small=small))
+    missing = recording.missing(settings, epochs, part)
+    print(f"{kind}: {n - len(missing)} of {n} configurations are recorded in {path}", flush=True)
+    if not missing:
         return 0
     if kind == "rnnexp":
-        return _by_the_program(recording, path, settings, epochs, small=small)
+        return _record_rnnexp(recording, path, settings, epochs, small=small)
     from tests.benchmarks.quality import plain_curves
 
     train = partial(plain_curves.record, epochs=epochs, part=part, small=small)
     if part != "values":
-        one_by_one(recording, path, lacking, train)
+        record_sequentially(recording, path, missing, train)
         return 0
-    spawning = multiprocessing.get_context("spawn")  # a fork would share what TensorFlow has started
-    with ProcessPoolExecutor(workers, mp_context=spawning, initializer=plain_curves.use_one_thread) as pool:
-        for curve in as_completed([pool.submit(train, number, each) for number, each in lacking.items()]):
-            recording = _kept(recording, path, curve.result())
+    spawn = multiprocessing.get_context("spawn")  # a fork would inherit the threads of TensorFlow
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=plain_curves.use_one_thread) as pool:
+        for curve in as_completed([pool.submit(train, number, each) for number, each in missing.items()]):
+            recording = _add_curve(recording, path, curve.result())
     return 0
 
 
-def one_by_one(recording: Recording, path: Path, lacking: Mapping[int, Mapping[str, Any]], train: Train) -> Recording:
-    """Trains what is lacking, and saves the recording after each; ended midway, it loses the running curve alone."""
-    for number, settings in lacking.items():
-        recording = _kept(recording, path, train(number, settings))
+def record_sequentially(
+    recording: Recording, path: Path, missing: Mapping[int, Mapping[str, Any]], train: Train
+) -> Recording:
+    """Trains the missing configurations and saves the recording after each; an interruption loses one curve only."""
+    for number, settings in missing.items():
+        recording = _add_curve(recording, path, train(number, settings))
     return recording
 
 
-def _kept(recording: Recording, path: Path, curve: Curve) -> Recording:
-    """Saves the recording with one more curve, and says so."""
+def _add_curve(recording: Recording, path: Path, curve: Curve) -> Recording:
+    """Saves the recording with one more curve and prints a line."""
     recording = recording.with_curve(curve)
     recording.save(path)
     shown = " ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in curve.settings.values())
     best = f"{max(curve.val_accuracy):.4f}" if curve.val_accuracy else "seconds only"
-    taken = f"{curve.seconds[-1]:.1f} s an epoch" if curve.seconds else "values only"
-    print(f"{time.strftime('%H:%M:%S')} {curve.number}: {shown}: {best}, {taken}", flush=True)
+    seconds = f"{curve.seconds[-1]:.1f} s per epoch" if curve.seconds else "values only"
+    print(f"{time.strftime('%H:%M:%S')} {curve.number}: {shown}: {best}, {seconds}", flush=True)
     return recording
 
 
-def _by_the_program(
+def _record_rnnexp(
     recording: Recording, path: Path, settings: Sequence[Mapping[str, Any]], epochs: int, *, small: bool
 ) -> int:
-    """Has a study train all configurations; its own resume is the recording's."""
+    """Trains all configurations in one study of rnnexp, which resumes after an interruption."""
     from tests.benchmarks.quality import program_curves
 
-    wanted = program_curves.study(settings, epochs, small=small)
-    starts = recording.about.setdefault("starts", {}).setdefault(wanted.study, [])
+    config = program_curves.build_sweep(settings, epochs, small=small)
+    starts = recording.about.setdefault("starts", {}).setdefault(config.study, [])
     starts.append(time.time())
-    recording.save(path)  # when it was begun must be known even where nothing after this line is reached
-    code = program_curves.run(wanted, path.parent, recording.about["workers"])
+    recording.save(path)  # saved now, because this process may be killed while the study runs
+    code = program_curves.run(config, path.parent, recording.about["workers"])
     try:
-        study = program_curves.Study(path.parent, wanted.study, starts)
+        study = program_curves.RecordedStudy(path.parent, config.study, starts)
     except StudyError:
-        return code  # it has said why it could not begin
+        return code  # the program has printed why there is no study
     for curve in study.curves():
         recording = recording.with_curve(curve)
     recording.about["start_s"] = study.start_s() or recording.about.get("start_s", [])

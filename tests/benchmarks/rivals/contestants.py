@@ -1,4 +1,4 @@
-"""Who takes part in the first benchmark, how each is run, and where its answer is found."""
+"""The contestants of the benchmark `rivals`: how each is run and where its results are found."""
 
 import json
 import os
@@ -11,27 +11,28 @@ from typing import Any
 import yaml
 
 from tests.benchmarks import plain
-from tests.benchmarks.frame import python, timed, users_environment
-from tests.benchmarks.rivals.task import REUSE, Task
+from tests.benchmarks.harness import python_command, run_timed, users_environment
+from tests.benchmarks.rivals.task import REUSE_WORKERS, Task
 
 PYTHON = "RNNEXP_BENCH_PYTHON"
-"""The environment variable that names the rivals' Python."""
+"""The environment variable with the path of the rivals' Python."""
 
 _ROOT = Path(__file__).resolve().parents[3]
-_MADE = _ROOT / "build" / "rivals" / "bin" / "python"
+_DEFAULT_PYTHON = _ROOT / "build" / "rivals" / "bin" / "python"
 _GATES = {"simple_rnn": 1, "gru": 3, "lstm": 4}
 PLAIN, KERAS_TUNER, RAY, RNNEXP = "plain loop", "KerasTuner", "Ray Tune", "rnnexp sweep"
 RAY_REUSED = "Ray Tune, workers used again"
+"""The names are stored in rivals.jsonl, so they must not change."""
 
 
 @dataclass(frozen=True)
-class Ran:
-    """What a contestant's run gave.
+class RunResult:
+    """The result of one run of a contestant; the names of the fields are keys in rivals.jsonl.
 
     Attributes:
-        seconds: of the whole process.
+        seconds: wall clock of the whole process.
         accuracies: the best validation accuracy of each of the eight configurations, in their order.
-        parts: seconds of what the contestant tells apart.
+        parts: the seconds of the parts that the contestant measures.
     """
 
     seconds: float
@@ -39,83 +40,82 @@ class Ran:
     parts: Mapping[str, float]
 
 
-Contestant = Callable[[Task], Ran]
+Contestant = Callable[[Task], RunResult]
 
 
-def installed() -> tuple[dict[str, Contestant], list[str]]:
-    """Returns the contestants in the order in which they run, and a line for each that is left out."""
-    there: dict[str, Contestant] = {PLAIN: _program("plain_loop", sys.executable)}
+def find_installed() -> tuple[dict[str, Contestant], list[str]]:
+    """Returns the contestants in the order in which they run, and a line for each that is not installed."""
+    installed: dict[str, Contestant] = {PLAIN: _program("plain_loop", sys.executable)}
     missing: list[str] = []
-    rivals = Path(os.environ.get(PYTHON) or _MADE)
-    for name, package, module, *more in (
+    rivals = Path(os.environ.get(PYTHON) or _DEFAULT_PYTHON)
+    for name, package, module, *options in (
         (KERAS_TUNER, "keras_tuner", "keras_tuner_loop"),
         (RAY, "ray", "ray_tune_loop"),
-        (RAY_REUSED, "ray", "ray_tune_loop", REUSE),
+        (RAY_REUSED, "ray", "ray_tune_loop", REUSE_WORKERS),
     ):
         if _has(rivals, package):
-            there[name] = _program(module, str(rivals), *more)
+            installed[name] = _program(module, str(rivals), *options)
         else:
             missing.append(
-                f"left out: {name}; {rivals} has no {package} (`make bench` makes it, {PYTHON} names another Python)"
+                f"left out: {name}; {rivals} has no {package} (`make bench` installs it; {PYTHON} sets the Python)"
             )
-    return there | {RNNEXP: _sweep}, missing
+    return installed | {RNNEXP: _sweep}, missing
 
 
 def _has(interpreter: Path, package: str) -> bool:
     code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({package!r}) is None)"
     try:
-        timed([str(interpreter), "-c", code])
+        run_timed([str(interpreter), "-c", code])
     except (OSError, RuntimeError):
         return False
     return True
 
 
 def _environment() -> dict[str, str]:
-    """The environment of every contestant."""
-    kept = users_environment()
+    """Returns the environment of every contestant."""
     data = str(Path(os.environ["RNNEXP_DATA"]).absolute())
-    return {**kept, "RNNEXP_DATA": data, "PYTHONPATH": str(_ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    return {**users_environment(), "RNNEXP_DATA": data, "PYTHONPATH": str(_ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
-def _program(module: str, interpreter: str, *more: str) -> Contestant:
-    def run(task: Task) -> Ran:
-        command = [interpreter, "-m", f"tests.benchmarks.rivals.{module}", *task.arguments(), *more]
-        seconds, said = timed(command, cwd=_ROOT, env=_environment())
-        answer = json.loads(said.strip().splitlines()[-1])
-        return Ran(seconds, answer["accuracies"], answer["parts"])
+def _program(module: str, interpreter: str, *options: str) -> Contestant:
+    def run(task: Task) -> RunResult:
+        command = [interpreter, "-m", f"tests.benchmarks.rivals.{module}", *task.arguments(), *options]
+        seconds, output = run_timed(command, cwd=_ROOT, env=_environment())
+        result = json.loads(output.strip().splitlines()[-1])
+        return RunResult(seconds, result["accuracies"], result["parts"])
 
     return run
 
 
-def _sweep(task: Task) -> Ran:
+def _sweep(task: Task) -> RunResult:
     """Runs `rnnexp sweep` in a new home, the longest trials first."""
     file, home = task.folder / "eight.yaml", task.folder / "home"
-    order = sorted(range(len(plain.EIGHT)), key=lambda index: -_work(task.configurations[index]))
-    file.write_text(yaml.safe_dump(sweep(task, order), sort_keys=False))
+    order = sorted(range(len(plain.CONFIGURATIONS)), key=lambda index: -_cost(task.configurations[index]))
+    file.write_text(yaml.safe_dump(build_sweep(task, order), sort_keys=False))
     environment = _environment()
-    rnnexp = python("-m", "rnnexp")
-    seconds, _ = timed([*rnnexp, "sweep", str(file), "--home", str(home)], env=environment)
-    _, said = timed([*rnnexp, "trials", "eight", "--home", str(home), "--json"], env=environment)
-    rows = json.loads(said)
+    rnnexp = python_command("-m", "rnnexp")
+    seconds, _ = run_timed([*rnnexp, "sweep", str(file), "--home", str(home)], env=environment)
+    _, output = run_timed([*rnnexp, "trials", "eight", "--home", str(home), "--json"], env=environment)
+    rows = json.loads(output)
     values = {order[row["number"]]: row["value"] for row in rows}
     durations = {f"trial {order[row['number']]}": row["duration_s"] for row in rows}
-    return Ran(seconds, [values[index] for index in range(len(order))], durations)
+    return RunResult(seconds, [values[index] for index in range(len(order))], durations)
 
 
-def _work(settings: Mapping[str, Any]) -> float:
-    """Returns about how much there is to compute in a step, in any unit."""
+def _cost(settings: Mapping[str, Any]) -> float:
+    """Returns a number about proportional to the operations of a training step."""
     width = settings["units"] + settings["embedding_dim"]
     return float(_GATES[settings["cell"]] * settings["units"] * width * settings["maxlen"])
 
 
-def sweep(task: Task, order: list[int]) -> dict[str, Any]:
-    """Returns the sweep file of the eight configurations.
+def build_sweep(task: Task, order: list[int]) -> dict[str, Any]:
+    """Returns the content of the sweep file for the eight configurations.
 
     Args:
-        task: what is run.
-        order: in which the configurations are tried.
+        task: the run.
+        order: the indices of the configurations, in the order of the trials.
     """
-    few = task.configurations[0].get("n_reviews")
+    n_train = task.configurations[0].get("n_train")
     data = {"name": "imdb", "split": "tail", "validation_split": 0.2, "vocab_size": plain.VOCAB_SIZE}
     return {
         "study": "eight",
@@ -123,7 +123,7 @@ def sweep(task: Task, order: list[int]) -> dict[str, Any]:
         "pruner": {"name": "none"},
         "budget": {"trials": len(order)},
         "base": {
-            "data": data | ({"train_samples": few} if few else {}),
+            "data": data | ({"train_samples": n_train} if n_train else {}),
             "train": {
                 "epochs": plain.EPOCHS,
                 "batch_size": plain.BATCH_SIZE,
@@ -144,11 +144,12 @@ def sweep(task: Task, order: list[int]) -> dict[str, Any]:
 
 
 def _settings(plain_settings: Mapping[str, Any]) -> dict[str, Any]:
-    named = {
+    """Returns settings of the plain loop under rnnexp's names."""
+    settings = {
         "model.cell": plain_settings["cell"],
         "model.units": plain_settings["units"],
         "model.embedding_dim": plain_settings["embedding_dim"],
         "data.maxlen": plain_settings["maxlen"],
         "clip.kind": plain_settings["clip"],
     }
-    return named | ({"clip.threshold": plain_settings["threshold"]} if plain_settings["threshold"] else {})
+    return settings | ({"clip.threshold": plain_settings["threshold"]} if plain_settings["threshold"] else {})

@@ -1,6 +1,6 @@
-"""Ray Tune: a grid over the eight configurations, two trials at once of one CPU each.
+"""Ray Tune: a grid over the eight configurations, two concurrent trials with one CPU each.
 
-The training function and its callback, which reports and saves after every epoch, are written as Ray's guide has them.
+The training function and its callback, which reports and saves after every epoch, follow Ray's guide.
 """
 
 import tempfile
@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import plain
-from tests.benchmarks.rivals import task
+from tests.benchmarks.rivals.task import REUSE_WORKERS, PartTimer, parse_arguments, print_result
 
 _WORKERS = 2
 
 
 def train(config: dict[str, Any]) -> None:
-    """Trains one configuration in a process of Ray's."""
+    """Trains one configuration in a Ray worker process."""
     import keras
     from ray import tune
 
@@ -28,26 +28,26 @@ def train(config: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parts, (given, more) = task.Parts(), task.told()
+    parts, (task, options) = PartTimer(), parse_arguments()
     import ray
     from ray import tune
 
     parts.end("imports")
     ray.init(num_cpus=_WORKERS, include_dashboard=False)
     parts.end("cluster")
-    configurations = given.configurations
+    configurations = task.configurations
     tuner = tune.Tuner(
         tune.with_resources(train, {"cpu": 1}),
         param_space={
             "configuration": tune.grid_search(list(range(len(configurations)))),
             "configurations": configurations,
-            "seed": given.seed,
+            "seed": task.seed,
         },
-        # Where its workers are used again, TensorFlow and the reviews are loaded twice, not eight times.
+        # With reused workers, TensorFlow and the texts are loaded twice instead of eight times.
         tune_config=tune.TuneConfig(
-            metric="val_accuracy", mode="max", max_concurrent_trials=_WORKERS, reuse_actors=task.REUSE in more
+            metric="val_accuracy", mode="max", max_concurrent_trials=_WORKERS, reuse_actors=REUSE_WORKERS in options
         ),
-        run_config=tune.RunConfig(name="eight", storage_path=str(given.folder), verbose=1),
+        run_config=tune.RunConfig(name="eight", storage_path=str(task.folder), verbose=1),
     )
     results = tuner.fit()
     parts.end("trials")
@@ -57,7 +57,7 @@ def main() -> None:
         result.config["configuration"]: float(result.metrics_dataframe["val_accuracy"].max()) for result in results
     }
     ray.shutdown()
-    task.answer([by_configuration[index] for index in range(len(configurations))], parts)
+    print_result([by_configuration[index] for index in range(len(configurations))], parts)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Benchmark 4: what a study of many trials costs, a trial, and in whole.
+"""The cost of studies with many trials, per trial and in total.
 
-Studies of instant trials: all that is not training is real (`study.py`). A study is kept in the state's folder, with
-what its trials cost, and is not run again; delete its folder to measure anew. So the commands can be timed again.
+The trials are instant; everything but the training is real (`study.py`). A study is stored in the state folder together
+with the costs of its trials and is not run again; delete its folder to measure it again. The commands are timed on the
+stored studies every time.
 """
 
 import json
@@ -14,14 +15,16 @@ from typing import Any
 
 from rnnexp.health.usage import size
 from rnnexp.home import Home
-from tests.benchmarks.frame import Options, Result, Target, in_turn, median, python, wall_s
+from tests.benchmarks.harness import Options, Result, Target, interleaved, median, python_command, wall_s
 
 _SIZES, _QUICK_SIZES = (100, 1000, 10_000), (10, 20)
-_LAST = 100
-_PATIENCE_S = 2 * 3600
-"""A study that would take longer, by what the smaller one cost at its end, is left out."""
-_KINDS = ("ask", "report", "log", "tell", "own", "whole")
-_TIMES, _TRIALS_BOUND_S = 2.0, 2.0
+_N_LAST = 100
+"""The cost of a trial is the mean over so many last trials of a study."""
+_MAX_STUDY_S = 2 * 3600
+"""A study is left out if it would take longer than this, estimated from the last trials of the smaller study."""
+_COSTS = ("ask", "report", "log", "tell", "own", "whole")
+"""The keys of costs.jsonl."""
+_MAX_GROWTH, _MAX_TRIALS_COMMAND_S = 2.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,9 @@ class Case:
     """One study.
 
     Attributes:
-        sampler: random, without a pruner; or tpe, with hyperband.
-        workers: trials at once.
-        n_trials: its budget.
+        sampler: `random`, without a pruner; or `tpe`, with hyperband.
+        workers: number of concurrent trials.
+        n_trials: the budget.
     """
 
     sampler: str
@@ -40,21 +43,21 @@ class Case:
 
 
 def run(options: Options) -> Result:
-    """Runs the studies that are not there yet, and times the commands on each."""
+    """Runs the studies that are not stored yet, and times the commands on each study."""
     root = options.state / ("scale-quick" if options.quick else "scale")
     sizes = _QUICK_SIZES if options.quick else _SIZES
     rows: list[dict[str, Any]] = []
     targets: list[Target] = []
     notes = [
-        "ask, report, log, tell and own (the instant trial's own files): ms a trial, the mean over the last "
-        f"{_LAST}; log is the sender's thread, beside the rest; whole is the wall clock",
+        "ask, report, log, tell and own (the instant trial's own files): ms per trial, the mean over the last "
+        f"{_N_LAST}; log is in the sender thread, concurrent with the rest; whole is the wall clock",
         "trials, compare and doctor: s, as processes; memory: the supervisor's peak, with its libraries",
     ]
     for sampler, workers in (("random", 1), ("random", 2), ("tpe", 1), ("tpe", 2)):
         costs: list[dict[str, float]] = []
         for n_trials in sizes:
             case = Case(sampler, workers, n_trials)
-            if costs and costs[-1]["whole"] * n_trials > _PATIENCE_S:
+            if costs and costs[-1]["whole"] * n_trials > _MAX_STUDY_S:
                 notes.append(f"left out: {sampler}, {workers} at once, {n_trials:,} trials; it would take hours")
                 continue
             costs.append(_costs(root, case, options))
@@ -64,59 +67,62 @@ def run(options: Options) -> Result:
     return Result("scale", "Scale: studies of many trials", rows, targets, notes)
 
 
-def _home(root: Path, case: Case, turn: int = 0) -> Path:
-    again = f"-{turn}" if turn else ""
-    return root / f"{case.sampler}-{case.workers}-{case.n_trials}{again}"
+def _home(root: Path, case: Case, repetition: int = 0) -> Path:
+    suffix = f"-{repetition}" if repetition else ""
+    return root / f"{case.sampler}-{case.workers}-{case.n_trials}{suffix}"
 
 
 def _costs(root: Path, case: Case, options: Options) -> dict[str, float]:
-    """Returns the mean seconds of each kind of work over its last trials; for the smallest the median of several."""
-    several = options.rounds if case.n_trials <= _LAST else 1
-    means = [dict(_means(_ran(_home(root, case, turn), case))) for turn in range(several)]
-    for turn in range(1, several):
-        shutil.rmtree(_home(root, case, turn) / "work", ignore_errors=True)  # its costs are enough
-        shutil.rmtree(_home(root, case, turn) / "artifacts", ignore_errors=True)
-    return {kind: median([mean[kind] for mean in means]) for kind in _KINDS}
+    """Returns the mean seconds of each cost over the last trials; the smallest study is repeated, for a median."""
+    n_repetitions = options.rounds if case.n_trials <= _N_LAST else 1
+    means = [dict(_means(_run_or_load(_home(root, case, number), case))) for number in range(n_repetitions)]
+    for number in range(1, n_repetitions):
+        shutil.rmtree(_home(root, case, number) / "work", ignore_errors=True)  # only costs.jsonl is needed
+        shutil.rmtree(_home(root, case, number) / "artifacts", ignore_errors=True)
+    return {cost: median([mean[cost] for mean in means]) for cost in _COSTS}
 
 
-def _ran(home: Path, case: Case) -> list[dict[str, float]]:
-    """Returns what each trial of a study cost, running those that have not run."""
+def _run_or_load(home: Path, case: Case) -> list[dict[str, float]]:
+    """Returns the costs of each trial of a study, after running the trials that are missing."""
     costs = home / "costs.jsonl"
     if not costs.exists() or len(costs.read_text().splitlines()) < case.n_trials:
         options = [f"--{name}={value}" for name, value in (("sampler", case.sampler), ("workers", case.workers))]
-        wall_s(python("-m", "tests.benchmarks.scale.study", str(home), f"--trials={case.n_trials}", *options))
+        command = python_command("-m", "tests.benchmarks.scale.study", str(home), f"--trials={case.n_trials}")
+        wall_s([*command, *options])
     return [json.loads(line) for line in costs.read_text().splitlines()]
 
 
 def _means(costs: list[dict[str, float]]) -> Iterator[tuple[str, float]]:
-    for kind in _KINDS:
-        yield kind, statistics.fmean(trial[kind] for trial in costs[-_LAST:])
+    for cost in _COSTS:
+        yield cost, statistics.fmean(trial[cost] for trial in costs[-_N_LAST:])
 
 
-def _row(root: Path, case: Case, costs: dict[str, float], rounds: int) -> dict[str, Any]:
+def _row(root: Path, case: Case, costs: dict[str, float], n_rounds: int) -> dict[str, Any]:
     home = Home.at(_home(root, case))
-    timed = {
-        "trials": python("-m", "rnnexp", "trials", "scale", "--home", str(home.root)),
-        "compare": python("-m", "rnnexp", "compare", "scale", "--home", str(home.root)),
-        "doctor": python("-m", "rnnexp", "doctor", "--no-devices", "--home", str(home.root)),
+    commands = {
+        "trials": python_command("-m", "rnnexp", "trials", "scale", "--home", str(home.root)),
+        "compare": python_command("-m", "rnnexp", "compare", "scale", "--home", str(home.root)),
+        "doctor": python_command("-m", "rnnexp", "doctor", "--no-devices", "--home", str(home.root)),
     }
-    seconds = in_turn(rounds, *(lambda command=command: wall_s(command) for command in timed.values()))
+    seconds = interleaved(n_rounds, *(lambda command=command: wall_s(command) for command in commands.values()))
     peak = json.loads((home.root / "process.json").read_text())["peak_bytes"]
     return {
         "sampler": case.sampler,
         "workers": case.workers,
         "trials": case.n_trials,
-        **{f"{kind}, ms": 1000 * costs[kind] for kind in _KINDS},
-        **{f"{name}, s": median(taken) for name, taken in zip(timed, seconds, strict=True)},
+        **{f"{cost}, ms": 1000 * costs[cost] for cost in _COSTS},
+        **{f"{name}, s": median(values) for name, values in zip(commands, seconds, strict=True)},
         "memory, MB": peak / 1e6,
         "disk, MB": size(home.root) / 1e6,
     }
 
 
-def _targets(what: str, smallest: int, costs: list[dict[str, float]], largest: dict[str, Any]) -> list[Target]:
-    times = costs[-1]["whole"] / costs[0]["whole"]
-    at = f"{what}, {largest['trials']:,} trials"
+def _targets(label: str, smallest: int, costs: list[dict[str, float]], largest: dict[str, Any]) -> list[Target]:
+    growth = costs[-1]["whole"] / costs[0]["whole"]
+    case = f"{label}, {largest['trials']:,} trials"
     return [
-        Target(f"{at}: what a trial costs, in multiples of {smallest} trials'", times, _TIMES, at_least=False),
-        Target(f"{at}: `trials`, s", largest["trials, s"], _TRIALS_BOUND_S, at_least=False),
+        Target(
+            f"{case}: cost per trial, in multiples of that of {smallest} trials", growth, _MAX_GROWTH, at_least=False
+        ),
+        Target(f"{case}: `trials`, s", largest["trials, s"], _MAX_TRIALS_COMMAND_S, at_least=False),
     ]

@@ -1,4 +1,4 @@
-"""Trials that take no time: each leaves the events and files of a real trial's process, with a tiny model."""
+"""Instant trials: each writes the events and files that a real trial's process writes, with a tiny model."""
 
 import fcntl
 import time
@@ -17,18 +17,18 @@ from rnnexp.trial.plan import stored_or_chosen
 from rnnexp.trial.process import TrialJob
 
 _N_PARAMS = 1000
-_PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(40_000)
-"""Stands for `curves.png`, which a real trial's process draws beside the others."""
+_PNG = b"\x89PNG\r\n\x1a\n" + bytes(40_000)
+"""Stands in for `curves.png`, which a real trial's process draws."""
 
 
 class InstantExecutor:
-    """Slots whose trials go through their epochs at once, in the supervisor's own process."""
+    """An executor whose trials run instantly, in the supervisor's own process."""
 
     def __init__(self, n_slots: int, data: dict[str, Any], wait: Callable[[], None]) -> None:
         """Args:
-        n_slots: trials at once.
-        data: what the trials say that they train on.
-        wait: returns when MLflow has come near; real trials give it seconds each.
+        n_slots: number of concurrent trials.
+        data: the description of the data set in each trial's first event.
+        wait: returns when the sender thread is not far behind; real trials leave it seconds each.
         """
         self.n_slots = n_slots
         self.seconds: Counter[int] = Counter()
@@ -39,22 +39,22 @@ class InstantExecutor:
 
     def submit(self, number: int, job: TrialJob) -> None:
         self._wait()
-        began = time.perf_counter()
+        start = time.perf_counter()
         self._jobs[number], self._curves[number] = job, []
         with job.folder.lock.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
         stored_or_chosen(job.folder.plan, job.config, 1, "CPU")
-        self._say(number, Started(time.time(), job.attempt, 0, 1, _N_PARAMS, self._data, {"threads": 1}))
+        self._send(number, Started(time.time(), job.attempt, 0, 1, _N_PARAMS, self._data, {"threads": 1}))
         self._epoch(number)
-        self.seconds[number] += time.perf_counter() - began
+        self.seconds[number] += time.perf_counter() - start
 
     def answer(self, number: int, go_on: bool) -> None:
-        began = time.perf_counter()
+        start = time.perf_counter()
         if go_on and len(self._curves[number]) < self._jobs[number].config.train.epochs:
             self._epoch(number)
         else:
             self._finish(number, go_on)
-        self.seconds[number] += time.perf_counter() - began
+        self.seconds[number] += time.perf_counter() - start
 
     def poll(self, timeout_s: float) -> list[Message]:
         return [self._queue.popleft()] if self._queue else []
@@ -75,37 +75,37 @@ class InstantExecutor:
         metrics = {"loss": 1 - accuracy, "accuracy": accuracy, "val_loss": 1 - accuracy, "val_accuracy": accuracy}
         metrics |= {"clip_rate": 0.0, "grad_norm": 1.0}
         for path in (folder.best, folder.held_out, folder.state):
-            _arrays(path)
+            _write_arrays(path)
         curve.append(EpochEnded(time.time(), epoch, metrics, 0.001, epoch, accuracy))
-        self._say(number, curve[-1])
+        self._send(number, curve[-1])
 
     def _finish(self, number: int, go_on: bool) -> None:
         job, curve = self._jobs.pop(number), self._curves.pop(number)
         ended = "epochs" if go_on else "pruned"
         finished = Finished(time.time(), ended, curve[-1].epoch, curve[-1].metrics, _N_PARAMS, 0.001 * len(curve))
-        self._tell(number, job.folder, finished)
-        job.folder.curves.write_bytes(_PICTURE)
+        self._append(number, job.folder, finished)
+        job.folder.curves.write_bytes(_PNG)
         disk.write_text(job.folder.history, history._history(curve))
         self._queue.append((number, Exited(0)))
 
-    def _say(self, number: int, event: Event) -> None:
-        self._tell(number, self._jobs[number].folder, event)
+    def _send(self, number: int, event: Event) -> None:
+        self._append(number, self._jobs[number].folder, event)
 
-    def _tell(self, number: int, folder: TrialFolder, event: Event) -> None:
+    def _append(self, number: int, folder: TrialFolder, event: Event) -> None:
         append(folder.events, event)
         with folder.log.open("a") as log:
             log.write(f"{event}\n")
         self._queue.append((number, event))
 
 
-def _arrays(path: Any) -> None:
-    """Writes a file of checksummed parts, as models and checkpoints are."""
-    with disk.replacing(path) as beside, beside.open("wb") as file:
+def _write_arrays(path: Any) -> None:
+    """Writes a file with checksummed parts, like a model or a checkpoint."""
+    with disk.replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, weights=np.zeros(250, dtype=np.float32))
 
 
 def _accuracy(job: TrialJob, epoch: int) -> float:
-    """A curve that grows to what the settings allow, the same at each run."""
+    """Returns the accuracy after an epoch: a rising curve that depends on the settings only."""
     config = job.config
     best = 0.9 - 0.1 * abs(np.log10(config.train.learning_rate) + 2.5) - 0.1 * config.model.dropout
     return float(round(best * (1 - 0.4**epoch) + 0.0001 * (config.model.units % 7), 6))

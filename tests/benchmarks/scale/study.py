@@ -1,8 +1,8 @@
-"""One study of instant trials, as a process: `python -m tests.benchmarks.scale.study HOME --trials 1000`.
+"""Runs one study of instant trials: `python -m tests.benchmarks.scale.study HOME --trials 1000`.
 
-Everything but the trials is real: the supervisor, Optuna and MLflow on SQLite, the sender's thread, the files. Goes on
-with a study that was cut off. What each trial cost is a line of HOME/costs.jsonl, by number; what the process took as
-a whole is HOME/process.json.
+Everything but the trials is real: the supervisor, Optuna and MLflow on SQLite, the sender thread, the files. An
+interrupted study is resumed. HOME/costs.jsonl has a line with the costs of each trial; HOME/process.json has the peak
+memory of the process.
 """
 
 import argparse
@@ -46,44 +46,44 @@ space:
   clip.kind: {choice: [none, value, norm, global_norm]}
   clip.threshold: {float: [0.1, 10.0], log: true, when: {clip.kind: [value, norm, global_norm]}}
 """
-"""The space of `sweeps/imdb.yaml`, on the data set that needs no file."""
+"""The search space of `sweeps/imdb.yaml`, on the data set that needs no file."""
 PRUNERS = {"random": "none", "tpe": "hyperband"}
-_MOST_BEHIND = 4
-"""Trials that MLflow may be behind before the next begins; real ones give it seconds each."""
+_MAX_UNSENT = 4
+"""The next trial waits while more trials than this are not sent to MLflow; real trials leave it seconds each."""
 
 
 class Costs:
-    """Seconds that each trial took of each kind of work."""
+    """The seconds of each trial for each kind of work."""
 
     def __init__(self) -> None:
-        self.of: dict[str, Counter[int]] = {kind: Counter() for kind in ("ask", "report", "log", "tell")}
-        self.began: float | None = None  # when the first trial was asked for: what a start looks through is no trial's
+        self.seconds: dict[str, Counter[int]] = {kind: Counter() for kind in ("ask", "report", "log", "tell")}
+        self.start: float | None = None  # the first `ask`, because the work before it belongs to no trial
         self.ended: list[tuple[int, float]] = []
 
-    def timed(self, kind: str, work: Callable[..., Any]) -> Callable[..., Any]:
-        """Returns the same work on a trial, timed; its first argument is the trial's number."""
+    def timed(self, kind: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Returns the function with its calls timed; its first argument must be the trial's number."""
 
-        def doing(number: int, *args: Any) -> Any:
-            began = time.perf_counter()
+        def call(number: int, *args: Any) -> Any:
+            start = time.perf_counter()
             try:
-                return work(number, *args)
+                return function(number, *args)
             finally:
-                self.of[kind][number] += time.perf_counter() - began
+                self.seconds[kind][number] += time.perf_counter() - start
 
-        return doing
+        return call
 
 
 class TimedStore(StudyStore):
-    """The store, each of whose calls is timed."""
+    """The store with all calls timed."""
 
     costs: Costs
 
     def ask(self) -> TrialRequest | None:
-        began = time.perf_counter()
-        self.costs.began = self.costs.began or began
+        start = time.perf_counter()
+        self.costs.start = self.costs.start or start
         asked = super().ask()
         if asked is not None:
-            self.costs.of["ask"][asked.number] += time.perf_counter() - began
+            self.costs.seconds["ask"][asked.number] += time.perf_counter() - start
         return asked
 
     def report(self, number: int, epoch: int, value: float) -> bool:
@@ -96,37 +96,37 @@ class TimedStore(StudyStore):
         self.costs.timed("tell", super().tell)(number, state, value, summary)
 
 
-class NearSender:
-    """The sender's thread, and how far it is behind."""
+class BoundedSender:
+    """The sender thread with a limit on the number of unsent trials."""
 
     def __init__(self, home: Home, identity: str, costs: Costs) -> None:
         self._home, self._identity, self._costs = home, identity, costs
-        self._behind: set[int] = set()
+        self._unsent: set[int] = set()
         self._inner = SenderThread(self._connect, lambda line: print(line, file=sys.stderr))
 
     def _connect(self) -> Callable[[int], object]:
         replay = self._costs.timed("log", Projection.open(self._home, NAME, self._identity).replay)
 
-        def replaying(number: int) -> object:
-            self._behind.discard(number)
+        def replay_and_count(number: int) -> object:
+            self._unsent.discard(number)
             return replay(number)
 
-        return replaying
+        return replay_and_count
 
     def notify(self, number: int) -> None:
-        self._behind.add(number)
+        self._unsent.add(number)
         self._inner.notify(number)
 
     def wait(self) -> None:
-        while len(self._behind) > _MOST_BEHIND:
+        while len(self._unsent) > _MAX_UNSENT:
             time.sleep(0.001)
 
     def close(self, timeout_s: float) -> list[int]:
         return self._inner.close(timeout_s)
 
 
-class Ends:
-    """Remembers when each trial ended for good; shows nothing."""
+class EndTimes:
+    """An observer of the supervisor that records when each trial ended and displays nothing."""
 
     def __init__(self, costs: Costs) -> None:
         self._costs = costs
@@ -149,7 +149,11 @@ class Ends:
 
 
 def run(home: Home, sampler: str, workers: int, n_trials: int) -> None:
-    """Runs the study to its budget and writes what it cost; raises where MLflow lacks records at its end."""
+    """Runs the study until its budget is used up and writes its costs.
+
+    Raises:
+        RuntimeError: if the study was halted or MLflow lacks trials at its end.
+    """
     file = home.root / "scale.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(SWEEP.replace("SAMPLER", sampler).replace("PRUNER", PRUNERS[sampler]))
@@ -159,38 +163,38 @@ def run(home: Home, sampler: str, workers: int, n_trials: int) -> None:
     TimedStore.costs = costs
     store = TimedStore.open(home, config, data.digest)
     folder.sweep.write_text(config.to_yaml())
-    Projection.open(home, NAME, store.identity)  # MLflow's import and its tables are no trial's
-    sender = NearSender(home, store.identity, costs)
-    executor = InstantExecutor(workers, _said_of(data), sender.wait)
+    Projection.open(home, NAME, store.identity)  # imports MLflow and creates its tables before the first trial
+    sender = BoundedSender(home, store.identity, costs)
+    executor = InstantExecutor(workers, _describe(data), sender.wait)
     outcome = Supervisor(
-        config, store, TrialRecords(folder), executor, sender, Ends(costs), lambda _: data.root, 1, time
+        config, store, TrialRecords(folder), executor, sender, EndTimes(costs), lambda _: data.root, 1, time
     ).run()
-    ended = time.perf_counter()
-    if outcome.halted or outcome.unsent:
-        raise RuntimeError(f"halted: {outcome.halted!r}; MLflow lacks trials {outcome.unsent[:10]}")
-    _write(home, costs, executor.seconds, ended)
+    end = time.perf_counter()
+    if outcome.halt_reason or outcome.unsent:
+        raise RuntimeError(f"halted: {outcome.halt_reason!r}; MLflow lacks trials {outcome.unsent[:10]}")
+    _write(home, costs, executor.seconds, end)
 
 
-def _said_of(data: TokenStore) -> dict[str, Any]:
-    halves = {"n_train": data.n_pool - data.n_pool // 5, "n_validation": data.n_pool // 5}
+def _describe(data: TokenStore) -> dict[str, Any]:
+    sizes = {"n_train": data.n_pool - data.n_pool // 5, "n_validation": data.n_pool // 5}
     about = {"name": data.name, "digest": data.digest, "split": data.digest[:16], "labels": list(data.labels)}
-    return about | halves | {"source": "built in"}
+    return about | sizes | {"source": "built in"}
 
 
-def _write(home: Home, costs: Costs, own: Counter[int], ended: float) -> None:
-    before = costs.began or ended
+def _write(home: Home, costs: Costs, own: Counter[int], end: float) -> None:
+    previous = costs.start or end
     with (home.root / "costs.jsonl").open("a") as file:
         for place, (number, when) in enumerate(costs.ended):
-            when = ended if place == len(costs.ended) - 1 else when
-            took = {kind: seconds[number] for kind, seconds in costs.of.items()}
-            file.write(json.dumps({"trial": number, **took, "own": own[number], "whole": when - before}) + "\n")
-            before = when
+            when = end if place == len(costs.ended) - 1 else when
+            seconds = {kind: counter[number] for kind, counter in costs.seconds.items()}
+            file.write(json.dumps({"trial": number, **seconds, "own": own[number], "whole": when - previous}) + "\n")
+            previous = when
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     (home.root / "process.json").write_text(json.dumps({"n_trials": len(costs.ended), "peak_bytes": peak}))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("home", type=Path)
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--workers", type=int, default=1)

@@ -1,6 +1,6 @@
-"""What a trial costs beside training: small trials run by the program itself, timers put around its parts.
+"""The cost of a trial in addition to training: the program runs small trials, with timers around its functions.
 
-One slot, so that nothing waits for a core. The first trial is left out: it waits for the forkserver's imports.
+There is one slot, so that nothing waits for a core. The first trial is left out: it waits for the forkserver's imports.
 """
 
 import tempfile
@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.benchmarks.frame import Options, Result, Target, median, python, users_environment, wall_s
-from tests.benchmarks.trial_cost import spans
+from tests.benchmarks.harness import Options, Result, Target, median, python_command, users_environment, wall_s
+from tests.benchmarks.trial_cost import patch_points, spans
 from tests.benchmarks.trial_cost.spans import Span
 
 _EPOCHS = 2
@@ -24,27 +24,33 @@ base:
 space:
   train.learning_rate: {{float: [0.0003, 0.003], log: true}}
 """
-_START_MOST_S, _TRIAL_MOST_S = 0.1, 1.0
+_MAX_START_S, _MAX_TRIAL_S = 0.1, 1.0
+
+_TRAIN, _EVALUATE = f"function {patch_points.TRAIN_STEP}", f"function {patch_points.EVALUATION_STEP}"
 
 
 class Trial:
-    """One trial's spans, by label, with the beginning of the trial after it."""
+    """The seconds of one trial's parts, computed from its spans."""
 
-    def __init__(self, found: Sequence[Span], following: float) -> None:
+    def __init__(self, trial_spans: Sequence[Span], next_submit: float) -> None:
+        """Args:
+        trial_spans: the spans of the trial.
+        next_submit: when the next trial was submitted.
+        """
         self._by_label: dict[str, list[Span]] = defaultdict(list)
-        for span in found:
+        for span in trial_spans:
             self._by_label[span.label].append(span)
-        self._following = following
+        self._next_submit = next_submit
 
     def total(self, *labels: str) -> float:
-        """Returns the seconds of all calls."""
+        """Returns the seconds of all calls with these labels."""
         return sum(span.seconds for label in labels for span in self._by_label[label])
 
     def first(self, label: str) -> Span:
         return self._by_label[label][0]
 
     def tracing(self, label: str) -> float:
-        """Returns what the first call took longer than the later ones."""
+        """Returns how much longer the first call took than the median of the later ones."""
         first, *later = (span.seconds for span in self._by_label[label])
         return first - median(later)
 
@@ -53,7 +59,7 @@ class Trial:
         return self.first("process").begin - self.first("submit").begin
 
     @property
-    def prelude(self) -> float:
+    def setup(self) -> float:
         return self.first("run").begin - self.first("process").begin
 
     @property
@@ -78,108 +84,109 @@ class Trial:
         return self.first("exited").begin - self.first("process").end
 
     @property
-    def settling(self) -> float:
-        """From the end of the trial's process to the next one's request, without the asking for it."""
-        return self._following - self.first("exited").begin
+    def after(self) -> float:
+        """From the exit of the trial's process to the submission of the next trial, which includes `ask`."""
+        return self._next_submit - self.first("exited").begin
 
     @property
     def slot(self) -> float:
-        """From the request for the trial's process to that for the next one."""
-        return self._following - self.first("submit").begin
+        """From the submission of the trial to that of the next one."""
+        return self._next_submit - self.first("submit").begin
 
     @property
     def training(self) -> float:
-        """Steps and measuring, with the batches but the first, without tracing."""
-        steps = self.total("function step", "function measure") - self.tracing("function step")
+        """Training and evaluation with all batches except the first, without tracing."""
+        steps = self.total(_TRAIN, _EVALUATE) - self.tracing(_TRAIN)
         batches = self.total("training batch", "validation batch")
         firsts = self.first("training batch").seconds + self.first("validation batch").seconds
-        return steps - self.tracing("function measure") + batches - firsts
+        return steps - self.tracing(_EVALUATE) + batches - firsts
 
 
-_ON_THE_PATH: tuple[tuple[str, Callable[[Trial], float]], ...] = (
-    ("start: from the request to the process' first line", lambda trial: trial.start),
-    ("its log, its lock, its supervisor's watch", lambda trial: trial.prelude),
-    ("imports that are left, plan, TensorFlow's settings", lambda trial: trial.imports),
+_IN_SLOT: tuple[tuple[str, Callable[[Trial], float]], ...] = (
+    ("start: from the submission to the first line of the process", lambda trial: trial.start),
+    ("set-up: log, lock, watch of the supervisor", lambda trial: trial.setup),
+    ("remaining imports, plan, TensorFlow settings", lambda trial: trial.imports),
     ("data: token store, split, first batches", lambda trial: trial.data),
     ("network and optimizer", lambda trial: trial.network),
-    ("events written", lambda trial: trial.events),
-    ("answers awaited: Optuna's report and pruner", lambda trial: trial.total("answer")),
+    ("writing events", lambda trial: trial.events),
+    ("waiting for answers: Optuna's report and pruner", lambda trial: trial.total("answer")),
     ("checkpoint state.npz", lambda trial: trial.total("checkpoint")),
     ("best.keras and held_out.npz", lambda trial: trial.total("best model")),
-    ("history.csv and curves.png", lambda trial: trial.total("picture")),
+    ("history.csv and curves.png", lambda trial: trial.total("history")),
     ("end of the process", lambda trial: trial.end),
-    ("settling, retention, and asking for the next trial", lambda trial: trial.settling),
+    ("after the trial: clean-up, retention, ask for the next trial", lambda trial: trial.after),
 )
-_BESIDE: tuple[tuple[str, Callable[[Trial], float]], ...] = (
-    ("Optuna's tell, beside the trial's picture", lambda trial: trial.total("tell")),
-    ("MLflow, by the sender, beside training", lambda trial: trial.total("mlflow")),
+_CONCURRENT: tuple[tuple[str, Callable[[Trial], float]], ...] = (
+    ("Optuna's tell, while the trial draws its curves", lambda trial: trial.total("tell")),
+    ("MLflow, in the sender thread, during training", lambda trial: trial.total("mlflow")),
 )
 _TRACING: tuple[tuple[str, Callable[[Trial], float]], ...] = (
-    ("tracing and compiling the training step", lambda trial: trial.tracing("function step")),
-    ("tracing and compiling the measuring", lambda trial: trial.tracing("function measure")),
+    ("tracing and compiling the training step", lambda trial: trial.tracing(_TRAIN)),
+    ("tracing and compiling the evaluation step", lambda trial: trial.tracing(_EVALUATE)),
 )
 
 
 def run(options: Options) -> Result:
-    """Runs a small sweep with timers and adds them up."""
+    """Runs a small sweep with timers and adds up the spans."""
     n_trials = 5 if options.quick else 2 + 4 * options.rounds
     trials = _trials(n_trials)
-    rows = [_row(name, "in the slot", of, trials) for name, of in _ON_THE_PATH]
-    rows += [_row(name, "beside it", of, trials) for name, of in _BESIDE]
-    rows += [_row(name, "tracing", of, trials) for name, of in _TRACING]
+    rows = [_row(name, "in the slot", seconds, trials) for name, seconds in _IN_SLOT]
+    rows += [_row(name, "concurrent", seconds, trials) for name, seconds in _CONCURRENT]
+    rows += [_row(name, "tracing", seconds, trials) for name, seconds in _TRACING]
 
     def accounted(trial: Trial) -> float:
-        return sum(of(trial) for _, of in (*_ON_THE_PATH, *_TRACING))
+        return sum(seconds(trial) for _, seconds in (*_IN_SLOT, *_TRACING))
 
     def without_tracing(trial: Trial) -> float:
-        return sum(of(trial) for _, of in (*_ON_THE_PATH, *_BESIDE)) + rest(trial)
+        return sum(seconds(trial) for _, seconds in (*_IN_SLOT, *_CONCURRENT)) + rest(trial)
 
     def rest(trial: Trial) -> float:
         return trial.slot - trial.training - accounted(trial)
 
-    rows.append(_row("what no row above accounts for", "in the slot", rest, trials))
-    rows.append(_row("all but tracing", "sum", without_tracing, trials))
+    rows.append(_row("rest: not in any row above", "in the slot", rest, trials))
+    rows.append(_row("everything except tracing", "sum", without_tracing, trials))
     rows.append(_row("training, for comparison", "training", lambda trial: trial.training, trials))
     return Result(
         name="trial_cost",
-        title="What a trial costs beside training",
+        title="The cost of a trial in addition to training",
         rows=rows,
         targets=(
-            Target("start of a trial, s", median([trial.start for trial in trials]), _START_MOST_S, at_least=False),
+            Target("start of a trial, s", median([trial.start for trial in trials]), _MAX_START_S, at_least=False),
             Target(
-                "a trial beside training and tracing, s",
+                "cost of a trial without training and tracing, s",
                 median([without_tracing(trial) for trial in trials]),
-                _TRIAL_MOST_S,
+                _MAX_TRIAL_S,
                 at_least=False,
             ),
         ),
         notes=(
             f"{len(trials)} trials of {_EPOCHS} epochs each, LSTM(64), embedding 64, vocabulary 10,000, one slot; "
-            "seconds a trial",
-            "what is beside a trial delays nothing while a core is free, and is in the sum all the same",
+            "seconds per trial",
+            "concurrent work delays nothing while a core is free; the sum includes it",
         ),
     )
 
 
-def _row(name: str, where: str, of: Callable[[Trial], float], trials: Sequence[Trial]) -> dict[str, object]:
-    values = [of(trial) for trial in trials]
-    return {"what": name, "where": where, "s": median(values), "least": min(values), "most": max(values)}
+def _row(name: str, where: str, seconds: Callable[[Trial], float], trials: Sequence[Trial]) -> dict[str, object]:
+    values = [seconds(trial) for trial in trials]
+    return {"part": name, "where": where, "s": median(values), "min": min(values), "max": max(values)}
 
 
 def _trials(n_trials: int) -> list[Trial]:
-    """Runs the sweep; returns what was measured of every trial but the first and the last, which has none after it."""
-    with tempfile.TemporaryDirectory() as place:
-        folder, file = Path(place) / "spans", Path(place) / "cost.yaml"
+    """Runs the sweep; returns all trials except the first and the last, which has no next trial."""
+    with tempfile.TemporaryDirectory() as root_folder:
+        folder, file = Path(root_folder) / "spans", Path(root_folder) / "cost.yaml"
         folder.mkdir()
         file.write_text(_SWEEP.format(n_trials=n_trials, epochs=_EPOCHS))
-        program = python("-m", "tests.benchmarks.trial_cost.program")
-        command = [*program, "sweep", str(file), "--home", str(Path(place) / "home"), "--workers", "1"]
+        program = python_command("-m", "tests.benchmarks.trial_cost.program")
+        command = [*program, "sweep", str(file), "--home", str(Path(root_folder) / "home"), "--workers", "1"]
         root = str(Path(__file__).resolve().parents[3])
         wall_s(command, cwd=root, env={**users_environment(), "PYTHONPATH": root, spans.FOLDER: str(folder)})
-        found = spans.read(folder)
-    begins = {span.trial: span.begin for span in found if span.label == "submit"}
-    if not any(span.label == "process" for span in found):
+        all_spans = spans.read(folder)
+    begins = {span.trial: span.begin for span in all_spans if span.label == "submit"}
+    if not any(span.label == "process" for span in all_spans):
         raise RuntimeError("no trial was timed: the forkserver could not import tests.benchmarks.trial_cost.inside")
     return [
-        Trial([span for span in found if span.trial == number], begins[number + 1]) for number in range(1, n_trials - 1)
+        Trial([span for span in all_spans if span.trial == number], begins[number + 1])
+        for number in range(1, n_trials - 1)
     ]

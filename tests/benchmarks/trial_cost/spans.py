@@ -1,4 +1,4 @@
-"""Spans of time, taken from outside by wrapping functions; every process writes its own into one folder."""
+"""Time spans of wrapped functions; every process writes its own spans into one folder."""
 
 import functools
 import json
@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = "RNNEXP_BENCH_SPANS"
-"""The environment variable that names the folder."""
+"""The environment variable with the path of the folder."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """A call.
+    """One call of a function.
 
     Attributes:
-        label: what was called.
-        trial: the number of the trial that it was for, -1 where it is not known.
-        begin: seconds on the machine's monotonic clock, the same for all processes.
-        end: likewise.
+        label: the label of the function.
+        trial: the number of the trial that the call belongs to; -1 if it is unknown.
+        begin: seconds of the monotonic clock, which all processes of the machine share.
+        end: seconds of the same clock.
     """
 
     label: str
@@ -38,8 +38,8 @@ _spans: list[Span] = []
 _trial = -1
 
 
-def for_trial(number: int) -> None:
-    """Says which trial this process is for, where it is for one alone."""
+def set_trial(number: int) -> None:
+    """Sets the trial of all further spans of this process."""
     global _trial
     _trial = number
 
@@ -55,9 +55,9 @@ def timed(
     """Returns the function with its calls recorded.
 
     Args:
-        function: any.
-        label: of its spans.
-        trial_of: returns the trial from the arguments and the result; where not given, the process' own.
+        function: any function.
+        label: the label of its spans.
+        trial_of: returns the trial from the arguments and the result; without it, the trial of the process is used.
     """
 
     @functools.wraps(function)
@@ -71,7 +71,7 @@ def timed(
 
 
 def timed_items(items: Iterator[Any], label: str, begin: float) -> Iterator[Any]:
-    """Yields the items; the time until each is there is recorded, the first one's from `begin`."""
+    """Yields the items and records the time until each is available; that of the first counts from `begin`."""
     for item in items:
         add(label, begin)
         yield item
@@ -79,13 +79,13 @@ def timed_items(items: Iterator[Any], label: str, begin: float) -> Iterator[Any]
 
 
 def flush() -> None:
-    """Writes what this process has recorded."""
+    """Writes the recorded spans of this process."""
     with (Path(os.environ[FOLDER]) / f"{os.getpid()}.jsonl").open("a") as file:
         file.writelines(json.dumps(asdict(span)) + "\n" for span in _spans)
     _spans.clear()
 
 
 def read(folder: Path) -> list[Span]:
-    """Returns all processes' spans, in the order of their beginnings."""
+    """Returns the spans of all processes, sorted by their begin."""
     lines = [line for path in folder.glob("*.jsonl") for line in path.read_text().splitlines()]
     return sorted((Span(**json.loads(line)) for line in lines), key=lambda span: span.begin)

@@ -1,12 +1,12 @@
-"""A sweep whose trials cannot succeed: each fails with its reason, and nothing else suffers."""
+"""A sweep in which every trial must fail: each trial fails with its own reason, and nothing else is affected."""
 
 from rnnexp.trial.states import State
 from tests.drill import check, processes
-from tests.drill.faults import KINDS, Kind, Where
+from tests.drill.faults import KINDS, FaultKind, RoundType
 from tests.drill.rounds import Result
-from tests.drill.sweeps import NotSurvivedError, Sweep, World
+from tests.drill.sweeps import NotSurvivedError, Sandbox, Sweep
 
-STUDY = "doomed"
+STUDY = "failing"
 _SWEEP = f"""
 study: {STUDY}
 sampler: {{name: random, seed: 5}}
@@ -30,34 +30,34 @@ limits: {{memory_gb: 0.6, trial_s: 25, retries: 1, consecutive_failures: null}}
 keep: {{checkpoints: 100}}
 """
 _REASONS = ("loss is nan", "FileExistsError", "limits.memory_gb", "limits.trial_s")
-"""Of the trials 0 to 3, in the order of the table's doomed kinds."""
+"""Part of the failure reason of trials 0 to 3, in the order of the kinds in `faults.KINDS`."""
 
 
-def run(world: World) -> Result:
+def run(sandbox: Sandbox) -> Result:
     """Runs the sweep once."""
     result = Result(done=all_kinds())
-    sweep = Sweep(world, _SWEEP, STUDY)
-    taken = sweep.home.study(STUDY).trial(1).best.parent
-    taken.parent.mkdir(parents=True)
-    taken.write_text("a file where the folder of the trial's model would be")
+    sweep = Sweep(sandbox, _SWEEP, STUDY)
+    blocked = sweep.home.study(STUDY).trial(1).best.parent
+    blocked.parent.mkdir(parents=True)
+    blocked.write_text("a file at the place of the folder for the trial's model")
     try:
         sweep.start()
         code = sweep.wait(180)
         if code != 1:
-            result.complaints.append(f"exit code {code}, expected 1, no trial finished: {sweep.tail}")
-        left = processes.wait_gone(sweep.sessions, 20)
-        result.complaints += [f"lives on: {one.pid} {one.command[:80]}" for one in left]
-        for row, reason in zip(sweep.view().trials, _REASONS, strict=False):  # that all are there is checked below
+            result.problems.append(f"exit code {code}, expected 1 because no trial finished: {sweep.last_lines}")
+        left = processes.wait_until_gone(sweep.sessions, 20)
+        result.problems += [f"still alive after the sweep's end: {process}" for process in left]
+        for row, reason in zip(sweep.view().trials, _REASONS, strict=False):  # the number of trials is checked below
             if row.state is not State.FAIL or reason not in (row.reason or ""):
-                result.complaints.append(f"trial {row.number} is {row.state}: {row.reason}; expected {reason!r}")
-        result.complaints += check.whole(sweep, len(_REASONS), None)
+                result.problems.append(f"trial {row.number} is {row.state}: {row.reason}; expected {reason!r}")
+        result.problems += check.check_finished_study(sweep, len(_REASONS), None)
     except NotSurvivedError as error:
-        result.complaints.append(str(error))
+        result.problems.append(str(error))
     finally:
-        sweep.end()
+        sweep.kill_all()
     return result
 
 
-def all_kinds() -> list[Kind]:
-    """Returns the kinds that one run of the sweep brings about."""
-    return [kind for kind in KINDS if kind.where is Where.DOOMED]
+def all_kinds() -> list[FaultKind]:
+    """Returns the kinds of fault that one run of this sweep contains."""
+    return [kind for kind in KINDS if kind.round_type is RoundType.FAILING]
