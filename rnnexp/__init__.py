@@ -1,3 +1,3 @@
-"""Studies of recurrent networks on text: launched, compared, and exported as models that take text."""
+"""Runs and compares studies of recurrent networks on text, and exports models that accept raw text."""
 
 __version__ = "0.1.0"

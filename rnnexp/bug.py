@@ -1,4 +1,4 @@
-"""What is saved when the program fails in a way that nobody expected."""
+"""Saves a report of an unexpected exception."""
 
 import importlib.metadata
 import platform
@@ -14,15 +14,23 @@ _PACKAGES = ("rnnexp", "tensorflow", "keras", "optuna", "mlflow", "pandas", "num
 
 
 def report(error: BaseException, home: str | None) -> str:
-    """Saves the traceback and the versions; returns one line that says where."""
+    """Saves the traceback and the versions of the packages.
+
+    Args:
+        error: the unexpected exception.
+        home: the home folder; if it is missing, the report is saved in the system's temporary folder.
+
+    Returns:
+        A message of one line with the exception and the path of the report.
+    """
     folder = Home.at(home).logs if home and Home.at(home).root.is_dir() else Path(tempfile.gettempdir())
     path = folder / time.strftime("rnnexp-bug-%Y%m%d-%H%M%S.log")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(_text(error), encoding="utf-8")
         where = f"the details are in {path}"
-    except OSError as second:
-        where = f"the details could not be saved ({second.strerror})"
+    except OSError as write_error:
+        where = f"the details could not be saved ({write_error.strerror})"
     return f"a bug in rnnexp: {type(error).__name__}: {' '.join(str(error).split())[:200]}; {where}"
 
 

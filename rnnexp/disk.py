@@ -1,10 +1,15 @@
-"""What every room needs of the disk: files that are whole or not there, and the knowledge that it is full."""
+"""Atomic writes, file hashes, and the recognition of a full disk; every package uses them.
+
+A file or folder is written under a temporary name next to its final place, then renamed. A reader sees the old or the
+new content, never a part of it.
+"""
 
 import errno
 import hashlib
 import os
 import re
 import shutil
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -12,26 +17,27 @@ from contextlib import contextmanager
 from pathlib import Path
 
 WRITING = "writing-"
-"""The beginning of the name of a file that is not whole yet; what a killed process leaves can be told by it."""
+"""Prefix of the name of an incomplete file; it identifies the files that a killed process has left."""
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_FULL_IN_WORDS = re.compile(
+_FULL_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+_FULL_DISK_MESSAGE = re.compile(
     "No space left on device|database or disk is full|Disk quota exceeded"
     r"|\d+ requested and \d+ written"  # NumPy's
 )
 
 
 def is_full(error: BaseException) -> bool:
-    """Tells whether an exception, or one that led to it, says that there is no space left."""
-    # Libraries' own exceptions keep only the words.
+    """Tells whether an exception, or one of its causes, reports a full disk."""
+    # The exceptions of some libraries keep only the message.
     return any(
-        (isinstance(one, OSError) and one.errno in _FULL) or _FULL_IN_WORDS.search(str(one)) for one in _chain(error)
+        (isinstance(each, OSError) and each.errno in _FULL_DISK_ERRORS) or _FULL_DISK_MESSAGE.search(str(each))
+        for each in _chain(error)
     )
 
 
 def is_locked(error: BaseException) -> bool:
-    """Tells whether an exception, or one that led to it, says that somebody else holds a database for too long."""
-    return any("database is locked" in str(one) for one in _chain(error))
+    """Tells whether an exception, or one of its causes, reports that another process has a database locked."""
+    return any("database is locked" in str(each) for each in _chain(error))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -44,13 +50,13 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def free_bytes(path: Path) -> int:
-    """Returns the space that is left where a file or folder lies, or would lie."""
-    there = next(folder for folder in (path, *path.parents) if folder.exists())
-    return shutil.disk_usage(there).free
+    """Returns the free bytes of the disk of a file or folder; the path need not exist yet."""
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    return shutil.disk_usage(existing).free
 
 
 def zip_fault(path: Path) -> str | None:
-    """Returns what is wrong with a file made of checksummed parts (`.npz`, `.keras`), None where it is whole."""
+    """Returns what is wrong with a ZIP file (`.npz`, `.keras`), or None if every part has its checksum."""
     try:
         with zipfile.ZipFile(path) as parts:
             damaged = parts.testzip()
@@ -67,9 +73,9 @@ def file_hash(path: Path, algorithm: str = "sha256") -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a place to write a file anew; on leaving, it is brought to the disk and takes the old one's place.
+    """Yields a temporary path; at the end of the block its file is synced to the disk and replaces the old file.
 
-    Where the block raises, the old file stays and nothing else does.
+    If the block raises, the temporary file is removed and the old file stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(WRITING + path.name)
@@ -83,7 +89,37 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
+def folder_beside(path: Path) -> Path:
+    """Creates an empty temporary folder next to `path`; `replace_folder` later renames it to `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    beside.chmod(0o755)
+    return beside
+
+
+def replace_folder(beside: Path, path: Path) -> None:
+    """Renames a complete folder to `path`; an older folder there is removed."""
+    if path.exists():
+        shutil.rmtree(path)
+    beside.replace(path)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yields a temporary folder, which replaces the folder `path` at the end of the block.
+
+    If the block raises, the temporary folder is removed and the old folder stays.
+    """
+    beside = folder_beside(path)
+    try:
+        yield beside
+        replace_folder(beside, path)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
 def write_text(path: Path, text: str) -> None:
-    """Writes a file that is there whole or as it was."""
+    """Writes a text file atomically."""
     with replacing(path) as beside:
         beside.write_text(text, encoding="utf-8")

@@ -1,16 +1,16 @@
-"""The exceptions that a user can meet, and the exit code of each.
+"""The exceptions that are reported to the user, and their exit codes.
 
     RnnexpError
-    ├── UserError            2   the input is wrong
-    │   ├── ConfigError          a sweep or trial file, or a `--set`: all faults at once
+    ├── UserError            2   the user's input is wrong
+    │   ├── ConfigError          a sweep file, a trial file, or `--set`: all faults at once
     │   ├── DataError            a data set: missing, damaged, too small
-    │   │   └── DataUnavailableError     not here, and it cannot be fetched
-    │   ├── StudyError           a study: unknown, busy, changed
-    │   └── HomeError            the folder that holds all state
-    └── WorkError            1   the input is right, the work failed
+    │   │   └── DataUnavailableError     not on this machine, and the download failed
+    │   ├── StudyError           a study: unknown, already running, or changed
+    │   └── HomeError            the home folder cannot be used
+    └── WorkError            1   the input is correct, but the work failed
 
-Anything else that leaves the program is a bug (exit code 3). A message says where, what was received, what was
-expected and what to do next, each fault on one line.
+Every other exception is a bug (exit code 3). A message says where the fault is, what was received, what was expected
+and what to do; each fault is one line.
 """
 
 import difflib
@@ -18,7 +18,7 @@ from collections.abc import Iterable
 
 
 class RnnexpError(Exception):
-    """What a user can expect to see; `exit_code` is the process's."""
+    """Base class of the errors that are reported in one line; `exit_code` is the exit code of the process."""
 
     exit_code = 1
 
@@ -30,10 +30,10 @@ class UserError(RnnexpError):
 
 
 class ConfigError(UserError):
-    """One or more faults of a configuration, all those that one pass can find.
+    """A configuration has faults; the error lists all that were found.
 
     Attributes:
-        faults: one line each, `place: what is wrong; what to do`.
+        faults: one line for each, `place: what is wrong; what to do`.
     """
 
     def __init__(self, source: str, faults: Iterable[str]) -> None:
@@ -43,15 +43,15 @@ class ConfigError(UserError):
 
 
 class DataError(UserError):
-    """A data set is missing, damaged, or cannot serve."""
+    """A data set is missing, damaged or unsuitable."""
 
 
 class DataUnavailableError(DataError):
-    """The data are not here and cannot be fetched; the one error for which a named fallback is used."""
+    """The data are not on this machine and cannot be downloaded; only this error makes `data.fallback` apply."""
 
 
 class StudyError(UserError):
-    """A study is unknown, run by somebody else, or not the one that the file describes."""
+    """A study is unknown, is run by another process, or differs from the sweep file."""
 
 
 class HomeError(UserError):
@@ -59,11 +59,11 @@ class HomeError(UserError):
 
 
 class WorkError(RnnexpError):
-    """The input was right and the work failed: no trial finished, or a check did not hold."""
+    """The input was correct, but the work failed: no trial finished, or a check did not pass."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Returns `; did you mean X?` for the nearest known word, else the list of what is known."""
+    """Returns `; did you mean X?` with the most similar known word; without one, the list of the known words."""
     options = [str(option) for option in known]
     near = difflib.get_close_matches(str(word), options, n=1, cutoff=0.6)
     if near:

@@ -1,6 +1,6 @@
-"""The home folder: the one place that builds a path or a store's address under `mlruns/`.
+"""The home folder (default `mlruns/`). Only this module builds its paths and the addresses of its databases.
 
-It knows where things are, not what is in them.
+It does not read or write the files.
 """
 
 import os
@@ -11,12 +11,12 @@ from pathlib import Path
 from rnnexp.errors import HomeError
 
 FORMER_SINGLE_RUNS = "train"
-"""Where versions before November 2026 kept the runs of `rnnexp train`, which belonged to no study."""
+"""The folder in which versions before November 2026 kept the runs of `rnnexp train`, which had no study."""
 
 
 @dataclass(frozen=True)
 class TrialFolder:
-    """Where one trial keeps its files."""
+    """The folder of one trial."""
 
     root: Path
 
@@ -38,7 +38,7 @@ class TrialFolder:
 
     @property
     def state(self) -> Path:
-        """The last epoch's checkpoint: everything that going on needs."""
+        """The checkpoint of the last epoch, from which the trial resumes."""
         return self.root / "state.npz"
 
     @property
@@ -47,12 +47,12 @@ class TrialFolder:
 
     @property
     def held_out(self) -> Path:
-        """The best epoch's probabilities on the validation part."""
+        """The probabilities of the best epoch on the validation part."""
         return self.root / "held_out.npz"
 
     @property
     def exported(self) -> Path:
-        """Is there if the model was exported: then it is kept for good."""
+        """Exists if the model was exported; the model is then never removed."""
         return self.root / "exported"
 
     @property
@@ -69,13 +69,13 @@ class TrialFolder:
 
     @property
     def tracking(self) -> Path:
-        """The MLflow run's id and how far the events were sent."""
+        """The id of the MLflow run, and the number of events sent to it."""
         return self.root / "mlflow.json"
 
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """Where one study keeps its trials and what concerns the whole."""
+    """The folder of one study: its trials, and the files of the whole study."""
 
     root: Path
 
@@ -83,7 +83,7 @@ class StudyFolder:
         return TrialFolder(self.root / "trials" / f"{number:05d}")
 
     def numbers(self) -> list[int]:
-        """Returns the trials that have a folder."""
+        """Returns the numbers of the trials that have a folder."""
         if not self.trials.is_dir():
             return []
         return sorted(int(path.name) for path in self.trials.iterdir() if path.name.isdigit())
@@ -102,27 +102,27 @@ class StudyFolder:
 
     @property
     def stop_requests(self) -> Path:
-        """A file named after a trial's number asks the supervisor to stop that trial."""
+        """A folder of stop requests: a file named by a trial's number asks the supervisor to stop that trial."""
         return self.root / "stop"
 
     @property
     def about(self) -> Path:
-        """What no trial's folder says of the study: its identity and the digest of its data."""
+        """Data of the study that no trial folder contains: its identity and the digest of its data set."""
         return self.root / "study.json"
 
     @property
     def deleted(self) -> Path:
-        """Is there from the beginning of the study's deletion to its end."""
+        """Exists while the study is being deleted."""
         return self.root / "deleted"
 
     @property
     def recorded(self) -> Path:
-        """Tells what of the study its own run in MLflow has: as long as that is the same, it is not written again."""
+        """The state that the study's own MLflow run contains; the run is written again only if it changes."""
         return self.root / "recorded"
 
     @property
     def bundle(self) -> Path:
-        """The best model of a study that has ended, as it is logged to MLflow."""
+        """The bundle of the study's best model, as it is logged to MLflow."""
         return self.root / "best"
 
 
@@ -134,10 +134,10 @@ class Home:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "Home":
-        """Checks that the folder can be written, or created; leaves nothing behind: the first writer creates it.
+        """Checks that the folder can be created and written to; the first file written creates it.
 
         Raises:
-            HomeError: if it cannot.
+            HomeError: if it cannot be written to.
         """
         root = Path(path).expanduser().absolute()
         missing = [folder for folder in (root, *root.parents) if not folder.exists()]
@@ -156,7 +156,7 @@ class Home:
 
     @classmethod
     def at(cls, path: str | os.PathLike[str]) -> "Home":
-        """The home at `path`, for reading: nothing is created."""
+        """Returns the home at `path`, without a check."""
         return cls(Path(path).expanduser().absolute())
 
     @property
@@ -177,13 +177,13 @@ class Home:
 
     @property
     def tracking_server(self) -> str | None:
-        """The MLflow server that MLFLOW_TRACKING_URI names; None where the home keeps the runs itself."""
-        named = os.environ.get("MLFLOW_TRACKING_URI", "")
-        return named if named.startswith(("http://", "https://")) else None
+        """The MLflow server in MLFLOW_TRACKING_URI; None if the runs are stored in the home."""
+        address = os.environ.get("MLFLOW_TRACKING_URI", "")
+        return address if address.startswith(("http://", "https://")) else None
 
     @property
     def tracking_uri(self) -> str:
-        """Where MLflow's runs are written and read."""
+        """The address of the MLflow runs: the server or the home's database."""
         return self.tracking_server or self.mlflow_uri
 
     @property
@@ -195,32 +195,32 @@ class Home:
 
     @property
     def cache(self) -> Path:
-        """Token stores; safe to delete, they are built again."""
+        """The token stores. They can be deleted; they are built again when needed."""
         return self.root / "cache"
 
     @property
     def stores_lock(self) -> Path:
-        """Held while the two databases are created."""
+        """The lock that is held while the two databases are created."""
         return self.root / ".stores.lock"
 
     @property
     def openings(self) -> Path:
-        """A line for each time that a test part was looked at."""
+        """The log of test set uses, one line for each."""
         return self.root / "test_openings.jsonl"
 
     @property
     def logs(self) -> Path:
-        """Reports of bugs."""
+        """The folder of bug reports."""
         return self.root / "logs"
 
     @property
     def devices(self) -> Path:
-        """How fast this machine's devices were when they were last measured."""
+        """The measured speed of this machine's devices."""
         return self.root / "devices.json"
 
     @property
     def work(self) -> Path:
-        """A folder a study."""
+        """The folder of the studies, one subfolder for each."""
         return self.root / "work"
 
     def study(self, name: str) -> StudyFolder:

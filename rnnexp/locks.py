@@ -1,4 +1,4 @@
-"""File locks: the one place that calls `flock`, and who holds a lock where the system tells it (Linux).
+"""File locks. Only this module calls `flock`. On Linux it also finds the processes that hold a lock.
 
 A lock belongs to an open file. It is released when the file is closed, so also when its process dies.
 """
@@ -38,7 +38,7 @@ def acquire(file: IO[str], timeout_s: float) -> bool:
 
 @contextlib.contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock on a file, which is created where needed; waits as long as another holder has it."""
+    """Holds an exclusive lock on a file; creates the file if needed and waits for another holder without a limit."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -46,7 +46,7 @@ def held(path: Path) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Tells whether another open file holds an exclusive lock on the file; False where there is no file."""
+    """Tells whether another open file holds an exclusive lock on the file; False if there is no file."""
     try:
         with path.open("r") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -58,7 +58,7 @@ def is_held(path: Path) -> bool:
 
 
 def holders(path: Path) -> list[int]:
-    """Returns the processes that hold a lock on the file and have it open; none where the system does not tell."""
+    """Returns the ids of the processes that hold a lock on the file and have it open; empty except on Linux."""
     status = path.stat()
     found = []
     with contextlib.suppress(OSError):

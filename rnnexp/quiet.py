@@ -1,4 +1,4 @@
-"""Keeps libraries' chatter off the terminal: TensorFlow's C++ code writes to descriptor 2 whatever its settings say."""
+"""Suppresses the log output of libraries: TensorFlow's C++ code writes to file descriptor 2 despite its settings."""
 
 import os
 from collections.abc import Iterator
@@ -9,12 +9,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 @contextmanager
 def standard_error() -> Iterator[None]:
-    """Sends standard error nowhere for a while; exceptions still pass."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    """Discards what is written to standard error during the block; exceptions are not affected."""
+    original, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(null, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(original, 2)
+        os.close(original)
+        os.close(null)

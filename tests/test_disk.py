@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and a disk that is full in everybody's words."""
+"""Atomic writes, checksums, and the messages of a full disk."""
 
 import errno
 import sqlite3
@@ -11,7 +11,7 @@ import pytest
 from rnnexp import disk
 
 
-def test_a_database_that_is_held_is_known() -> None:
+def test_a_locked_database_is_recognised() -> None:
     assert disk.is_locked(sqlite3.OperationalError("database is locked"))
     assert not disk.is_locked(sqlite3.OperationalError("no such table"))
 
@@ -38,18 +38,18 @@ def _chained() -> BaseException:
         (ValueError("5 requested"), False),
     ],
 )
-def test_a_full_disk_is_known_in_everybodys_words(error: BaseException, full: bool) -> None:
+def test_the_messages_of_a_full_disk_are_recognised(error: BaseException, full: bool) -> None:
     assert disk.is_full(error) == full
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no device that is always full")
-def test_numpy_says_it_so() -> None:
+def test_the_message_of_numpy_is_recognised() -> None:
     with Path("/dev/full").open("wb", buffering=0) as file, pytest.raises(OSError) as raised:
         np.save(file, np.zeros(100_000))
     assert disk.is_full(raised.value)
 
 
-def test_what_raises_half_way_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     path = tmp_path / "a" / "file.txt"
     disk.write_text(path, "old")
     with pytest.raises(ValueError), disk.replacing(path) as beside:
@@ -59,6 +59,21 @@ def test_what_raises_half_way_leaves_the_old_file_and_nothing_else(tmp_path: Pat
     assert [each.name for each in path.parent.iterdir()] == ["file.txt"]
     disk.write_text(path, "new")
     assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_folder_replaces_the_old_one_whole_or_not_at_all(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "a" / "folder"
+    for content in ("old", "new"):
+        with disk.replacing_folder(path) as beside:
+            (beside / content).write_text(content)
+        assert [each.name for each in path.iterdir()] == [content]
+        assert path.stat().st_mode & 0o777 == 0o755
+    with pytest.raises(error), disk.replacing_folder(path) as beside:
+        (beside / "half").write_text("")
+        raise error
+    assert [each.name for each in path.iterdir()] == ["new"]
+    assert [each.name for each in path.parent.iterdir()] == ["folder"]
 
 
 def test_a_changed_byte_is_found(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""From a data set's name or file to token arrays on disk, and from those to batches; and the task they pose.
+"""Turns a named data set or a file into token arrays on disk and into batches; defines the task of a data set.
 
-Knows nothing of networks. Keras is used only where the IMDB files have to be downloaded.
+Does not import the model code. Keras is used only to download the IMDB files.
 """

@@ -1,4 +1,4 @@
-"""Batches of tokens, in an order that follows from a seed and an epoch alone."""
+"""Batches of tokens. Their order depends only on the seed and the epoch."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from rnnexp.data.store import TokenStore
 from rnnexp.data.text import PAD, cut
 
 _POOL_BATCHES = 50
-"""Reviews are sorted by length within so many batches: many, and little is padding; few, and the order is random."""
+"""Texts are sorted by length within pools of so many batches: larger pools need less padding but mix texts less."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some reviews, padded to one length.
+    """Some texts, padded to one length.
 
     Attributes:
         tokens: ids, int32, shape (B, T).
         labels: class ids, int32, shape (B,).
-        rows: the store's row of each review, shape (B,).
+        rows: row number of each text in the store, shape (B,).
     """
 
     tokens: NDArray[np.int32]
@@ -31,16 +31,16 @@ class Batch:
 
 @dataclass(frozen=True)
 class Batches:
-    """A part of a store as batches.
+    """The batches of some rows of a store.
 
     Attributes:
         store: the data.
-        rows: which of them, shape (n,).
-        vocab_size: ids kept, V.
-        maxlen: ids kept of a review, the last ones.
-        batch_size: reviews a batch, B.
+        rows: row numbers, shape (n,).
+        vocab_size: vocabulary size V; larger ids become unknown.
+        maxlen: largest number of ids of a text; the last ones are kept.
+        batch_size: number of texts B of a batch; the last batch can be smaller.
         padding: `bucketed` or `fixed`.
-        bucket_lengths: the lengths T that a bucketed batch may have, ascending, the last one `maxlen`.
+        bucket_lengths: the allowed lengths T of a bucketed batch, ascending; the last one is `maxlen`.
     """
 
     store: TokenStore
@@ -55,7 +55,7 @@ class Batches:
         return -(-len(self.rows) // self.batch_size)
 
     def shuffled(self, seed: int, epoch: int) -> Iterator[Batch]:
-        """Yields one epoch's batches: every row once, those of similar length together, in a drawn order."""
+        """Yields the batches of one epoch in random order: each row once, with rows of similar length in one batch."""
         rng = np.random.default_rng([seed, epoch])
         rows = self.rows[rng.permutation(len(self.rows))]
         if self.padding == "fixed":
@@ -68,7 +68,7 @@ class Batches:
         return (self._batch(group) for group in groups)
 
     def in_order(self) -> Iterator[Batch]:
-        """Yields every row once, for measuring; the order is of no consequence to what is measured."""
+        """Yields batches with each row once, for evaluation, ordered by length."""
         return (self._batch(group) for group in self._by_length(self.rows))
 
     def _by_length(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
@@ -76,34 +76,34 @@ class Batches:
         return [ordered[start : start + self.batch_size] for start in range(0, len(ordered), self.batch_size)]
 
     def _batch(self, rows: NDArray[np.int64]) -> Batch:
-        reviews = [cut(self.store.review(int(row)), self.vocab_size, self.maxlen) for row in rows]
-        tokens = pad(reviews, self.padding, self.maxlen, self.bucket_lengths)
+        sequences = [cut(self.store.review(int(row)), self.vocab_size, self.maxlen) for row in rows]
+        tokens = pad(sequences, self.padding, self.maxlen, self.bucket_lengths)
         return Batch(tokens, self.store.label_ids[rows], rows)
 
 
 def pad(
-    reviews: Sequence[NDArray[np.int32]], padding: str, maxlen: int, bucket_lengths: Sequence[int]
+    sequences: Sequence[NDArray[np.int32]], padding: str, maxlen: int, bucket_lengths: Sequence[int]
 ) -> NDArray[np.int32]:
-    """Returns cut reviews as one array, shape (B, T).
+    """Pads texts to one length and returns them as one array, shape (B, T).
 
     Args:
-        reviews: each of shape (n,), n at most `maxlen`.
-        padding: `bucketed` puts zeros after each review, `fixed` before it.
-        maxlen: T where padding is fixed.
-        bucket_lengths: the lengths T may have otherwise, ascending; the smallest that fits is taken.
+        sequences: the ids of each text, shape (n,), with n at most `maxlen`.
+        padding: `bucketed` puts zeros after each text, `fixed` before it.
+        maxlen: the length T if padding is fixed.
+        bucket_lengths: the allowed lengths T if padding is bucketed, ascending; the smallest sufficient one is used.
     """
-    longest = max(len(review) for review in reviews)
+    longest = max(len(sequence) for sequence in sequences)
     length = maxlen if padding == "fixed" else next(bucket for bucket in bucket_lengths if bucket >= longest)
-    tokens = np.full((len(reviews), length), PAD, dtype=np.int32)
-    for row, review in enumerate(reviews):
+    tokens = np.full((len(sequences), length), PAD, dtype=np.int32)
+    for row, sequence in enumerate(sequences):
         if padding == "fixed":
-            tokens[row, length - len(review) :] = review
+            tokens[row, length - len(sequence) :] = sequence
         else:
-            tokens[row, : len(review)] = review
+            tokens[row, : len(sequence)] = sequence
     return tokens
 
 
 def bucket_lengths(maxlen: int, n_buckets: int = 24) -> tuple[int, ...]:
-    """Returns evenly spaced lengths up to `maxlen`, at most `n_buckets` of them."""
+    """Returns at most `n_buckets` evenly spaced lengths; the last one is `maxlen`."""
     step = -(-maxlen // n_buckets)
     return tuple(sorted({min(length, maxlen) for length in range(step, maxlen + step, step)}))

@@ -1,4 +1,4 @@
-"""The user's own texts: CSV, TSV, JSON lines or Parquet, one row a text, its label in a column."""
+"""Reads the user's own texts from a CSV, TSV, JSON Lines or Parquet file: one text and its label in each row."""
 
 import json
 import re
@@ -18,17 +18,17 @@ from rnnexp.errors import DataError, did_you_mean
 if TYPE_CHECKING:
     import pandas as pd
 
-_KINDS = (".csv", ".tsv", ".jsonl", ".parquet")
-_MOST_LABELS = 1000
+_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+_MAX_LABELS = 1000
 
 
 @dataclass(frozen=True)
 class TextFile:
-    """A file as a data set; offers what a module of `rnnexp/data/sets/` does."""
+    """A data set in a file; it implements the protocol `DataSet`."""
 
     path: Path
 
-    def about(self) -> str:
+    def description(self) -> str:
         return f"your own file {self.path}"
 
     def local_path(self) -> str | None:
@@ -57,30 +57,30 @@ class TextFile:
                 )
         if frame.empty:
             raise DataError(f"{self.path}: no rows; expected texts and their labels")
-        self._nothing_missing(frame[config.text], config.text)
-        self._nothing_missing(frame[config.label], config.label)
-        names, labels = self._labels([_name(value) for value in frame[config.label]])
+        self._check_not_empty(frame[config.text], config.text)
+        self._check_not_empty(frame[config.label], config.label)
+        names, labels = self._labels([_label_name(value) for value in frame[config.label]])
         return encode_texts([str(text) for text in frame[config.text]], labels, names, config)
 
     def _labels(self, values: list[str]) -> tuple[tuple[str, ...], NDArray[np.int32]]:
-        """Returns the classes' names, sorted, and each row's class id."""
+        """Returns the sorted names of the classes, and the class id of each row."""
         names = sorted(set(values), key=_by_number_then_name)
         if len(names) < 2:
             raise DataError(f"{self.path}: one label only, {names[0]!r}; expected two or more classes")
-        if len(names) > _MOST_LABELS:
+        if len(names) > _MAX_LABELS:
             raise DataError(
-                f"{self.path}: {len(names)} different labels; expected at most {_MOST_LABELS}. Is it the right column?"
+                f"{self.path}: {len(names)} different labels, expected at most {_MAX_LABELS}; check data.label"
             )
         ids = {name: index for index, name in enumerate(names)}
         return tuple(names), np.array([ids[value] for value in values], dtype=np.int32)
 
-    def _nothing_missing(self, column: "pd.Series[Any]", name: str) -> None:
+    def _check_not_empty(self, column: "pd.Series[Any]", name: str) -> None:
         empty = column.isna() | (column.astype(str).str.strip() == "")
         if empty.any():
             first = ", ".join(str(row + 1) for row in np.flatnonzero(empty.to_numpy())[:3])
             raise DataError(
                 f"{self.path}: column {name!r} is empty in {int(empty.sum())} of {len(column)} rows "
-                f"(row {first}{', …' if empty.sum() > 3 else ''}); fill them in or leave the rows out"
+                f"(row {first}{', …' if empty.sum() > 3 else ''}); fill them in or remove the rows"
             )
 
 
@@ -89,8 +89,8 @@ def _by_number_then_name(name: str) -> tuple[bool, int, str]:
     return (number is None, int(name) if number else 0, name)
 
 
-def _name(value: Any) -> str:
-    """A label as the user writes it: 1.0 is 1, for pandas reads whole numbers beside a gap as floats."""
+def _label_name(value: Any) -> str:
+    """Returns a label as the user wrote it: 1.0 becomes 1, because pandas reads a column with gaps as floats."""
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     return str(value).strip()
@@ -99,18 +99,19 @@ def _name(value: Any) -> str:
 def _frame(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
-    kind = path.suffix.lower()
-    if kind not in _KINDS:
-        raise DataError(f"{path}: got a {kind or 'nameless'} file, expected one of {', '.join(_KINDS)}")
+    suffix = path.suffix.lower()
+    if suffix not in _SUFFIXES:
+        received = f"suffix {suffix}" if suffix else "no suffix"
+        raise DataError(f"{path}: got a file with {received}, expected one of {', '.join(_SUFFIXES)}")
     try:
-        if kind == ".parquet":
+        if suffix == ".parquet":
             return pd.read_parquet(path)
-        if kind == ".jsonl":
+        if suffix == ".jsonl":
             return _json_lines(path)
-        separator = "\t" if kind == ".tsv" else ","
-        # "NA", "null" and "None" are words of a review and possible labels; only an empty field is missing.
+        separator = "\t" if suffix == ".tsv" else ","
+        # "NA", "null" and "None" can be words of a text or labels; only an empty field is a missing value.
         with warnings.catch_warnings():
-            # A row with more fields than the header: an unquoted comma in a text, which pandas would cut off.
+            # If a row has more fields than the header (an unquoted comma), pandas warns and drops the rest.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             return pd.read_csv(
                 path, sep=separator, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8", index_col=False
@@ -120,9 +121,9 @@ def _frame(path: Path) -> "pd.DataFrame":
     except pd.errors.EmptyDataError:
         raise DataError(f"{path}: empty; expected a header line and rows") from None
     except pd.errors.ParserWarning:
-        raise DataError(f"{path}: rows have more fields than the header; put texts with commas in quotes") from None
+        raise DataError(f"{path}: rows have more fields than the header; quote the texts that contain commas") from None
     except (ValueError, OSError) as error:
-        raise DataError(f"{path}: cannot be read as {kind} ({' '.join(str(error).split())[:200]})") from None
+        raise DataError(f"{path}: cannot be read as {suffix} ({' '.join(str(error).split())[:200]})") from None
 
 
 def _json_lines(path: Path) -> "pd.DataFrame":
@@ -142,8 +143,8 @@ def _json_lines(path: Path) -> "pd.DataFrame":
                     f"{path}: line {number} is a {type(row).__name__}, expected an object with text and label"
                 )
             if re.search("[\ud800-\udfff]", "".join(value for value in row.values() if isinstance(value, str))):
-                raise DataError(f"{path}: line {number} holds half a character (an escape \\ud800 to \\udfff alone)")
+                raise DataError(f"{path}: line {number} contains half of a surrogate pair (\\ud800 to \\udfff)")
             rows.append(row)
     if not rows:
-        raise DataError(f"{path}: no rows; expected one JSON object a line")
+        raise DataError(f"{path}: no rows; expected one JSON object on each line")
     return pd.DataFrame(rows, dtype=object)

@@ -1,7 +1,7 @@
-"""Reading `imdb.npz` without trusting it: arrays of numbers and lists of whole numbers, nothing else.
+"""Reads `imdb.npz` safely: only arrays of numbers and lists of integers are accepted.
 
-The official file holds pickled object arrays. A pickle can run any code; this reader's admits the three names that
-rebuild a NumPy array and refuses the rest before anything is called.
+The official file contains pickled object arrays, and a pickle can run any code. This reader allows only the names that
+rebuild a NumPy array. It rejects every other name before anything is called.
 """
 
 import pickle
@@ -15,22 +15,25 @@ from numpy.typing import NDArray
 
 from rnnexp.errors import DataError
 
-_ADMITTED = {
+_ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "_reconstruct"),
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
 }
-_DAMAGE = (
+_DAMAGE_ERRORS = (
     *(zipfile.BadZipFile, zlib.error, EOFError, ValueError, TypeError, KeyError, IndexError, OverflowError),
-    *(NotImplementedError, RuntimeError),  # zipfile's, for a version or an encryption that a damaged byte pretends
+    *(
+        NotImplementedError,
+        RuntimeError,
+    ),  # from zipfile, if a damaged byte looks like an unknown version or an encryption
 )
 
 
 class _ArraysOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ADMITTED:
-            raise pickle.UnpicklingError(f"it names {module}.{name}")
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f"the pickle names {module}.{name}")
         return super().find_class(module, name)
 
 
@@ -39,24 +42,24 @@ def read(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
 
     Args:
         path: the file.
-        names: the arrays that it must hold.
+        names: the arrays that it must contain.
 
     Returns:
-        Each array; an object array's items are 1-d integer arrays.
+        The arrays by name; the items of an object array are 1-d integer arrays.
 
     Raises:
-        DataError: if the file is damaged, or holds anything but numbers.
+        DataError: if the file is damaged, or contains anything except numbers.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             missing = [name for name in names if f"{name}.npy" not in archive.namelist()]
             if missing:
-                raise DataError(f"{path}: holds no {', '.join(missing)}; expected the IMDB set of Keras")
+                raise DataError(f"{path}: does not contain {', '.join(missing)}; expected the IMDB data set of Keras")
             return {name: _array(archive, name) for name in names}
     except pickle.UnpicklingError as error:
-        raise DataError(f"{path}: refused: {error}; expected arrays and lists of whole numbers only") from None
-    except _DAMAGE as error:
-        raise DataError(f"{path}: damaged ({' '.join(str(error).split()) or 'cut short'}); fetch it again") from None
+        raise DataError(f"{path}: refused: {error}; expected only arrays and lists of whole numbers") from None
+    except _DAMAGE_ERRORS as error:
+        raise DataError(f"{path}: damaged ({' '.join(str(error).split()) or 'truncated'}); download it again") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
 
@@ -67,10 +70,10 @@ def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         _, _, dtype = header(file)
         if not dtype.hasobject:
-            with archive.open(f"{name}.npy") as again:
-                plain: NDArray[Any] = np.lib.format.read_array(again, allow_pickle=False)
+            with archive.open(f"{name}.npy") as content:
+                plain: NDArray[Any] = np.lib.format.read_array(content, allow_pickle=False)
             if plain.dtype.kind not in "iu":
-                raise ValueError(f"{name} holds {plain.dtype}, not whole numbers")
+                raise ValueError(f"{name} contains {plain.dtype}, expected whole numbers")
             return plain
         value = _ArraysOnly(cast(Any, file)).load()
     if not isinstance(value, np.ndarray) or value.ndim != 1:

@@ -1,4 +1,4 @@
-"""What a data set hands over, whichever it is: texts as ids, labels, a vocabulary."""
+"""The interface of a data set, and its content as ids, labels and a vocabulary."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ class Encoded:
     """A data set as ids.
 
     Attributes:
-        pool: the reviews that train and validate, each of shape (n,), start id first.
+        pool: the ids of each text for training and validation, shape (n,), with the start id first.
         pool_labels: class ids, shape (len(pool),).
-        test: the reviews that are kept for the end.
+        test: the ids of each text of the test part, as in `pool`.
         test_labels: class ids, shape (len(test),).
-        vocabulary: all words with an id.
-        labels: the classes' names.
+        vocabulary: all words that have an id.
+        labels: the names of the classes.
     """
 
     pool: Sequence[Ids]
@@ -37,21 +37,21 @@ class Encoded:
 
 
 class DataSet(Protocol):
-    """What a module of `rnnexp/data/sets/` offers; a user's own file offers the same."""
+    """The interface of the modules of `rnnexp/data/sets/`, and of the user's own files."""
 
-    def about(self) -> str:
-        """Returns one line that says what the data are."""
+    def description(self) -> str:
+        """Returns a description of one line."""
         ...
 
     def local_path(self) -> str | None:
-        """Returns where the data are on this machine, None where they would have to be fetched."""
+        """Returns the place of the data on this machine, or None if they must be downloaded."""
         ...
 
     def identity(self, config: DataConfig) -> str:
-        """Returns a text that changes whenever what `read` returns would.
+        """Returns a string that changes whenever the result of `read` changes.
 
         Raises:
-            DataUnavailableError: if the data cannot be had on this machine.
+            DataUnavailableError: if the data are not on this machine and the download failed.
             DataError: if they are damaged.
         """
         ...
@@ -64,16 +64,16 @@ class DataSet(Protocol):
 def encode_texts(
     texts: Sequence[str], labels: NDArray[np.int32], names: tuple[str, ...], config: DataConfig
 ) -> Encoded:
-    """Turns raw texts into ids: holds out a test part, and takes the vocabulary from the training part alone.
+    """Turns raw texts into ids: holds out a test part and builds the vocabulary from the training part only.
 
     Args:
-        texts: all rows.
+        texts: all texts.
         labels: their class ids, shape (len(texts),).
-        names: the classes' names.
-        config: how to part the rows; the test part is as large as the validation part.
+        names: the names of the classes.
+        config: the settings of the split; the test part is as large as the validation part.
 
     Raises:
-        DataError: if the rows do not suffice for three parts.
+        DataError: if there are too few rows for three parts.
     """
     source = config.path or config.name
     n_parts = 3
@@ -82,19 +82,19 @@ def encode_texts(
         if count < n_parts:
             raise DataError(
                 f"{source}: label {name!r} has {count} row{'s' if count != 1 else ''}, expected at least {n_parts}: "
-                "one each to train, validate and test"
+                "one each for training, validation and test"
             )
     pool_rows, test_rows = hold_out(
         labels, config.validation_split / (1 + config.validation_split), config.split, config.seed, source
     )
     pool_labels = labels[pool_rows]
     train = pool_rows[split(pool_labels, config, source).train]
-    parted = [words(text) for text in texts]
-    vocabulary = Vocabulary.build(parted[row] for row in train)
+    tokenized = [words(text) for text in texts]
+    vocabulary = Vocabulary.build(tokenized[row] for row in train)
     return Encoded(
-        pool=[vocabulary.encode(parted[row]) for row in pool_rows],
+        pool=[vocabulary.encode(tokenized[row]) for row in pool_rows],
         pool_labels=pool_labels,
-        test=[vocabulary.encode(parted[row]) for row in test_rows],
+        test=[vocabulary.encode(tokenized[row]) for row in test_rows],
         test_labels=labels[test_rows],
         vocabulary=vocabulary,
         labels=names,

@@ -1,4 +1,4 @@
-"""Which rows train, and which validate: disjoint, seeded, the same on every machine."""
+"""Splits the rows into a training and a validation part: disjoint, seeded, the same on every machine."""
 
 import hashlib
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers of the training pool, ascending and disjoint."""
+    """The row numbers of both parts, ascending and disjoint."""
 
     train: Rows
     validation: Rows
 
     @property
     def digest(self) -> str:
-        """A short hash of both parts: two runs with the same one were measured on the same rows."""
+        """A short hash of both parts; runs with the same hash were evaluated on the same rows."""
         digest = hashlib.sha256()
         for rows in (self.train, self.validation):
             digest.update(len(rows).to_bytes(8, "little"))
@@ -30,27 +30,27 @@ class Split:
 
 
 def hold_out(labels: NDArray[np.int32], share: float, how: str, seed: int, source: str) -> tuple[Rows, Rows]:
-    """Parts rows in two.
+    """Splits rows into two parts.
 
     Args:
         labels: class ids, shape (n,).
-        share: of the rows that are held out, in (0, 1).
+        share: share of the rows that is held out, in (0, 1).
         how: `tail` holds out the last rows; `stratified` draws the same share of each class.
-        seed: of the draw.
-        source: named in an error.
+        seed: seed of the draw.
+        source: the name of the data for error messages.
 
     Returns:
-        The kept and the held-out row numbers, ascending.
+        The kept and the held-out row numbers, both ascending.
 
     Raises:
-        DataError: if either side would be empty, or a class too small to be on both.
+        DataError: if a part would be empty, or a class has too few rows for both parts.
     """
     n_rows = len(labels)
     if how == "tail":
         first = int(n_rows * (1 - share))
         kept, held = np.arange(first), np.arange(first, n_rows)
         if not len(kept) or not len(held):
-            raise DataError(f"{source}: {n_rows} rows cannot be parted {1 - share:g} to {share:g}; give more rows")
+            raise DataError(f"{source}: {n_rows} rows cannot be split {1 - share:g} to {share:g}; add more rows")
         return kept, held
     rng = np.random.default_rng([seed, n_rows])
     held_parts = []
@@ -58,8 +58,7 @@ def hold_out(labels: NDArray[np.int32], share: float, how: str, seed: int, sourc
         rows = np.flatnonzero(labels == label)
         if len(rows) < 2:
             raise DataError(
-                f"{source}: class {label} has {len(rows)} row to part into training and validation; "
-                "each needs one of every class"
+                f"{source}: class {label} has {len(rows)} row; training and validation part need one row each; add more"
             )
         n_held = min(max(1, round(len(rows) * share)), len(rows) - 1)
         held_parts.append(rng.permutation(rows)[:n_held])
@@ -68,29 +67,29 @@ def hold_out(labels: NDArray[np.int32], share: float, how: str, seed: int, sourc
 
 
 def split(labels: NDArray[np.int32], config: DataConfig, source: str) -> Split:
-    """Parts the training pool as the settings say.
+    """Splits the training pool by the settings.
 
     Args:
         labels: class ids of the pool, shape (n,).
-        config: `split`, `validation_split`, `train_samples` and `seed` count.
-        source: named in an error.
+        config: `split`, `validation_split`, `train_samples` and `seed` are used.
+        source: the name of the data for error messages.
 
     Raises:
-        DataError: if the rows do not suffice.
+        DataError: if there are too few rows.
     """
     train, validation = hold_out(labels, config.validation_split, config.split, config.seed, source)
     if config.train_samples is not None:
         if config.train_samples > len(train):
             raise DataError(
                 f"{source}: data.train_samples: got {config.train_samples}, expected at most {len(train)}, "
-                "the rows that are left for training"
+                "the size of the training part"
             )
         rng = np.random.default_rng([config.seed, config.train_samples, 1])
         train = np.sort(rng.permutation(train)[: config.train_samples])
     for part, rows in (("training", train), ("validation", validation)):
         if len(np.unique(labels[rows])) < 2:
             raise DataError(
-                f"{source}: the {part} part would hold one class only ({len(rows)} rows); "
-                "take data.split: stratified, or more rows"
+                f"{source}: the {part} part has only one class ({len(rows)} rows); "
+                "use data.split: stratified, or add more rows"
             )
     return Split(train, validation)

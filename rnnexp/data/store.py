@@ -1,19 +1,17 @@
-"""Token stores: a data set as flat arrays on disk, built once, memory-mapped by every process.
+"""Token stores: a data set as flat arrays on disk, built once and memory-mapped by every process.
 
-    tokens.npy      all reviews end to end, uint32, shape (n_tokens,)
-    offsets.npy     review i is tokens[offsets[i]:offsets[i + 1]], int64, shape (n_reviews + 1,)
-    labels.npy      class ids, int32, shape (n_reviews,)
-    vocabulary.txt  one word a line, by rank
+    tokens.npy      the ids of all texts, concatenated, uint32, shape (n_tokens,)
+    offsets.npy     text i is tokens[offsets[i]:offsets[i + 1]], int64, shape (n_texts + 1,)
+    labels.npy      class ids, int32, shape (n_texts,)
+    vocabulary.txt  one word per line, by rank
     meta.json       names, counts, and the hashes of the other files
 
-The training pool comes first, the test part after it. A store is written beside its place and renamed, under a lock.
+The training pool comes first, then the test part. A store is written to a temporary folder and renamed, under a lock.
 """
 
 import hashlib
 import importlib
 import json
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -41,7 +39,7 @@ _ARRAYS = ("tokens.npy", "offsets.npy", "labels.npy", "vocabulary.txt")
 
 @dataclass(frozen=True)
 class TokenStore:
-    """One data set on disk; the arrays are mapped, not loaded."""
+    """One data set on disk; the tokens are memory-mapped, not loaded."""
 
     root: Path
     name: str
@@ -55,13 +53,13 @@ class TokenStore:
         """Opens a store that `prepare` has built.
 
         Raises:
-            DataError: if it is not there or not one.
+            DataError: if the folder is missing or is not a token store.
         """
         try:
             meta = json.loads((root / "meta.json").read_text(encoding="utf-8"))
             return cls(root, meta["name"], tuple(meta["labels"]), meta["n_pool"], meta["n_test"], meta["digest"])
         except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"{root}: no token store ({error}); delete the folder, it is built again") from None
+            raise DataError(f"{root}: not a token store ({error}); delete the folder, then it is built again") from None
 
     @cached_property
     def _tokens(self) -> NDArray[np.uint32]:
@@ -89,74 +87,73 @@ class TokenStore:
         return np.arange(self.n_pool, self.n_pool + self.n_test)
 
     def review(self, row: int) -> Ids:
-        """Returns one review's ids, shape (n,)."""
+        """Returns the ids of one text, shape (n,)."""
         return np.asarray(self._tokens[self._offsets[row] : self._offsets[row + 1]])
 
     def lengths(self, rows: NDArray[np.int64], maxlen: int) -> NDArray[np.int64]:
-        """Returns the number of ids of each row after cutting, shape (len(rows),)."""
+        """Returns the number of ids of each text, at most `maxlen`, shape (len(rows),)."""
         lengths: NDArray[np.int64] = np.minimum(self._offsets[rows + 1] - self._offsets[rows], maxlen)
         return lengths
 
     def mean_length(self, config: DataConfig) -> float:
-        """Returns the mean number of steps T of the training texts, as they are batched."""
+        """Returns the mean number of time steps T of the training texts."""
         if config.padding == "fixed":
             return float(config.maxlen)
         return float(self.lengths(self.split(config).train, config.maxlen).mean())
 
     def split(self, config: DataConfig) -> Split:
-        """Parts the pool as the settings say; raises `DataError` where the rows do not suffice."""
+        """Splits the training pool by the settings; raises `DataError` if there are too few rows."""
         return split(self.label_ids[: self.n_pool], config, config.path or config.name)
 
 
 def data_set(config: DataConfig) -> DataSet:
-    """Returns the data set that the settings name."""
+    """Returns the data set of the settings."""
     if config.path is not None:
         return TextFile(Path(config.path))
     return built_in(config.name)
 
 
 def built_in(name: str) -> DataSet:
-    """Returns a module of `rnnexp/data/sets/`."""
+    """Returns a built-in data set, a module of `rnnexp/data/sets/`."""
     return cast(DataSet, importlib.import_module(f"rnnexp.data.sets.{name}"))
 
 
 def resolve(config: DataConfig) -> tuple[DataConfig, str | None]:
-    """Settles which data are used: those named, or the fallback that the settings name.
+    """Decides which data are used: the named data set, or the fallback of the settings.
 
     Returns:
-        The settings with the data really used, and one line for the user where that is the fallback.
+        The settings with the data set that is used, and a message for the user if it is the fallback, else None.
 
     Raises:
-        DataError: if the data cannot be had and no fallback is named.
+        DataError: if the named data set has an error for which the fallback does not apply.
     """
-    settled = config.model_copy(update={"fallback": None})
+    decided = config.model_copy(update={"fallback": None})
     if config.fallback is None:
-        return settled, None
+        return decided, None
     try:
         data_set(config).identity(config)
     except DataUnavailableError as error:
-        line = f"{error}. Going on with generated reviews (data.fallback); every run is labelled with them."
-        return settled.model_copy(update={"name": config.fallback, "path": None}), line
-    return settled, None
+        message = f"{error}. Using generated reviews instead (data.fallback); every run records the data that it used."
+        return decided.model_copy(update={"name": config.fallback, "path": None}), message
+    return decided, None
 
 
 def prepare(config: DataConfig, home: Home) -> TokenStore:
-    """Returns the data set's store, built first where it is not there or damaged.
+    """Returns the store of the data set; builds it if it is missing or damaged.
 
     Raises:
-        DataUnavailableError: if the data cannot be had.
-        DataError: if they are damaged or do not suffice.
+        DataUnavailableError: if the data are not on this machine and the download failed.
+        DataError: if they are damaged, or have too few rows.
     """
     source = data_set(config)
     digest = hashlib.sha256(f"{_FORMAT} {source.identity(config)}".encode()).hexdigest()[:16]
     root = home.cache / f"{config.name}-{digest}"
     if not is_valid(root):
-        # Read and checked before anything is written: wrong input leaves nothing behind.
+        # Everything is read and checked before the first write, so that wrong input leaves no files.
         data = source.read(config)
         split(data.pool_labels, config, config.path or config.name)
         with locks.held(home.cache / f"{root.name}.lock"):
             if not is_valid(root):
-                shutil.rmtree(root, ignore_errors=True)
                 _build(data, root, config.name, digest)
     store = TokenStore.open(root)
     store.split(config)
@@ -164,7 +161,7 @@ def prepare(config: DataConfig, home: Home) -> TokenStore:
 
 
 def is_valid(root: Path) -> bool:
-    """Tells whether the store is there and every file is the one that was written."""
+    """Tells whether the store exists and every file has its recorded hash."""
     try:
         meta: dict[str, Any] = json.loads((root / "meta.json").read_text(encoding="utf-8"))
         return all(disk.file_hash(root / name, _HASH) == meta["files"][name] for name in _ARRAYS)
@@ -173,12 +170,11 @@ def is_valid(root: Path) -> bool:
 
 
 def _build(data: Encoded, root: Path, name: str, digest: str) -> None:
-    reviews: Sequence[Ids] = [*data.pool, *data.test]
-    work = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
-    try:
-        offsets = np.zeros(len(reviews) + 1, dtype=np.int64)
-        np.cumsum([len(review) for review in reviews], out=offsets[1:])
-        np.save(work / "tokens.npy", np.concatenate(reviews).astype(np.uint32))
+    texts: Sequence[Ids] = [*data.pool, *data.test]
+    with disk.replacing_folder(root) as work:
+        offsets = np.zeros(len(texts) + 1, dtype=np.int64)
+        np.cumsum([len(ids) for ids in texts], out=offsets[1:])
+        np.save(work / "tokens.npy", np.concatenate(texts).astype(np.uint32))
         np.save(work / "offsets.npy", offsets)
         np.save(work / "labels.npy", np.concatenate([data.pool_labels, data.test_labels]).astype(np.int32))
         data.vocabulary.save(work / "vocabulary.txt")
@@ -192,13 +188,8 @@ def _build(data: Encoded, root: Path, name: str, digest: str) -> None:
             "files": {file: disk.file_hash(work / file, _HASH) for file in _ARRAYS},
         }
         (work / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
-        work.chmod(0o755)
-        work.replace(root)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
 
 
 def known() -> dict[str, str]:
-    """Returns each built-in data set's name and one line about it."""
-    return {name: built_in(name).about() for name in names.data_sets()}
+    """Returns the names of the built-in data sets, and a description of each."""
+    return {name: built_in(name).description() for name in names.data_sets()}

@@ -1,21 +1,21 @@
-"""What goes in, what comes out, and what is measured: the head, the loss and the metrics follow from here."""
+"""The task of a data set. The head and the loss of a model follow from it."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Task:
-    """One label a text: two classes or many.
+    """Classification with one label for each text: two or more classes.
 
     Attributes:
-        labels: the classes' names; a class's id is its place.
+        labels: the names of the classes; the id of a class is its index.
     """
 
     labels: tuple[str, ...]
 
     def __post_init__(self) -> None:
         if len(self.labels) < 2:
-            raise ValueError(f"a task needs two labels or more, got {self.labels}")
+            raise ValueError(f"a task needs at least two labels, got {self.labels}")
 
     @property
     def binary(self) -> bool:
@@ -23,15 +23,15 @@ class Task:
 
     @property
     def n_outputs(self) -> int:
-        """Width of the head: one logit for two classes, else one a class."""
+        """Number of outputs of the head: one for two classes, otherwise one for each class."""
         return 1 if self.binary else len(self.labels)
 
     @property
     def activation(self) -> str:
-        """Turns logits into probabilities."""
+        """The activation function of the head, which turns logits into probabilities."""
         return "sigmoid" if self.binary else "softmax"
 
     @property
     def loss(self) -> str:
-        """The loss, by Keras' name."""
+        """The loss, by its name in Keras."""
         return "binary_crossentropy" if self.binary else "sparse_categorical_crossentropy"

@@ -1,4 +1,4 @@
-"""From one trial to a bundle that takes text, checked against what training itself said; and the bundle's use.
+"""Exports the model of one trial as a bundle that accepts raw text, verifies the bundle, and uses it.
 
-Knows no study and no store of runs: whoever calls it says where the model came from.
+Does not read studies or runs: the caller passes the origin of the model.
 """

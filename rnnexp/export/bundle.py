@@ -1,17 +1,16 @@
-"""The bundle: a folder that is all a model needs to answer texts.
+"""The bundle: a folder with all that a model needs to label raw texts.
 
-manifest.json    where it came from, what it scored, on which data, with which versions; a hash of every file
+manifest.json    origin, metrics, data, versions of the packages, and a hash of every file
 config.yaml      the trial's settings
-vocabulary.txt   one word a line, by rank
-model.keras      tokens in, probabilities out; loads in Keras' safe mode
-saved_model/     strings in, probabilities out; needs TensorFlow only
+vocabulary.txt   one word per line, by rank
+model.keras      from tokens to probabilities; loads in the safe mode of Keras
+saved_model/     from strings to probabilities; needs only TensorFlow
 """
 
 import importlib.metadata
 import json
 import platform
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from rnnexp.data.text import Vocabulary
 from rnnexp.errors import UserError
 
 PYFUNC_CODE = Path(__file__).with_name("pyfunc_model.py")
-"""What MLflow runs to answer texts with a bundle."""
+"""The code that MLflow runs to label texts with a bundle."""
 
 FORMATS = ("keras", "saved_model")
 _VERSION = 1
@@ -33,21 +32,21 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class Source:
-    """The trial that a bundle is made from.
+    """The trial that a bundle is created from.
 
     Attributes:
         config: its settings.
-        model: its best model's file.
-        held_out: its probabilities on the validation part.
+        model: the file of its best model.
+        held_out: the file of its probabilities on the validation part.
         store: its data.
-        about: study, trial, run and metrics, for the manifest.
+        origin: study, trial, run and metrics, for the manifest.
     """
 
     config: TrialConfig
     model: Path
     held_out: Path
     store: TokenStore
-    about: Mapping[str, Any]
+    origin: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -60,17 +59,19 @@ class Bundle:
 
     @classmethod
     def open(cls, root: Path) -> "Bundle":
-        """Opens a bundle and checks every file's hash.
+        """Opens a bundle and checks the hash of every file.
 
         Raises:
-            UserError: if it is none, or a file was changed.
+            UserError: if the folder is not a bundle, or a file was changed.
         """
         try:
             manifest = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
             files: dict[str, str] = manifest["files"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = "no manifest.json" if isinstance(error, OSError) else f"a damaged manifest.json: {error}"
-            raise UserError(f"{root}: not a bundle ({reason}); make one with `rnnexp export STUDY --to DIR`") from None
+            reason = "no manifest.json" if isinstance(error, OSError) else f"damaged manifest.json: {error}"
+            raise UserError(
+                f"{root}: not a bundle ({reason}); create one with `rnnexp export STUDY --to DIR`"
+            ) from None
         for name, digest in files.items():
             path = root / name
             if not path.is_file() or disk.file_hash(path) != digest:
@@ -80,7 +81,7 @@ class Bundle:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The classes' names."""
+        """The names of the classes."""
         return tuple(self.manifest["labels"])
 
     @property
@@ -89,27 +90,28 @@ class Bundle:
 
     @property
     def formats(self) -> tuple[str, ...]:
-        """What the bundle holds the model as."""
+        """The formats of the model in the bundle."""
         return tuple(self.manifest["formats"])
 
 
 def create(source: Source, to: Path, formats: Sequence[str]) -> Path:
-    """Writes a bundle beside its place; the caller checks it, then renames it with `publish`.
+    """Writes a bundle to a temporary folder next to `to`. The caller verifies it, then calls `publish`.
 
     Args:
         source: the trial.
-        to: the bundle's folder.
-        formats: some of `FORMATS`; `keras` is always among what is written.
+        to: the final folder of the bundle.
+        formats: some of `FORMATS`; `keras` is always written.
 
     Returns:
-        The folder that was written.
+        The temporary folder.
+
+    Raises:
+        UserError: if the folder cannot be written.
     """
     try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{to.name}-", dir=to.parent))
+        work = disk.folder_beside(to)
     except OSError as error:
         raise UserError(f"{to}: cannot be written ({error.strerror}); name another folder with --to") from None
-    work.chmod(0o755)
     try:
         vocabulary = source.store.vocabulary.cut(source.config.data.vocab_size)
         vocabulary.save(work / "vocabulary.txt")
@@ -129,24 +131,22 @@ def create(source: Source, to: Path, formats: Sequence[str]) -> Path:
 
 
 def publish(work: Path, to: Path) -> None:
-    """Puts a checked bundle in its place; one of an earlier export there is replaced."""
-    if to.exists():
-        shutil.rmtree(to)
-    work.replace(to)
+    """Moves a verified bundle to its final folder; replaces the bundle of an earlier export."""
+    disk.replace_folder(work, to)
 
 
 def free_place(to: Path) -> None:
-    """Checks that a bundle may be written to a folder.
+    """Checks that a folder can become a bundle: it is missing, empty, or a bundle of an earlier export.
 
     Raises:
-        UserError: if something else than a bundle is there.
+        UserError: if the folder has other content.
     """
     if to.exists() and not _is_bundle(to) and not (to.is_dir() and not any(to.iterdir())):
         raise UserError(f"{to}: exists and is not a bundle; name another folder with --to")
 
 
 def _is_bundle(folder: Path) -> bool:
-    """Tells whether an export made the folder; others' programs have a manifest.json too."""
+    """Tells whether an export created the folder; other programs write a manifest.json too."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         return "bundle" in manifest and "files" in manifest
@@ -161,7 +161,7 @@ def _write_manifest(work: Path, source: Source, formats: Sequence[str]) -> None:
     manifest = {
         "bundle": _VERSION,
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        **source.about,
+        **source.origin,
         "labels": list(source.store.labels),
         "formats": list(formats),
         "data": {

@@ -1,4 +1,4 @@
-"""The check that an export must pass: in a new process, from text, the same probabilities as in training."""
+"""The parity check of an export: in a new process, raw texts must give the same probabilities as in training."""
 
 from dataclasses import dataclass
 from multiprocessing.context import BaseContext
@@ -15,19 +15,19 @@ from rnnexp.errors import WorkError
 from rnnexp.export.bundle import Bundle
 
 TOLERANCE = 1e-5
-_MOST_REVIEWS = 512
-_NO_WORD = "\ue000"
-"""Of the private use area: in no vocabulary, and no punctuation, so it reads as one unknown word."""
+_MAX_TEXTS = 512
+_UNKNOWN = "\ue000"
+"""A character for private use: it is in no vocabulary and is not punctuation, so it is read as one unknown word."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far a format's probabilities are from training's.
+    """The difference between the probabilities of a format and those of training.
 
     Attributes:
         format: `keras` or `saved_model`.
-        n_reviews: held-out reviews that were compared.
-        difference: the largest of any probability.
+        n_reviews: number of held-out texts that were compared.
+        difference: largest absolute difference of a probability.
     """
 
     format: str
@@ -36,40 +36,40 @@ class Parity:
 
 
 def check(root: Path, store: Path, held_out: Path, context: BaseContext) -> list[Parity]:
-    """Loads a bundle in a new process and compares every format of it with training.
+    """Loads a bundle in a new process and compares each of its formats with training.
 
     Args:
-        root: the bundle.
-        store: the token store that it was trained on.
-        held_out: the trial's probabilities on its validation part.
-        context: starts the process.
+        root: the folder of the bundle.
+        store: the folder of the token store of the training data.
+        held_out: the file of the trial's probabilities on its validation part.
+        context: the multiprocessing context that starts the process.
 
     Raises:
         WorkError: if a format does not run, or differs by more than 1e-5.
     """
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_compare, args=(root, store, held_out, theirs))  # type: ignore[attr-defined]
+    receiver, sender = context.Pipe()
+    process = context.Process(target=_compare, args=(root, store, held_out, sender))  # type: ignore[attr-defined]
     process.start()
-    theirs.close()
+    sender.close()
     try:
-        answer: list[Parity] | str = ours.recv()
+        answer: list[Parity] | str = receiver.recv()
     except EOFError:
         process.join()
         answer = f"its process ended with code {process.exitcode}"
     process.join()
     if isinstance(answer, str):
-        raise WorkError(f"the export does not run: {answer}")
+        raise WorkError(f"the exported model cannot be run: {answer}")
     for parity in answer:
         if not parity.difference <= TOLERANCE:
             raise WorkError(
-                f"the export is not the trained model: format {parity.format} differs from training by "
-                f"{parity.difference:.2g} on {parity.n_reviews} held-out reviews, expected at most {TOLERANCE:g}"
+                f"the export is not the trained model: probabilities of format {parity.format} differ from training by "
+                f"{parity.difference:.2g} on {parity.n_reviews} held-out texts, expected at most {TOLERANCE:g}"
             )
     return answer
 
 
 def _compare(root: Path, store: Path, held_out: Path, pipe: Any) -> None:
-    quiet.standard_error().__enter__()  # for this process's whole life; what fails is sent
+    quiet.standard_error().__enter__()  # until the process ends; errors are sent through the pipe
     try:
         pipe.send(_parities(root, store, held_out))
     except Exception as error:
@@ -82,7 +82,7 @@ def _parities(root: Path, store_root: Path, held_out: Path) -> list[Parity]:
     bundle, store = Bundle.open(root), TokenStore.open(store_root)
     with np.load(held_out, allow_pickle=False) as arrays:
         rows, expected = arrays["rows"], by_label(arrays["probabilities"], store.task)
-    chosen, texts = _texts(bundle, store, rows)
+    indices, texts = _texts(bundle, store, rows)
     result = []
     for name in bundle.formats:
         if name == "keras":
@@ -91,27 +91,27 @@ def _parities(root: Path, store_root: Path, held_out: Path) -> list[Parity]:
             from rnnexp.export.saved_model import answer
 
             found = answer(root / "saved_model", texts)
-        result.append(Parity(name, len(texts), float(np.max(np.abs(found - expected[chosen])))))
+        result.append(Parity(name, len(texts), float(np.max(np.abs(found - expected[indices])))))
     return result
 
 
 def _texts(bundle: Bundle, store: TokenStore, rows: NDArray[np.int64]) -> tuple[list[int], list[str]]:
-    """Returns places in `rows`, and those reviews as text that reads as the same ids again.
+    """Returns indices into `rows`, and their texts. Encoding such a text gives the same ids again.
 
-    IMDB's own tokenizer left words that no text gives back, such as one with a capital letter in the middle.
+    Some IMDB texts are left out: their words contain characters that our tokenizer removes or changes.
     """
     vocabulary, data = bundle.vocabulary, bundle.config.data
-    chosen: list[int] = []
+    indices: list[int] = []
     texts: list[str] = []
-    for place in np.random.default_rng(0).permutation(len(rows)):
-        ids = store.review(int(rows[place]))
-        text = store.vocabulary.decode(ids, unknown=_NO_WORD)
-        again = cut(vocabulary.encode(words(text)), data.vocab_size, data.maxlen)
-        if np.array_equal(again, cut(ids, data.vocab_size, data.maxlen)):
-            chosen.append(int(place))
+    for index in np.random.default_rng(0).permutation(len(rows)):
+        ids = store.review(int(rows[index]))
+        text = store.vocabulary.decode(ids, unknown=_UNKNOWN)
+        encoded = cut(vocabulary.encode(words(text)), data.vocab_size, data.maxlen)
+        if np.array_equal(encoded, cut(ids, data.vocab_size, data.maxlen)):
+            indices.append(int(index))
             texts.append(text)
-        if len(texts) == _MOST_REVIEWS:
+        if len(texts) == _MAX_TEXTS:
             break
     if not texts:
-        raise ValueError("no held-out review reads as the same ids again")
-    return chosen, texts
+        raise ValueError("no held-out text can be encoded to the same ids again")
+    return indices, texts

@@ -1,4 +1,4 @@
-"""A bundle in use: texts in, labels and probabilities out."""
+"""Labels raw texts with the model of a bundle."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ _BATCH_SIZE = 256
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one text.
+    """The prediction for one text.
 
     Attributes:
-        text: as it was given.
-        label: the likeliest.
-        probability: of that label.
-        probabilities: of every label.
+        text: the raw text.
+        label: the most probable label.
+        probability: the probability of that label.
+        probabilities: the probability of each label.
     """
 
     text: str
@@ -35,13 +35,13 @@ class Prediction:
 
 
 class Predictor:
-    """A bundle's model, loaded in safe mode."""
+    """The model of a bundle, loaded in the safe mode of Keras."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         with quiet.standard_error():
             import keras
-            import tensorflow  # noqa: F401 - its chatter comes with its import
+            import tensorflow  # noqa: F401 - it logs during its import
 
             self._model: Any = keras.saving.load_model(bundle.root / "model.keras", compile=False, safe_mode=True)
             self._model.predict_on_batch(np.ones((1, bundle.config.data.maxlen), dtype=np.int32))
@@ -64,33 +64,33 @@ class Predictor:
         ]
 
     def probabilities(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Returns each text's probabilities, (n, C), one column a label."""
+        """Returns the probabilities of each text, shape (n, C), with one column for each label."""
         encoded = [self._vocabulary.encode(words(text)) for text in texts]
-        reviews = [cut(ids, self._data.vocab_size, self._data.maxlen) for ids in encoded]
-        order = np.argsort([len(review) for review in reviews], kind="stable")
-        found = np.empty((len(texts), len(self.bundle.labels)), dtype=np.float32)
+        sequences = [cut(ids, self._data.vocab_size, self._data.maxlen) for ids in encoded]
+        order = np.argsort([len(sequence) for sequence in sequences], kind="stable")
+        result = np.empty((len(texts), len(self.bundle.labels)), dtype=np.float32)
         for start in range(0, len(texts), _BATCH_SIZE):
             rows = order[start : start + _BATCH_SIZE]
-            tokens = pad([reviews[row] for row in rows], self._data.padding, self._data.maxlen, self._buckets)
-            found[rows] = self._answer(tokens)
-        return found
+            tokens = pad([sequences[row] for row in rows], self._data.padding, self._data.maxlen, self._buckets)
+            result[rows] = self._run(tokens)
+        return result
 
     def evaluate(self, store: TokenStore, rows: NDArray[np.int64]) -> dict[str, float]:
-        """Returns accuracy and loss (mean negative log-likelihood, natural) on rows of a store."""
+        """Returns accuracy and loss (mean negative log-likelihood, natural logarithm) on rows of a store."""
         data = self._data
         part = Batches(store, rows, data.vocab_size, data.maxlen, _BATCH_SIZE, data.padding, self._buckets)
-        right, loss = 0, 0.0
+        n_correct, loss = 0, 0.0
         for batch in part.in_order():
-            found = self._answer(batch.tokens)
-            right += int(np.sum(np.argmax(found, axis=1) == batch.labels))
-            loss -= float(np.sum(np.log(np.maximum(found[np.arange(len(found)), batch.labels], 1e-7))))
-        return {"accuracy": right / len(rows), "loss": loss / len(rows)}
+            predicted = self._run(batch.tokens)
+            n_correct += int(np.sum(np.argmax(predicted, axis=1) == batch.labels))
+            of_label = predicted[np.arange(len(predicted)), batch.labels]
+            loss -= float(np.sum(np.log(np.maximum(of_label, 1e-7))))
+        return {"accuracy": n_correct / len(rows), "loss": loss / len(rows)}
 
-    def _answer(self, tokens: NDArray[np.int32]) -> NDArray[np.float32]:
-        found = np.asarray(self._model.predict_on_batch(tokens))
-        return by_label(found, self._task)
+    def _run(self, tokens: NDArray[np.int32]) -> NDArray[np.float32]:
+        return by_label(np.asarray(self._model.predict_on_batch(tokens)), self._task)
 
 
-def by_label(found: NDArray[np.float32], task: Task) -> NDArray[np.float32]:
-    """Returns the head's output as one column a label, (n, C)."""
-    return cast(NDArray[np.float32], np.concatenate([1 - found, found], axis=1) if task.binary else found)
+def by_label(outputs: NDArray[np.float32], task: Task) -> NDArray[np.float32]:
+    """Returns the outputs of the head with one column for each label, shape (n, C)."""
+    return cast(NDArray[np.float32], np.concatenate([1 - outputs, outputs], axis=1) if task.binary else outputs)

@@ -1,4 +1,4 @@
-"""The model that MLflow logs, as code: texts in, labels and probabilities out. MLflow runs this file."""
+"""The code of the logged MLflow model: from texts to labels and probabilities. MLflow runs this file."""
 
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,14 @@ from pydantic import BaseModel
 
 
 class Answer(BaseModel):
-    """What the model says of one text; `probability` is the label's."""
+    """The prediction for one text; `probability` is the probability of the label."""
 
     label: str
     probability: float
 
 
 class TextModel(PythonModel):  # type: ignore[misc]
-    """A bundle behind MLflow's interface."""
+    """The MLflow interface of a bundle."""
 
     def load_context(self, context: Any) -> None:
         """Opens the bundle that was logged with the model."""
@@ -26,7 +26,7 @@ class TextModel(PythonModel):  # type: ignore[misc]
         self.predictor = Predictor(Bundle.open(Path(context.artifacts["bundle"])))
 
     def predict(self, model_input: list[str]) -> list[Answer]:
-        """Answers each text."""
+        """Returns the prediction for each text."""
         return [
             Answer(label=found.label, probability=found.probability) for found in self.predictor.predict(model_input)
         ]

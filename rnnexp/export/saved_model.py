@@ -1,4 +1,4 @@
-"""A SavedModel that takes strings: words, ids, cutting, padding and the network in one graph."""
+"""A SavedModel that accepts strings: tokenizer, vocabulary, cutting, padding and network in one graph."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ _SEPARATORS = "[" + "".join(f"\\x{{{ord(character):x}}}" for character in PUNCTU
 
 
 class _TextModel(tf.Module):  # type: ignore[misc]
-    """The graph: `texts`, strings (n,), to `probabilities`, float (n, C), one column a label."""
+    """The graph from `texts`, strings (n,), to `probabilities`, float (n, C), with one column for each label."""
 
     def __init__(self, model: Any, vocabulary: Vocabulary, config: TrialConfig, task: Task) -> None:
         super().__init__()
@@ -26,9 +26,9 @@ class _TextModel(tf.Module):  # type: ignore[misc]
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="texts")])  # type: ignore[untyped-decorator]
     def serve(self, texts: Any) -> dict[str, Any]:
-        """Answers texts of any length."""
-        parted = tf.strings.regex_replace(tf.strings.lower(texts, encoding="utf-8"), _SEPARATORS, " ")
-        words = tf.strings.split(parted)
+        """Returns the probabilities of texts of any length."""
+        separated = tf.strings.regex_replace(tf.strings.lower(texts, encoding="utf-8"), _SEPARATORS, " ")
+        words = tf.strings.split(separated)
         ids = words.with_flat_values(self.table.lookup(words.flat_values))
         starts = tf.RaggedTensor.from_tensor(tf.fill([tf.shape(texts)[0], 1], START))
         maxlen = self._config.data.maxlen
@@ -37,26 +37,26 @@ class _TextModel(tf.Module):  # type: ignore[misc]
             tokens = tf.reverse(cut[:, ::-1].to_tensor(shape=[None, maxlen]), axis=[1])
         else:
             tokens = cut.to_tensor()
-        found = self.model(tokens, training=False)
-        return {"probabilities": tf.concat([1.0 - found, found], axis=1) if self._task.binary else found}
+        outputs = self.model(tokens, training=False)
+        return {"probabilities": tf.concat([1.0 - outputs, outputs], axis=1) if self._task.binary else outputs}
 
 
 def save(model: Path, vocabulary: Vocabulary, config: TrialConfig, task: Task, to: Path) -> None:
     """Writes the SavedModel.
 
     Args:
-        model: a `.keras` file, tokens (B, T) to probabilities.
+        model: a `.keras` file, from tokens (B, T) to probabilities.
         vocabulary: the words with an id below `data.vocab_size`.
-        config: says how reviews are cut and padded.
-        task: says what the outputs are.
-        to: the folder.
+        config: its data settings determine cutting and padding.
+        task: determines the meaning of the outputs.
+        to: the folder to write.
     """
     module = _TextModel(keras.saving.load_model(model, compile=False, safe_mode=True), vocabulary, config, task)
     tf.saved_model.save(module, str(to), signatures={"serving_default": module.serve})
 
 
 def answer(folder: Path, texts: list[str]) -> Any:
-    """Loads a SavedModel and returns its probabilities, (n, C)."""
+    """Loads a SavedModel and returns its probabilities, shape (n, C)."""
     serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
     batches = [texts[start : start + 128] for start in range(0, len(texts), 128)]
     return tf.concat([serve(texts=tf.constant(batch))["probabilities"] for batch in batches], axis=0).numpy()

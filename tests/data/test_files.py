@@ -154,7 +154,7 @@ def test_a_file_with_quite_other_columns_lists_them(tmp_path: Path) -> None:
     ("name", "content", "words"),
     [
         ("a.csv", "", "empty; expected a header line and rows"),
-        ("a.jsonl", "", "no rows; expected one JSON object a line"),
+        ("a.jsonl", "", "no rows; expected one JSON object on each line"),
         ("a.csv", "text,label\n", "no rows; expected texts and their labels"),
         ("a.csv", b"text,label\nsch\xf6n,1\n", "not UTF-8"),
         ("a.jsonl", b'{"text": "sch\xf6n", "label": 1}\n', "not UTF-8"),
@@ -163,8 +163,8 @@ def test_a_file_with_quite_other_columns_lists_them(tmp_path: Path) -> None:
         ("a.parquet", "junk", "cannot be read as .parquet"),
         ("a.jsonl", '{"text": "a", "label": 1}\n{"text"\n', "line 2 is not JSON"),
         ("a.jsonl", '{"text": "a", "label": 1}\n["b", 0]\n', "line 2 is a list, expected an object"),
-        ("a.xlsx", "x", "got a .xlsx file, expected one of .csv, .tsv, .jsonl, .parquet"),
-        ("a", "x", "got a nameless file, expected one of"),
+        ("a.xlsx", "x", "got a file with suffix .xlsx, expected one of .csv, .tsv, .jsonl, .parquet"),
+        ("a", "x", "got a file with no suffix, expected one of"),
     ],
 )
 def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, name: str, content: str | bytes, words: str) -> None:
@@ -191,7 +191,7 @@ def test_one_class_is_no_task(tmp_path: Path) -> None:
 
 def test_a_column_of_ids_is_no_label(tmp_path: Path) -> None:
     path = _csv(tmp_path, [("a", f"id{row}") for row in range(1001)])
-    assert "1001 different labels; expected at most 1000" in _refusal(tmp_path, path)
+    assert "1001 different labels, expected at most 1000" in _refusal(tmp_path, path)
 
 
 @pytest.mark.parametrize(("n", "words"), [(1, "label 'b' has 1 row, expected"), (2, "label 'b' has 2 rows, expected")])
@@ -219,4 +219,4 @@ def test_missing_texts_and_labels_are_counted_and_placed(tmp_path: Path, kind: s
 
 def test_more_training_rows_than_there_are_is_refused(tmp_path: Path) -> None:
     message = _refusal(tmp_path, _csv(tmp_path, _ROWS), train_samples=25)
-    assert message == "data.train_samples: got 25, expected at most 20, the rows that are left for training"
+    assert message == "data.train_samples: got 25, expected at most 20, the size of the training part"

@@ -97,10 +97,10 @@ def test_the_digest_tells_where_one_part_ends() -> None:
     [
         ((5, 1), {}, "class 1 has 1 row"),
         ((50, 50), {"train_samples": 81}, "got 81, expected at most 80"),
-        ((50, 50), {"train_samples": 1}, "the training part would hold one class only (1 rows)"),
-        ((50, 50), {"split": "tail"}, "the validation part would hold one class only (20 rows)"),
-        ((1, 0), {"split": "tail"}, "1 rows cannot be parted"),
-        ((1, 1), {"split": "tail", "validation_split": 0.9}, "2 rows cannot be parted"),
+        ((50, 50), {"train_samples": 1}, "the training part has only one class (1 rows)"),
+        ((50, 50), {"split": "tail"}, "the validation part has only one class (20 rows)"),
+        ((1, 0), {"split": "tail"}, "1 rows cannot be split"),
+        ((1, 1), {"split": "tail", "validation_split": 0.9}, "2 rows cannot be split"),
     ],
 )
 def test_too_few_rows_are_refused(counts: tuple[int, ...], settings_: dict[str, object], words: str) -> None:

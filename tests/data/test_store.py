@@ -164,10 +164,10 @@ def test_the_test_rows_come_after_the_pool(config: DataConfig, home: Home) -> No
 
 
 def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no token store"):
+    with pytest.raises(DataError, match="not a token store"):
         TokenStore.open(tmp_path)
     (tmp_path / "meta.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(DataError, match="no token store"):
+    with pytest.raises(DataError, match="not a token store"):
         TokenStore.open(tmp_path)
 
 
@@ -179,7 +179,7 @@ def test_a_fallback_is_used_where_the_data_cannot_be_had_and_said(monkeypatch: p
     config, line = resolve(DataConfig(fallback="reviews"))
     assert (config.name, config.fallback) == ("reviews", None)
     assert line is not None
-    assert line.startswith("imdb: no network. Going on with generated reviews")
+    assert line.startswith("imdb: no network. Using generated reviews instead")
     assert resolve(DataConfig()) == (DataConfig(), None)
 
 

@@ -181,13 +181,15 @@ def test_if_the_data_are_missing_the_named_fallback_is_used_and_reported(tmp_pat
     done = rnnexp("sweep", str(tmp_path / "s.yaml"), "--trials", "1", *home, **nowhere)
     assert done.returncode == 0, done.stderr
     first = done.stdout.splitlines()[0]
-    assert "imdb: the data cannot be had" in first
+    assert "imdb: the data are not available" in first
     assert "generated reviews" in first
     assert "data reviews" in done.stdout
     shown = rnnexp("show", "small", "0", "--json", *home)
     assert '"data.name": "reviews"' in shown.stdout
     (tmp_path / "t.yaml").write_text(text.replace("fallback: reviews, ", "").replace("study: small", "study: two"))
-    one_line(rnnexp("sweep", str(tmp_path / "t.yaml"), *home, **nowhere), "imdb: the data cannot be had", "RNNEXP_DATA")
+    one_line(
+        rnnexp("sweep", str(tmp_path / "t.yaml"), *home, **nowhere), "imdb: the data are not available", "RNNEXP_DATA"
+    )
 
 
 def test_a_bug_is_one_line_and_a_saved_report(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""The built-in data sets, a module each; the module's name is the data set's."""
+"""The built-in data sets: one module for each, with the name of the data set."""

@@ -1,7 +1,8 @@
-"""IMDB reviews exactly as `keras.datasets.imdb.load_data` gives them, the whole vocabulary kept.
+"""IMDB reviews, the same as `keras.datasets.imdb.load_data` returns, with the whole vocabulary.
 
-Maas et al., "Learning Word Vectors for Sentiment Analysis", ACL 2011: 25,000 reviews to train on and 25,000 to test.
-Looked for in the folder that RNNEXP_DATA names, then in Keras' cache, then downloaded by Keras, which checks hashes.
+Maas et al., "Learning Word Vectors for Sentiment Analysis", ACL 2011: 25,000 reviews for training and 25,000 for test.
+The files are searched in the folder RNNEXP_DATA, then in the cache of Keras; otherwise Keras downloads them and checks
+their hashes.
 """
 
 import json
@@ -38,36 +39,38 @@ for name, digest in {files}.items():
 """
 
 
-def about() -> str:
-    """Returns one line that says what the data are."""
-    return "50,000 film reviews, negative or positive (Maas et al. 2011), as Keras gives them"
+def description() -> str:
+    """Returns a description of one line."""
+    return "50,000 film reviews, negative or positive (Maas et al. 2011), the same as in Keras"
 
 
 def local_path() -> str | None:
-    """Returns the folder that the files are in, None where they would have to be downloaded."""
-    found, _ = _look()
+    """Returns the folder of the files, or None if they must be downloaded."""
+    found, _ = _search()
     return str(found[0].parent) if found else None
 
 
 def identity(config: DataConfig) -> str:
-    """Returns the hashes of the two files; finds or downloads them."""
-    return " ".join(_digest(path, path.stat().st_mtime_ns, "sha256") for path in _find())
+    """Returns the hashes of the two files; downloads the files if necessary."""
+    return " ".join(_digest(path, path.stat().st_mtime_ns, "sha256") for path in _locate())
 
 
 def read(config: DataConfig) -> Encoded:
-    """Reads, shuffles and shifts as Keras does: start 1, unknown 2, the word of rank r is r + 3."""
-    reviews, index = _find()
+    """Reads, shuffles and shifts the reviews as Keras does: start 1, unknown 2, the word of rank r is r + 3."""
+    reviews, index = _locate()
     arrays = npz.read(reviews, ("x_train", "y_train", "x_test", "y_test"))
     vocabulary = _vocabulary(index)
-    # One generator for both parts, as in Keras: the test part's order follows from the training part's size.
+    # One generator for both parts, as in Keras: the order of the test part depends on the size of the training part.
     rng = np.random.RandomState(_SHUFFLE_SEED)
     reviews_of, labels_of = {}, {}
     for part in ("train", "test"):
         x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
         if len(x) != len(y) or not len(x):
-            raise DataError(f"{reviews}: x_{part} has {len(x)} rows and y_{part} {len(y)}; expected as many, and some")
+            raise DataError(
+                f"{reviews}: x_{part} has {len(x)} rows and y_{part} {len(y)}; expected the same number, at least 1"
+            )
         if not set(np.unique(y).tolist()) <= {0, 1}:
-            raise DataError(f"{reviews}: y_{part} holds {np.unique(y)[:5].tolist()}; expected 0 and 1 only")
+            raise DataError(f"{reviews}: y_{part} contains {np.unique(y)[:5].tolist()}; expected only 0 and 1")
         order = np.arange(len(x))
         rng.shuffle(order)
         reviews_of[part] = [_shift(x[row]) for row in order]
@@ -87,12 +90,12 @@ def _vocabulary(path: Path) -> Vocabulary:
         by_rank = {int(rank): str(word) for word, rank in ranks.items()}
         return Vocabulary(tuple(by_rank[rank] for rank in range(1, len(ranks) + 1)))
     except (ValueError, AttributeError, TypeError, KeyError) as error:
-        raise DataError(f"{path}: damaged ({error}); expected words and their ranks, 1 to their number") from None
+        raise DataError(f"{path}: damaged ({error}); expected words and their ranks, from 1 without gaps") from None
 
 
-def _find() -> tuple[Path, Path]:
-    """Returns the two files' paths, downloading them where they are not here."""
-    found, tried = _look()
+def _locate() -> tuple[Path, Path]:
+    """Returns the paths of the two files; downloads them if they are not on this machine."""
+    found, tried = _search()
     if found is not None:
         return found
     failure = _download()
@@ -100,34 +103,34 @@ def _find() -> tuple[Path, Path]:
         return _cached()
     tried.append(f"the download failed ({failure})")
     raise DataUnavailableError(
-        f"imdb: the data cannot be had: {'; '.join(tried)}; "
-        f"put {' and '.join(_FILES)} into a folder and name it in RNNEXP_DATA"
+        f"imdb: the data are not available: {'; '.join(tried)}; "
+        f"put {' and '.join(_FILES)} into a folder and set RNNEXP_DATA to it"
     )
 
 
-def _look() -> tuple[tuple[Path, Path] | None, list[str]]:
-    """Looks for the two files on this machine; returns them, or where they are not."""
-    own = os.environ.get("RNNEXP_DATA")
+def _search() -> tuple[tuple[Path, Path] | None, list[str]]:
+    """Searches the two files on this machine; returns their paths or None, and the places without them."""
+    folder = os.environ.get("RNNEXP_DATA")
     tried: list[str] = []
-    if own:
-        found = [Path(own) / name for name in _FILES]
+    if folder:
+        found = [Path(folder) / name for name in _FILES]
         if all(path.is_file() for path in found):
             return (found[0], found[1]), tried
-        tried.append(f"RNNEXP_DATA={own} lacks {' and '.join(path.name for path in found if not path.is_file())}")
-    if all(path.is_file() and _as_published(path) for path in _cached()):
+        tried.append(f"RNNEXP_DATA={folder} has no {' and '.join(path.name for path in found if not path.is_file())}")
+    if all(path.is_file() and _has_published_hash(path) for path in _cached()):
         return _cached(), tried
-    tried.append("Keras' cache has no sound copy")
+    tried.append("the cache of Keras has no valid copy")
     return None, tried
 
 
 def _cached() -> tuple[Path, Path]:
-    """Returns where Keras keeps the two files."""
+    """Returns the paths of the two files in the cache of Keras."""
     cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets"
     reviews, index = (cache / name for name in _FILES)
     return reviews, index
 
 
-def _as_published(path: Path) -> bool:
+def _has_published_hash(path: Path) -> bool:
     published = _FILES[path.name]
     return _digest(path, path.stat().st_mtime_ns, "sha256" if len(published) == 64 else "md5") == published
 
@@ -139,7 +142,7 @@ def _digest(path: Path, changed_ns: int, algorithm: str) -> str:
 
 @lru_cache(maxsize=1)
 def _download() -> str | None:
-    """Lets Keras download both files in a process of its own; returns why it failed, or None."""
+    """Downloads both files with Keras in a separate process; returns the reason of a failure, or None."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", _DOWNLOAD.format(files=_FILES)],
@@ -149,7 +152,7 @@ def _download() -> str | None:
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
         )
     except subprocess.TimeoutExpired:
-        return f"no answer in {_DOWNLOAD_TIMEOUT_S} s"
+        return f"not finished after {_DOWNLOAD_TIMEOUT_S} s"
     if done.returncode == 0:
         return None
     last = [line for line in done.stderr.strip().splitlines() if line.strip()]

@@ -81,13 +81,13 @@ _CLOSINGS = (
 )  # fmt: skip
 
 
-def about() -> str:
-    """Returns one line that says what the data are."""
+def description() -> str:
+    """Returns a description of one line."""
     return "generated film reviews, negative or positive; the label depends on words far from the end; no network"
 
 
 def local_path() -> str | None:
-    """Returns where the data are."""
+    """Returns the place of the data."""
     return "generated"
 
 
@@ -98,7 +98,7 @@ def identity(config: DataConfig) -> str:
 
 
 def n_rows(config: DataConfig) -> int:
-    """Returns how many reviews are generated: 25,000, or as many as `train_samples` needs."""
+    """Returns the number of generated reviews: 25,000, or as many as `train_samples` needs."""
     if config.train_samples is None:
         return _SIZE
     share = (1 - config.validation_split) / (1 + config.validation_split)
@@ -106,14 +106,14 @@ def n_rows(config: DataConfig) -> int:
 
 
 def read(config: DataConfig) -> Encoded:
-    """Generates the reviews, half of them positive."""
+    """Generates the reviews; about half of them are positive."""
     rows = list(generate(n_rows(config), config.seed))
     labels = np.array([label for _, label in rows], dtype=np.int32)
     return encode_texts([text for text, _ in rows], labels, _LABELS, config)
 
 
 def generate(n: int, seed: int) -> Iterator[tuple[str, int]]:
-    """Yields `n` reviews and their labels, 1 for positive; the first ones do not depend on `n`."""
+    """Yields `n` reviews and their labels, 1 for positive. A review depends only on the seed and its row number."""
     for index in range(n):
         rng = np.random.default_rng([seed, index])
         label = int(rng.integers(2))
