@@ -48,7 +48,7 @@ def _show(args: argparse.Namespace) -> int:
     if not 0 <= args.row < store.n_pool + store.n_test:
         raise UserError(f"data show: got row {args.row}, expected 0 to {store.n_pool + store.n_test - 1}")
     part = "test" if args.row >= store.n_pool else "training pool"
-    ids = store.review(args.row)
+    ids = store.token_ids(args.row)
     print(f"{store.name} {args.row} ({part}): {store.labels[store.label_ids[args.row]]}, {len(ids)} ids")
     print(store.vocabulary.decode(ids))
     return 0

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     )
     for parity in parities:
         console.print(
-            f"  {parity.format}: checked in a new process on {parity.n_reviews} held-out texts; "
+            f"  {parity.format}: checked in a new process on {parity.n_texts} held-out texts; "
             f"the probabilities differ from training's by at most {parity.difference:.1g}"
         )
     next_commands.show(

@@ -76,7 +76,7 @@ class Batches:
         return [ordered[start : start + self.batch_size] for start in range(0, len(ordered), self.batch_size)]
 
     def _batch(self, rows: NDArray[np.int64]) -> Batch:
-        sequences = [cut(self.store.review(int(row)), self.vocab_size, self.maxlen) for row in rows]
+        sequences = [cut(self.store.token_ids(int(row)), self.vocab_size, self.maxlen) for row in rows]
         tokens = pad(sequences, self.padding, self.maxlen, self.bucket_lengths)
         return Batch(tokens, self.store.label_ids[rows], rows)
 

@@ -43,7 +43,7 @@ def _short_rows(store: TokenStore, data: DataConfig) -> NDArray[np.int64]:
 
 
 def _first_words(store: TokenStore, row: np.int64) -> str:
-    text = store.vocabulary.decode(store.review(int(row))[: 1 + _MAX_WORDS])
+    text = store.vocabulary.decode(store.token_ids(int(row))[: 1 + _MAX_WORDS])
     words = "".join(character if character.isprintable() else " " for character in text).split()
     while len(" ".join(words)) > _MAX_CHARACTERS:
         words.pop()

@@ -86,7 +86,7 @@ class TokenStore:
     def test_rows(self) -> NDArray[np.int64]:
         return np.arange(self.n_pool, self.n_pool + self.n_test)
 
-    def review(self, row: int) -> Ids:
+    def token_ids(self, row: int) -> Ids:
         """Returns the ids of one text, shape (n,)."""
         return np.asarray(self._tokens[self._offsets[row] : self._offsets[row + 1]])
 

@@ -26,12 +26,12 @@ class Parity:
 
     Attributes:
         format: `keras` or `saved_model`.
-        n_reviews: number of held-out texts that were compared.
+        n_texts: number of held-out texts that were compared.
         difference: largest absolute difference of a probability.
     """
 
     format: str
-    n_reviews: int
+    n_texts: int
     difference: float
 
 
@@ -63,7 +63,7 @@ def check(root: Path, store: Path, held_out: Path, context: BaseContext) -> list
         if not parity.difference <= TOLERANCE:
             raise WorkError(
                 f"the export is not the trained model: probabilities of format {parity.format} differ from training by "
-                f"{parity.difference:.2g} on {parity.n_reviews} held-out texts, expected at most {TOLERANCE:g}"
+                f"{parity.difference:.2g} on {parity.n_texts} held-out texts, expected at most {TOLERANCE:g}"
             )
     return answer
 
@@ -104,7 +104,7 @@ def _texts(bundle: Bundle, store: TokenStore, rows: NDArray[np.int64]) -> tuple[
     indices: list[int] = []
     texts: list[str] = []
     for index in np.random.default_rng(0).permutation(len(rows)):
-        ids = store.review(int(rows[index]))
+        ids = store.token_ids(int(rows[index]))
         text = store.vocabulary.decode(ids, unknown=_UNKNOWN)
         encoded = cut(vocabulary.encode(words(text)), data.vocab_size, data.maxlen)
         if np.array_equal(encoded, cut(ids, data.vocab_size, data.maxlen)):

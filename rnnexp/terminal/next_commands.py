@@ -8,15 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rnnexp.config.trial import DataConfig
+from rnnexp.data.examples import example_text
 from rnnexp.data.store import TokenStore
 from rnnexp.home import Home
 from rnnexp.terminal import tables
-
-_MAX_WORDS = 12
-_MAX_CHARACTERS = 90
-_MIN_WORDS = 4
-_MAX_ROWS = 50
-"""Texts that are read in search of an example: it need not be the best one."""
 
 Suggestion = tuple[str, str]
 """A command's arguments as the user types them, and what the command does."""
@@ -46,24 +41,6 @@ def predict(bundle: str, tokens: TokenStore, data: DataConfig) -> Suggestion:
     """
     text = example_text(tokens, data)
     return f"predict {shlex.quote(bundle)} {shlex.quote(text)}", "label a text; this one is from the validation part"
-
-
-def example_text(tokens: TokenStore, data: DataConfig) -> str:
-    """Returns the first words of a short text of the validation part, printable and on one line.
-
-    It prefers a text without an apostrophe, because quoting one for a shell is hard to read.
-    """
-    rows = tokens.split(data).validation
-    by_length = rows[tokens.lengths(rows, data.maxlen).argsort(kind="stable")]
-    long_enough = by_length[tokens.lengths(by_length, data.maxlen) > _MIN_WORDS]
-    rows = long_enough if len(long_enough) else by_length[::-1]
-    texts = [_beginning(tokens.vocabulary.decode(tokens.review(int(row)))) for row in rows[:_MAX_ROWS]]
-    return next((text for text in texts if text and "'" not in text), next(filter(None, texts), "some text"))
-
-
-def _beginning(text: str) -> str:
-    words = "".join(char if char.isprintable() else " " for char in text).split()
-    return " ".join(words[:_MAX_WORDS])[:_MAX_CHARACTERS].strip()
 
 
 def _program() -> str:

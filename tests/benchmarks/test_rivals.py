@@ -46,5 +46,5 @@ def test_sweep_uses_the_training_and_validation_rows_of_the_plain_loop(tmp_path:
         assert len(rows) == len(y)
         np.testing.assert_array_equal(store.label_ids[rows], y)
         for row, padded in list(zip(rows, x, strict=True))[::997]:
-            tokens = cut(store.review(int(row)), plain.VOCAB_SIZE, length)
+            tokens = cut(store.token_ids(int(row)), plain.VOCAB_SIZE, length)
             np.testing.assert_array_equal(tokens, padded[length - len(tokens) :])

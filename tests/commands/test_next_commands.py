@@ -20,21 +20,6 @@ def prepare_texts(folder: Path, texts: list[str]) -> tuple[TokenStore, DataConfi
     return prepare(config, Home.open(folder / "home")), config
 
 
-def test_the_example_is_a_whole_short_text(tmp_path: Path) -> None:
-    store, config = prepare_texts(tmp_path, ["a fairly good and short text", "a much longer text " + "of words " * 30])
-    assert next_commands.example_text(store, config) == "a fairly good and short text"
-
-
-def test_a_long_text_is_cut(tmp_path: Path) -> None:
-    store, config = prepare_texts(tmp_path, ["word " * 300, "other " * 400])
-    assert next_commands.example_text(store, config) == " ".join(["word"] * 12)
-
-
-def test_a_text_without_an_apostrophe_is_preferred(tmp_path: Path) -> None:
-    store, config = prepare_texts(tmp_path, ["it's short but not plain", "this one is longer but it is plain"])
-    assert next_commands.example_text(store, config) == "this one is longer but it is plain"
-
-
 @pytest.mark.parametrize(
     "text", ["it's", "don't $(touch x) `touch x` \\", "\x1b[31mred\x07 text of some words", "!!!", "x" * 500]
 )

@@ -65,7 +65,7 @@ def test_a_batch_holds_its_rows_cut_and_padded(store: TokenStore, padding: Liter
         assert batch.tokens.dtype == np.int32
         assert batch.labels.tolist() == store.label_ids[batch.rows].tolist()
         for tokens, row in zip(batch.tokens, batch.rows, strict=True):
-            expected = [token if token < 30 else 2 for token in store.review(int(row)).tolist()[-_MAXLEN:]]
+            expected = [token if token < 30 else 2 for token in store.token_ids(int(row)).tolist()[-_MAXLEN:]]
             n_pad = batch.tokens.shape[1] - len(expected)
             assert tokens.tolist() == ([0] * n_pad + expected if padding == "fixed" else expected + [0] * n_pad)
 

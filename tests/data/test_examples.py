@@ -22,7 +22,7 @@ _TRAINED = ["the parcel was late and don't ask why it took so long to come here 
 def test_the_example_is_the_shortest_held_out_text_of_known_words_without_quotes(tmp_path: Path) -> None:
     held_out = ["late", "why don't you ask", "the parcel zzz came late", "ask why the parcel was late", *_TRAINED[:2]]
     store, config = _store(tmp_path, [*_TRAINED[:18], *held_out, *_TRAINED[:6]])
-    texts = [store.vocabulary.decode(store.review(int(row))) for row in store.split(config).validation]
+    texts = [store.vocabulary.decode(store.token_ids(int(row))) for row in store.split(config).validation]
     assert set(held_out[3:]) <= set(texts)
     assert example_text(store, config) == "ask why the parcel was late"
 

@@ -47,7 +47,7 @@ def _json_lines(tmp_path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def _words(store: TokenStore) -> list[str]:
-    return [store.vocabulary.decode(store.review(row)) for row in range(store.n_pool + store.n_test)]
+    return [store.vocabulary.decode(store.token_ids(row)) for row in range(store.n_pool + store.n_test)]
 
 
 def test_the_four_formats_give_the_same_store(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_the_vocabulary_comes_from_the_training_part_alone(tmp_path: Path) -> No
     assert len(store.vocabulary.words) == 1 + 10
     for row in range(40):
         trained = row in parts.train
-        assert (store.review(row)[2] != 2) == trained
+        assert (store.token_ids(row)[2] != 2) == trained
 
 
 def test_a_review_with_half_a_character_is_read_or_refused(tmp_path: Path) -> None:

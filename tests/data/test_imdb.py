@@ -27,8 +27,8 @@ def store(home: Home) -> TokenStore:
 
 def test_reviews_and_labels_are_those_that_keras_gives(store: TokenStore) -> None:
     assert (store.n_pool, store.n_test, store.labels) == (25_000, 25_000, ("negative", "positive"))
-    assert store.review(0)[:6].tolist() == [1, 14, 22, 16, 43, 530]
-    assert store.review(int(store.test_rows[0]))[:6].tolist() == [1, 591, 202, 14, 31, 6]
+    assert store.token_ids(0)[:6].tolist() == [1, 14, 22, 16, 43, 530]
+    assert store.token_ids(int(store.test_rows[0]))[:6].tolist() == [1, 591, 202, 14, 31, 6]
     assert store.label_ids[:10].tolist() == [1, 0, 0, 1, 0, 0, 1, 0, 1, 0]
     assert store.label_ids[: store.n_pool].sum() == 12_500
     assert store.label_ids[store.test_rows].sum() == 12_500

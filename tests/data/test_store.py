@@ -45,7 +45,7 @@ def home(tmp_path: Path) -> Home:
 
 
 def _content(store: TokenStore) -> list[list[int]]:
-    return [store.review(row).tolist() for row in range(store.n_pool + store.n_test)]
+    return [store.token_ids(row).tolist() for row in range(store.n_pool + store.n_test)]
 
 
 def _entries(folder: Path) -> list[str]:
@@ -140,7 +140,7 @@ def _disk_full(*_: object) -> None:
 
 
 def test_reviews_are_mapped_not_loaded_and_cannot_be_changed(config: DataConfig, home: Home) -> None:
-    review = prepare(config, home).review(3)
+    review = prepare(config, home).token_ids(3)
     base: object = review
     while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
         base = base.base
