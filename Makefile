@@ -14,7 +14,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.11, 3.12 or 3.13 found; install one, or give its path: make PYTHON=/path/to/python" >&2; exit 2; }
 	test -x $(BIN)/pip || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/python -c 'from rnnexp.model.kernel import warm_up; warm_up()'  # compiles the kernels now instead of in the first sweep
+	$(BIN)/python -c 'from rnnexp.model.kernel.recurrence import warm_up_all; warm_up_all()'  # compiles the kernels now instead of in the first sweep
 	@touch $@
 
 # Runs a small study on IMDB: a few minutes.

@@ -12,10 +12,6 @@ with quiet.standard_error():
     import rnnexp.trial.fit
     import rnnexp.trial.history
     import rnnexp.trial.process  # noqa: F401
-    from rnnexp.config.names import cells
-    from rnnexp.model.cells import cell
-    from rnnexp.model.kernel.recurrence import warm_up
+    from rnnexp.model.kernel.recurrence import warm_up_all
 
-    for name in cells():
-        if cell(name).loops is not None:
-            warm_up(cell(name))
+    warm_up_all()

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnexp.model.cells import Cell
+from rnnexp.config.names import cells
+from rnnexp.model.cells import Cell, cell
 from rnnexp.model.kernel import packing
 from rnnexp.model.kernel.numba_compiler import compiled
 
@@ -143,14 +144,21 @@ class Recurrence:
         return list(self._pool.map(call, self._used, arguments))
 
 
-def warm_up(cell: Cell) -> None:
-    """Compiles the loops of a cell, or loads them from Numba's cache. A process that is forked later has them."""
+def warm_up_all() -> None:
+    """Compiles the loops of all cells, or loads them from Numba's cache. A process that is forked later has them."""
+    for name in cells():
+        if cell(name).loops is not None:
+            warm_up(cell(name))
+
+
+def warm_up(of: Cell) -> None:
+    """Compiles the loops of a cell, or loads them from Numba's cache."""
     tokens, lengths = np.ones((2, 2), np.int32), np.full(2, 2, np.int32)
-    G = cell.n_gates
-    bias_shape = (G,) if cell.bias_rows == 1 else (cell.bias_rows, G)
+    G = of.n_gates
+    bias_shape = (G,) if of.bias_rows == 1 else (of.bias_rows, G)
     weights = np.zeros((1, G), np.float32), np.zeros((1, G), np.float32), np.zeros(bias_shape, np.float32)
     for dropout in (0.0, 0.5):
-        layer = Recurrence(cell)
+        layer = Recurrence(of)
         embedding = Embedding(np.zeros((2, 1), np.float32), dropout, np.zeros(2, np.int32))
         layer.forward(tokens, lengths, embedding, weights, learn=True, return_sequences=False)
         layer.backward(np.zeros((2, 1), np.float32))
