@@ -28,7 +28,7 @@ import pandas  # before the start, as it is slow
 home, path = Home.open(sys.argv[1]), sys.argv[2]
 print("ready", flush=True)
 sys.stdin.readline()
-print(sum(map(len, map(store.prepare(DataConfig(path=path), home).review, range(12)))), flush=True)
+print(sum(map(len, map(store.prepare(DataConfig(path=path), home).token_ids, range(12)))), flush=True)
 """
 
 
