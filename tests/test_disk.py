@@ -91,5 +91,5 @@ def test_a_changed_byte_is_found(tmp_path: Path) -> None:
     assert disk.zip_fault(path) is None
 
 
-def test_the_free_space_of_a_place_that_is_not_there_yet(tmp_path: Path) -> None:
+def test_the_free_space_of_a_path_that_does_not_exist_yet(tmp_path: Path) -> None:
     assert disk.free_bytes(tmp_path / "a" / "b") > 0

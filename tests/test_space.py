@@ -19,7 +19,7 @@ def _read(value: Any) -> Choice | IntRange | FloatRange:
 
 @st.composite
 def _spaces(draw: st.DrawFn) -> dict[str, Choice | IntRange | FloatRange]:
-    """Up to four settings, each switched by earlier ones, by settings outside the space, or by none; any order."""
+    """Up to four settings in any order, with conditions on earlier ones, on settings outside the space, or none."""
     space: dict[str, Choice | IntRange | FloatRange] = {}
     for name in ["a", "b", "c", "d"][: draw(st.integers(1, 4))]:
         controls = draw(st.lists(st.sampled_from([*space, "outside", "flag", "nowhere"]), max_size=2, unique=True))
@@ -43,7 +43,7 @@ def _key(row: dict[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def _brute_force(space: dict[str, Any]) -> set[tuple[tuple[str, str], ...]]:
-    """Every assignment of all settings, those that are switched off taken out afterwards; names are in order a to d."""
+    """All assignments of all settings, without the settings that do not apply; the names are in order a to d."""
     names = sorted(space)
     found = set()
     for values in itertools.product(*(space[name].grid() for name in names)):
@@ -61,7 +61,7 @@ def _brute_force(space: dict[str, Any]) -> set[tuple[tuple[str, str], ...]]:
 
 @settings(max_examples=50, deadline=None)
 @given(space=_spaces())
-def test_a_grid_is_every_combination_once_without_what_is_switched_off(space: dict[str, Any]) -> None:
+def test_a_grid_is_every_combination_once_without_settings_that_do_not_apply(space: dict[str, Any]) -> None:
     rows = [_key(row) for row in grid(space, _FIXED)]
     assert len(rows) == len(set(rows))
     assert set(rows) == _brute_force(space)
@@ -71,27 +71,27 @@ def test_a_grid_is_every_combination_once_without_what_is_switched_off(space: di
 
 @settings(max_examples=50, deadline=None)
 @given(space=_spaces())
-def test_ordered_puts_each_setting_after_those_that_control_it(space: dict[str, Any]) -> None:
+def test_ordered_puts_each_setting_after_those_in_its_condition(space: dict[str, Any]) -> None:
     order = ordered(space)
     assert sorted(order) == sorted(space)
     for name in order:
         assert all(order.index(control) < order.index(name) for control in space[name].when if control in space)
 
 
-def test_ordered_otherwise_keeps_what_was_written() -> None:
+def test_ordered_otherwise_keeps_the_given_order() -> None:
     free = {name: _read({"choice": [1, 2]}) for name in ("c", "a", "b")}
     assert ordered(free) == ["c", "a", "b"]
     assert ordered({"t": _read({"choice": [1], "when": {"k": 1}}), "z": free["a"], "k": free["b"]}) == ["z", "k", "t"]
 
 
 @pytest.mark.parametrize("when", [{"a": "a"}, {"a": "b", "b": "a"}, {"a": "b", "b": "c", "c": "a"}])
-def test_settings_that_switch_each_other_on_are_named(when: dict[str, str]) -> None:
+def test_settings_with_circular_conditions_are_named(when: dict[str, str]) -> None:
     space = {name: _read({"choice": [1], "when": {control: 1}}) for name, control in when.items()}
     with pytest.raises(ValueError, match=f"{', '.join(when)}: .* are circular"):
         ordered(space)
 
 
-def test_a_setting_applies_where_all_its_conditions_hold() -> None:
+def test_a_setting_applies_if_all_its_conditions_hold() -> None:
     threshold = _read({"float": [1, 2], "when": {"clip.kind": ["norm", "value"], "model.layers": 2}})
     assert applies(threshold, {"clip.kind": "norm", "model.layers": 2})
     assert not applies(threshold, {"clip.kind": "none", "model.layers": 2})
@@ -100,7 +100,7 @@ def test_a_setting_applies_where_all_its_conditions_hold() -> None:
     assert applies(_read({"choice": [1]}), {})
 
 
-def test_what_hangs_on_a_setting_that_is_switched_off_is_off_too() -> None:
+def test_a_setting_does_not_apply_if_one_in_its_condition_does_not() -> None:
     space = {
         "a": _read({"choice": ["on", "off"]}),
         "b": _read({"choice": [1, 2], "when": {"a": "on"}}),
@@ -147,7 +147,7 @@ def test_the_values_of_a_distribution(value: dict[str, Any], expected: tuple[Any
     assert all(distribution.holds(item) for item in expected or ())
 
 
-def test_what_lies_outside_is_not_held() -> None:
+def test_a_value_outside_a_distribution_is_not_held() -> None:
     assert not _read({"int": [1, 4]}).holds(5)
     assert not _read({"int": [1, 4]}).holds(2.0)
     assert not _read({"int": [1, 4]}).holds("2")
@@ -171,6 +171,6 @@ def test_what_lies_outside_is_not_held() -> None:
         ([1, 2], "exactly one of"),
     ],
 )
-def test_a_distribution_that_means_nothing_is_refused(value: Any, words: str) -> None:
+def test_an_invalid_distribution_is_refused(value: Any, words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         _read(value)

@@ -19,7 +19,7 @@ def _load(folder: Path, text: str, assignments: dict[str, Any] | None = None) ->
 
 
 def _faults(folder: Path, text: str, assignments: dict[str, Any] | None = None) -> list[str]:
-    """The faults of a file, each of which has to be one line that names the file."""
+    """Returns the faults of a file; each must be one line that names the file."""
     with pytest.raises(ConfigError) as caught:
         _load(folder, text, assignments)
     source = f"{folder / 'sweep.yaml'}: "
@@ -38,7 +38,7 @@ def test_the_shipped_sweeps_load(path: Path) -> None:
     assert config.space
 
 
-def test_what_a_file_leaves_out_has_its_default(tmp_path: Path) -> None:
+def test_settings_that_are_not_in_the_file_have_their_default(tmp_path: Path) -> None:
     config = _load(tmp_path, _HEAD)
     assert (config.objective.metric, config.objective.direction) == ("val_accuracy", "maximize")
     assert (config.sampler.name, config.pruner.name) == ("tpe", "none")
@@ -148,12 +148,12 @@ _FAULTS = {
 
 
 @pytest.mark.parametrize(("fragment", "expected"), _FAULTS.items(), ids=_FAULTS)
-def test_a_fault_is_one_line_with_its_place_and_what_to_do(tmp_path: Path, fragment: str, expected: str) -> None:
+def test_a_fault_is_one_line_with_its_place_and_a_correction(tmp_path: Path, fragment: str, expected: str) -> None:
     (fault,) = _faults(tmp_path, _HEAD + fragment + "\n")
     assert expected in fault
 
 
-def test_what_is_tried_first_has_to_be_in_the_space(tmp_path: Path) -> None:
+def test_a_setting_of_try_must_be_in_the_space(tmp_path: Path) -> None:
     faults = _faults(
         tmp_path,
         _HEAD
@@ -197,36 +197,36 @@ def test_all_faults_come_in_one_pass(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("study", ["", "''", "two words", "5", "../up", ".hidden", "a/b", "null", f"{'x' * 81}"])
-def test_a_study_needs_a_name_that_can_be_a_folder(tmp_path: Path, study: str) -> None:
+def test_the_name_of_a_study_must_be_a_valid_folder_name(tmp_path: Path, study: str) -> None:
     (fault,) = _faults(tmp_path, f"study: {study}\nbudget: {{trials: 1}}\n")
     assert fault.startswith("study: got ")
     assert "expected a name of letters, digits" in fault
 
 
-def test_an_empty_file_says_what_it_needs(tmp_path: Path) -> None:
+def test_the_errors_of_an_empty_file_name_the_required_settings(tmp_path: Path) -> None:
     study, budget = _faults(tmp_path, "")
     assert study.startswith("study: got nothing, expected a name")
     assert budget.startswith("budget.trials: missing")
 
 
 @pytest.mark.parametrize("budget", ["", "budget: {}\n", "budget: {timeout_s: 60}\n"])
-def test_a_study_that_would_never_end_is_refused(tmp_path: Path, budget: str) -> None:
+def test_a_study_without_a_number_of_trials_is_refused(tmp_path: Path, budget: str) -> None:
     assert _faults(tmp_path, "study: s\n" + budget) == ["budget.trials: missing; set the number of trials of the study"]
 
 
-def test_a_grid_ends_by_itself_and_needs_listed_values(tmp_path: Path) -> None:
+def test_a_grid_needs_no_budget_but_a_finite_number_of_values(tmp_path: Path) -> None:
     grid = "study: s\nsampler: {name: grid}\n"
     assert _load(tmp_path, grid + "space: {model.units: {int: [1, 3]}, train.seed: {choice: [1, 2]}}\n").n_trials == 6
     (fault,) = _faults(tmp_path, grid + "space: {train.learning_rate: {float: [0.1, 1]}, train.seed: {choice: [1]}}\n")
     assert fault == "space.train.learning_rate: got 0.1 to 1.0; a grid needs a choice, an int without log, or a step"
 
 
-def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
+def test_a_duplicate_key_is_refused(tmp_path: Path) -> None:
     (fault,) = _faults(tmp_path, _HEAD + "base: {model: {units: 8,\n    units: 16}}\n")
     assert fault == "line 4, column 5: not valid YAML: duplicate key 'units'"
 
 
-def test_a_number_may_be_written_with_an_exponent_alone(tmp_path: Path) -> None:
+def test_a_number_with_an_exponent_needs_no_decimal_point(tmp_path: Path) -> None:
     config = _load(
         tmp_path,
         _HEAD + "base: {train: {learning_rate: 1e-3}}\n"
@@ -279,7 +279,7 @@ space:
         (b"a: 1\n---\nb: 2\n", "not valid YAML: but found another document"),
     ],
 )
-def test_a_file_that_is_no_mapping_of_yaml_is_refused(tmp_path: Path, content: bytes, expected: str) -> None:
+def test_a_file_that_is_not_a_yaml_mapping_is_refused(tmp_path: Path, content: bytes, expected: str) -> None:
     path = tmp_path / "sweep.yaml"
     path.write_bytes(content)
     with pytest.raises(ConfigError) as caught:
@@ -302,14 +302,14 @@ _SEARCH = (
 )
 
 
-def test_set_pins_a_setting_that_was_searched(tmp_path: Path) -> None:
+def test_set_removes_a_setting_from_the_search_space(tmp_path: Path) -> None:
     config = _load(tmp_path, _SEARCH, {"model.units": 8})
     assert config.base.model.units == 8
     assert list(config.space) == ["model.cell"]
     assert config.tries == ({"model.cell": "lstm"},)
 
 
-def test_set_reaches_the_base_and_the_sweeps_own_parts(tmp_path: Path) -> None:
+def test_set_changes_the_base_and_other_parts_of_the_sweep_file(tmp_path: Path) -> None:
     config = _load(
         tmp_path, _SEARCH, {"train.epochs": 2, "budget.trials": 9, "study": "other", "objective.metric": "val_loss"}
     )
@@ -318,7 +318,7 @@ def test_set_reaches_the_base_and_the_sweeps_own_parts(tmp_path: Path) -> None:
     assert list(config.space) == ["model.units", "model.cell"]
 
 
-def test_pinning_what_switches_others_on_leaves_a_sound_sweep(tmp_path: Path) -> None:
+def test_set_of_a_setting_in_a_condition_gives_a_valid_sweep(tmp_path: Path) -> None:
     text = "study: s\nsampler: {name: grid}\n" + (
         "space: {clip.kind: {choice: [none, norm]}, clip.threshold: {choice: [1, 2], when: {clip.kind: norm}}}\n"
     )
@@ -348,7 +348,7 @@ def test_set_on_a_faulty_file_still_shows_the_files_fault(tmp_path: Path, part: 
 
 
 @pytest.mark.parametrize("path", _SWEEPS, ids=lambda path: path.stem)
-def test_a_sweep_written_out_in_full_is_the_same_study(tmp_path: Path, path: Path) -> None:
+def test_a_sweep_with_all_defaults_written_is_the_same_study(tmp_path: Path, path: Path) -> None:
     config = load_sweep(path)
     again = _load(tmp_path, config.to_yaml())
     assert again == config

@@ -42,7 +42,7 @@ def _load(folder: Path, text: str = _TEXT) -> SweepConfig:
         ("base:", "pruner: {name: median}\nbase:"),
     ],
 )
-def test_what_a_study_is_changes_its_fingerprint(tmp_path: Path, old: str, new: str) -> None:
+def test_the_definition_of_a_study_changes_its_fingerprint(tmp_path: Path, old: str, new: str) -> None:
     assert old in _TEXT
     before, after = _load(tmp_path).definition(), _load(tmp_path, _TEXT.replace(old, new)).definition()
     assert fingerprint(before) != fingerprint(after)
@@ -59,14 +59,14 @@ def test_what_a_study_is_changes_its_fingerprint(tmp_path: Path, old: str, new: 
         ("clip.kind: norm}", "clip.kind: [norm]}"),
     ],
 )
-def test_what_a_study_is_not_leaves_its_fingerprint(tmp_path: Path, old: str, new: str) -> None:
+def test_other_settings_do_not_change_the_fingerprint(tmp_path: Path, old: str, new: str) -> None:
     assert old in _TEXT
     before, after = _load(tmp_path).definition(), _load(tmp_path, _TEXT.replace(old, new)).definition()
     assert fingerprint(before) == fingerprint(after)
     assert differences(before, after) == []
 
 
-def test_a_definition_is_the_same_after_a_journey_through_json(tmp_path: Path) -> None:
+def test_a_definition_is_the_same_after_json_conversion(tmp_path: Path) -> None:
     definition = _load(tmp_path).definition()
     stored = json.loads(json.dumps(definition))
     assert differences(stored, definition) == []
@@ -80,7 +80,7 @@ def test_differences_name_each_leaf_with_both_values(tmp_path: Path) -> None:
     assert lines == ["train.epochs: was 3, is 4", "space.model.units.int: was [16, 64], is [16, 65]"]
 
 
-def test_differences_name_what_came_and_what_went() -> None:
+def test_differences_name_added_and_removed_settings() -> None:
     assert differences({"a": 1, "b": {"c": 2}}, {"b": {"c": 2, "d": 3}}) == [
         "a: was 1, is not there",
         "b.d: was not there, is 3",
@@ -103,7 +103,7 @@ def test_a_grid_has_as_many_trials_as_combinations_up_to_the_budget(tmp_path: Pa
 
 
 def _accepts(schema: dict[str, Any], value: Any, root: dict[str, Any]) -> bool:
-    """Checks a value against the words of JSON Schema that decide which keys and which kinds are accepted."""
+    """Checks a value against the keywords of JSON Schema for keys and types."""
     if "$ref" in schema:
         target = root
         for part in schema["$ref"].removeprefix("#/").split("/"):
@@ -166,7 +166,7 @@ def test_the_schema_accepts_the_shipped_sweeps(path: Path) -> None:
         {"try": {}},
     ],
 )
-def test_the_schema_marks_what_the_loader_refuses(change: dict[str, Any]) -> None:
+def test_the_schema_rejects_what_the_loader_rejects(change: dict[str, Any]) -> None:
     schema = json_schema()
     sound = {"study": "s", "budget": {"trials": 1}}
     assert _accepts(schema, sound, schema)

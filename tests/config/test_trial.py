@@ -93,25 +93,27 @@ def test_without_a_file_every_setting_has_its_documented_default() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(config=_CONFIGS)
-def test_a_config_survives_its_yaml(tmp_path_factory: pytest.TempPathFactory, config: TrialConfig) -> None:
+def test_a_config_is_the_same_after_yaml_conversion(
+    tmp_path_factory: pytest.TempPathFactory, config: TrialConfig
+) -> None:
     path = _file(tmp_path_factory.getbasetemp(), config.to_yaml())
     assert load_trial(path, {}) == config
 
 
 @pytest.mark.parametrize("word", ["1e3", "1_0E-5", "+1.5e2", "yes", "null", "~", "007", "2020-01-01", "12:30", "#a"])
-def test_a_column_name_that_looks_like_something_else_stays_a_word(tmp_path: Path, word: str) -> None:
+def test_a_column_name_that_looks_like_another_type_stays_a_string(tmp_path: Path, word: str) -> None:
     config = TrialConfig(data=DataConfig(path="own/texts.csv", text=word))
     assert load_trial(_file(tmp_path, config.to_yaml()), {}).data.text == word
 
 
 @settings(max_examples=50, deadline=None)
 @given(config=_CONFIGS)
-def test_a_config_is_its_settings(config: TrialConfig) -> None:
+def test_a_config_is_determined_by_its_settings(config: TrialConfig) -> None:
     assert list(config.settings()) == setting_names()
     assert TrialConfig(data=DataConfig(path="own/texts.csv")).with_settings(config.settings()) == config
 
 
-def test_with_settings_changes_the_named_ones_only() -> None:
+def test_with_settings_changes_only_the_named_settings() -> None:
     base = TrialConfig()
     changed = base.with_settings({"model.units": 8, "train.seed": 3})
     different = {name for name, value in changed.settings().items() if value != base.settings()[name]}
@@ -119,7 +121,7 @@ def test_with_settings_changes_the_named_ones_only() -> None:
     assert base == TrialConfig()
 
 
-def test_a_config_cannot_be_changed_in_place() -> None:
+def test_a_config_is_immutable() -> None:
     with pytest.raises((ValidationError, dataclasses.FrozenInstanceError)):
         TrialConfig().model.units = 3  # type: ignore[misc]
 
@@ -134,37 +136,37 @@ def test_a_config_cannot_be_changed_in_place() -> None:
         ({"kind": "global_norm", "threshold": 0.25}, 0.25),
     ],
 )
-def test_the_clip_threshold_is_one_where_it_is_needed_and_absent_where_not(
+def test_the_clip_threshold_is_one_by_default_and_none_without_clipping(
     values: dict[str, object], threshold: float | None
 ) -> None:
     assert ClipConfig.model_validate(values).threshold == threshold
 
 
-def test_switching_clipping_on_and_off_keeps_the_threshold_meaningful() -> None:
+def test_changing_the_clip_kind_adjusts_the_threshold() -> None:
     on = TrialConfig().with_settings({"clip.kind": "norm"})
     assert on.clip.threshold == 1.0
     assert on.with_settings({"clip.kind": "none"}).clip.threshold is None
 
 
-def test_the_best_epoch_follows_the_monitor_unless_told() -> None:
+def test_the_best_epoch_is_selected_by_the_monitor_by_default() -> None:
     assert load_trial(None, {"train.monitor": "val_loss"}).train.best_metric == "val_loss"
     assert load_trial(None, {"train.checkpoint_metric": "val_loss"}).train.best_metric == "val_loss"
     assert load_trial(None, {}).train.best_metric == "val_accuracy"
 
 
-def test_an_own_file_is_named_after_itself() -> None:
+def test_the_default_name_of_an_own_file_is_its_file_name() -> None:
     assert load_trial(None, {"data.path": "folder/tweets.v2.csv"}).data.name == "tweets.v2"
     assert load_trial(None, {"data.path": "folder/tweets.csv", "data.name": "mine"}).data.name == "mine"
 
 
 @pytest.mark.parametrize("name", ["../../elsewhere", "a/b", "/etc/b"])
-def test_a_data_sets_name_is_no_path(name: str) -> None:
-    """The name becomes a folder's in the home."""
+def test_a_path_is_not_a_valid_data_set_name(name: str) -> None:
+    """The name becomes the name of a folder in the home."""
     with pytest.raises(ConfigError, match=r"data\.name"):
         load_trial(None, {"data.path": "texts.csv", "data.name": name})
 
 
-def test_assignments_win_over_the_file(tmp_path: Path) -> None:
+def test_assignments_override_the_file(tmp_path: Path) -> None:
     path = _file(tmp_path, "model: {units: 8, layers: 2}\n")
     model = load_trial(path, {"model.units": 16}).model
     assert (model.units, model.layers) == (16, 2)
@@ -238,7 +240,7 @@ def test_an_assignment_is_a_name_and_a_yaml_value(text: str, name: str, value: o
 
 
 @pytest.mark.parametrize("text", ["model.units", "=5", "", "model.units=[1"])
-def test_what_is_no_assignment_is_refused(text: str) -> None:
+def test_an_invalid_assignment_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="--set"):
         parse_assignment(text)
 

@@ -15,7 +15,7 @@ _MAXLEN, _BATCH_SIZE = 48, 16
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> TokenStore:
-    """470 reviews of 1 to 60 words."""
+    """470 texts of 1 to 60 words."""
     folder = tmp_path_factory.mktemp("batches")
     rng = np.random.default_rng(0)
     lines = [
@@ -37,7 +37,7 @@ def _order(epoch: "list[Batch]") -> list[int]:
 
 
 @pytest.mark.parametrize("padding", ["bucketed", "fixed"])
-def test_each_row_comes_once_an_epoch(store: TokenStore, padding: Literal["bucketed", "fixed"]) -> None:
+def test_an_epoch_has_each_row_once(store: TokenStore, padding: Literal["bucketed", "fixed"]) -> None:
     batches = _batches(store, padding)
     for epoch in (list(batches.shuffled(0, 1)), list(batches.shuffled(0, 2)), list(batches.in_order())):
         assert sorted(_order(epoch)) == sorted(batches.rows.tolist())
@@ -46,7 +46,7 @@ def test_each_row_comes_once_an_epoch(store: TokenStore, padding: Literal["bucke
 
 
 @pytest.mark.parametrize("padding", ["bucketed", "fixed"])
-def test_the_order_follows_from_seed_and_epoch_alone(store: TokenStore, padding: Literal["bucketed", "fixed"]) -> None:
+def test_the_order_depends_only_on_seed_and_epoch(store: TokenStore, padding: Literal["bucketed", "fixed"]) -> None:
     first = _order(list(_batches(store, padding).shuffled(5, 2)))
     assert _order(list(_batches(store, padding).shuffled(5, 2))) == first
     assert _order(list(_batches(store, padding).shuffled(5, 3))) != first
@@ -103,7 +103,7 @@ def test_buckets_ascend_to_maxlen(maxlen: int, n_buckets: int) -> None:
     assert max(steps) <= -(-maxlen // n_buckets)
 
 
-def test_padding_goes_right_in_the_smallest_bucket_and_left_to_maxlen() -> None:
+def test_bucketed_padding_is_at_the_end_and_fixed_padding_at_the_start() -> None:
     reviews: list[Any] = [np.array([1, 5], np.int32), np.array([1, 6, 7], np.int32)]
     assert pad(reviews, "bucketed", 8, (2, 4, 8)).tolist() == [[1, 5, 0, 0], [1, 6, 7, 0]]
     assert pad(reviews[:1], "bucketed", 8, (2, 4, 8)).tolist() == [[1, 5]]

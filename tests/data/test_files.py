@@ -20,7 +20,7 @@ def _store(tmp_path: Path, path: Path, **settings: Any) -> TokenStore:
 
 
 def _refusal(tmp_path: Path, path: Path, **settings: Any) -> str:
-    """The one line that a faulty file gives; nothing may be left behind."""
+    """Returns the error of a faulty file, which is one line; no file may be left in the home."""
     with pytest.raises(DataError) as caught:
         _store(tmp_path, path, **settings)
     assert not (tmp_path / "home").exists()
@@ -86,13 +86,13 @@ def test_several_classes_and_columns_of_other_names(tmp_path: Path) -> None:
     assert (store.task.n_outputs, store.task.loss) == (3, "sparse_categorical_crossentropy")
 
 
-def test_labels_that_are_numbers_are_in_their_order(tmp_path: Path) -> None:
+def test_numeric_labels_are_sorted_by_number(tmp_path: Path) -> None:
     rows = [("word", str(star)) for star in (10, 9, -1, 2)] * 4
     assert _store(tmp_path, _csv(tmp_path, rows)).labels == ("-1", "2", "9", "10")
 
 
 @pytest.mark.parametrize("label", ["²", "--1", "-", "1-2", "①"])
-def test_labels_that_are_nearly_numbers_are_names(tmp_path: Path, label: str) -> None:
+def test_labels_that_only_look_like_numbers_are_names(tmp_path: Path, label: str) -> None:
     rows = [("word", label), ("word", "3")] * 6
     assert _store(tmp_path, _csv(tmp_path, rows)).labels == ("3", label)
 
@@ -104,19 +104,19 @@ def test_whole_numbers_that_were_stored_as_floats_are_the_same_labels(tmp_path: 
     assert _store(tmp_path, tmp_path / "a.parquet").labels == ("0", "1")
 
 
-def test_words_that_pandas_takes_for_missing_are_words(tmp_path: Path) -> None:
+def test_words_that_pandas_reads_as_missing_are_words(tmp_path: Path) -> None:
     rows = [("NA", "None"), ("null nan", "n/a")] * 6
     store = _store(tmp_path, _csv(tmp_path, rows))
     assert store.labels == ("None", "n/a")
     assert set(_words(store)) == {"na", "null nan"}
 
 
-def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_the_header(tmp_path: Path) -> None:
     sound = _csv(tmp_path, _ROWS).read_bytes()
     assert _store(tmp_path, _text_file(tmp_path, "b.csv", b"\xef\xbb\xbf" + sound)).labels == ("0", "1")
 
 
-def test_the_vocabulary_comes_from_the_training_part_alone(tmp_path: Path) -> None:
+def test_the_vocabulary_is_built_from_the_training_part_only(tmp_path: Path) -> None:
     rows = [(f"shared only{row}", str(row % 2)) for row in range(40)]
     config = DataConfig(name="mine", path=str(_csv(tmp_path, rows)), train_samples=10)
     store = prepare(config, Home.open(tmp_path / "home"))
@@ -127,8 +127,8 @@ def test_the_vocabulary_comes_from_the_training_part_alone(tmp_path: Path) -> No
         assert (store.token_ids(row)[2] != 2) == trained
 
 
-def test_a_review_with_half_a_character_is_read_or_refused(tmp_path: Path) -> None:
-    """JSON can hold half of a surrogate pair, as texts have that were cut at a length."""
+def test_a_text_with_half_a_surrogate_pair_is_read_or_refused(tmp_path: Path) -> None:
+    """JSON can contain half of a surrogate pair, for example if a text was truncated."""
     path = _json_lines(tmp_path, [{"text": f"film \ud83d {row}", "label": row % 2} for row in range(20)])
     try:
         store = _store(tmp_path, path)
@@ -139,13 +139,13 @@ def test_a_review_with_half_a_character_is_read_or_refused(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("column", ["text", "label"])
-def test_a_missing_column_suggests_the_nearest(tmp_path: Path, column: str) -> None:
+def test_the_error_of_a_missing_column_suggests_the_most_similar(tmp_path: Path, column: str) -> None:
     path = _csv(tmp_path, _ROWS)
     message = _refusal(tmp_path, path, **{column: f"{column}s"})
     assert message == f"no column '{column}s'; did you mean {column}?; name yours in data.text and data.label"
 
 
-def test_a_file_with_quite_other_columns_lists_them(tmp_path: Path) -> None:
+def test_the_error_of_unknown_columns_lists_the_columns(tmp_path: Path) -> None:
     path = _text_file(tmp_path, "a.csv", "x,y\n1,2\n")
     assert _refusal(tmp_path, path).startswith("no column 'text'; expected one of x, y")
 
@@ -167,7 +167,9 @@ def test_a_file_with_quite_other_columns_lists_them(tmp_path: Path) -> None:
         ("a", "x", "got a file with no suffix, expected one of"),
     ],
 )
-def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, name: str, content: str | bytes, words: str) -> None:
+def test_the_error_of_an_unreadable_file_has_the_reason(
+    tmp_path: Path, name: str, content: str | bytes, words: str
+) -> None:
     assert words in _refusal(tmp_path, _text_file(tmp_path, name, content))
 
 
@@ -178,18 +180,18 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
 
 
 def test_a_text_with_unquoted_commas_is_refused(tmp_path: Path) -> None:
-    """Every row has a field more than the header: which words belong to which column is anybody's guess."""
+    """Each row has one field more than the header, so it is not known which words belong to which column."""
     path = _text_file(tmp_path, "a.csv", "text,label\n" + "".join(f"long, dull {n},{n % 2}\n" for n in range(20)))
     assert _refusal(tmp_path, path)
 
 
-def test_one_class_is_no_task(tmp_path: Path) -> None:
+def test_one_class_only_is_refused(tmp_path: Path) -> None:
     assert _refusal(tmp_path, _csv(tmp_path, [("a", "good")] * 9)) == (
         "one label only, 'good'; expected two or more classes"
     )
 
 
-def test_a_column_of_ids_is_no_label(tmp_path: Path) -> None:
+def test_a_label_column_with_too_many_values_is_refused(tmp_path: Path) -> None:
     path = _csv(tmp_path, [("a", f"id{row}") for row in range(1001)])
     assert "1001 different labels, expected at most 1000" in _refusal(tmp_path, path)
 
@@ -208,7 +210,7 @@ def test_three_rows_of_each_class_are_enough(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
-def test_missing_texts_and_labels_are_counted_and_placed(tmp_path: Path, kind: str) -> None:
+def test_missing_texts_and_labels_are_counted_and_located(tmp_path: Path, kind: str) -> None:
     if kind == "csv":
         path = _csv(tmp_path, [*_ROWS, ("x", ""), ("y", "1"), ("z", "  ")])
     else:
@@ -217,6 +219,6 @@ def test_missing_texts_and_labels_are_counted_and_placed(tmp_path: Path, kind: s
     assert "column 'label' is empty in 2 of 33 rows (row 31, 33)" in _refusal(tmp_path, path)
 
 
-def test_more_training_rows_than_there_are_is_refused(tmp_path: Path) -> None:
+def test_too_many_training_rows_are_refused(tmp_path: Path) -> None:
     message = _refusal(tmp_path, _csv(tmp_path, _ROWS), train_samples=25)
     assert message == "data.train_samples: got 25, expected at most 20, the size of the training part"

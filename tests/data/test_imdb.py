@@ -25,7 +25,7 @@ def store(home: Home) -> TokenStore:
     return prepare(DataConfig(), home)
 
 
-def test_reviews_and_labels_are_those_that_keras_gives(store: TokenStore) -> None:
+def test_texts_and_labels_are_the_same_as_in_keras(store: TokenStore) -> None:
     assert (store.n_pool, store.n_test, store.labels) == (25_000, 25_000, ("negative", "positive"))
     assert store.token_ids(0)[:6].tolist() == [1, 14, 22, 16, 43, 530]
     assert store.token_ids(int(store.test_rows[0]))[:6].tolist() == [1, 591, 202, 14, 31, 6]

@@ -80,7 +80,7 @@ def test_objects_of_other_kinds_are_refused(tmp_path: Path, item: Any) -> None:
         ([2**70], r"x\[1\] is not a list of whole numbers"),
     ],
 )
-def test_rows_that_are_no_lists_of_whole_numbers_are_refused(tmp_path: Path, item: Any, words: str) -> None:
+def test_rows_that_are_not_lists_of_whole_numbers_are_refused(tmp_path: Path, item: Any, words: str) -> None:
     path = _write(tmp_path / "a.npz", x=_objects([1], item))
     with pytest.raises(DataError, match=words):
         npz.read(path, ("x",))
@@ -97,7 +97,7 @@ def test_a_table_of_objects_is_refused(tmp_path: Path) -> None:
         npz.read(_write(tmp_path / "a.npz", x=table), ("x",))
 
 
-def test_a_pickle_that_is_no_array_is_refused(tmp_path: Path) -> None:
+def test_a_pickle_that_is_not_an_array_is_refused(tmp_path: Path) -> None:
     head = io.BytesIO()
     np.lib.format.write_array_header_1_0(head, {"descr": "|O", "fortran_order": False, "shape": (1,)})
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
@@ -111,7 +111,7 @@ def test_missing_arrays_are_named(tmp_path: Path) -> None:
         npz.read(_write(tmp_path / "a.npz", x=np.array([1])), ("x", "y", "z"))
 
 
-def test_a_missing_file_and_what_is_no_archive_are_refused(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_file_that_is_not_an_archive_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.npz: cannot be read"):
         npz.read(tmp_path / "gone.npz", ("x",))
     (tmp_path / "a.npz").write_bytes(b"<html>404</html>")
@@ -127,7 +127,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Path]:
 
 
 def _read_or_refuse(path: Path) -> bool:
-    """Tells whether the file was refused; any other error than a refusal goes through."""
+    """Tells whether the file was refused; other errors are not caught."""
     try:
         npz.read(path, ("x", "y"))
     except DataError:
@@ -137,14 +137,14 @@ def _read_or_refuse(path: Path) -> bool:
 
 @settings(max_examples=50, deadline=None)
 @given(data=st.data())
-def test_a_file_that_is_cut_short_is_refused(sound: tuple[bytes, Path], data: st.DataObject) -> None:
+def test_a_truncated_file_is_refused(sound: tuple[bytes, Path], data: st.DataObject) -> None:
     content, path = sound
     path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
     assert _read_or_refuse(path)
 
 
 def test_a_changed_byte_is_refused_or_without_effect(sound: tuple[bytes, Path]) -> None:
-    """Every byte of the archive's directory, which says how the rest is to be read, and of one array's header."""
+    """Changes every byte of the archive's directory, and of the header of one array."""
     content, path = sound
     start = content.index(b"PK\x01\x02")
     places = [*range(start, len(content)), *range(60)]

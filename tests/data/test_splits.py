@@ -58,7 +58,7 @@ def _mixed(n: int) -> NDArray[np.int32]:
     return (np.arange(n) % 2).astype(np.int32)
 
 
-def test_the_tail_is_the_last_part_whatever_the_seed() -> None:
+def test_the_tail_is_the_last_part_for_every_seed() -> None:
     for seed in (0, 1):
         parts = split(_mixed(10), DataConfig(split="tail", validation_split=0.2, seed=seed), "x")
         assert parts.train.tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
@@ -71,12 +71,12 @@ def test_the_seed_draws_which_training_rows_are_taken() -> None:
     assert first.train.tolist() != other.train.tolist()
 
 
-def test_the_tail_of_imdb_is_the_notebooks() -> None:
+def test_the_tail_of_imdb_is_the_same_as_in_the_notebook() -> None:
     parts = split(_mixed(25_000), DataConfig(split="tail", validation_split=0.2), "x")
     assert (len(parts.train), parts.validation[0]) == (20_000, 20_000)
 
 
-def test_fewer_training_rows_leave_the_validation_part_alone() -> None:
+def test_fewer_training_rows_do_not_change_the_validation_part() -> None:
     labels = _labels(50, 50)
     whole, some = split(labels, DataConfig(), "x"), split(labels, DataConfig(train_samples=30), "x")
     assert some.validation.tolist() == whole.validation.tolist()
@@ -86,7 +86,7 @@ def test_fewer_training_rows_leave_the_validation_part_alone() -> None:
     assert split(labels, DataConfig(train_samples=80), "x").train.tolist() == whole.train.tolist()
 
 
-def test_the_digest_tells_where_one_part_ends() -> None:
+def test_the_digest_depends_on_the_boundary_of_the_parts() -> None:
     one = Split(np.array([0, 1]), np.array([2]))
     two = Split(np.array([0]), np.array([1, 2]))
     assert one.digest != two.digest

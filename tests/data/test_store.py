@@ -62,7 +62,7 @@ def test_a_store_is_built_once_and_opened_again(config: DataConfig, home: Home) 
     assert _entries(home.cache) == [first.root.name, f"{first.root.name}.lock"]
 
 
-def test_settings_that_change_the_data_get_a_store_of_their_own(config: DataConfig, home: Home) -> None:
+def test_settings_that_change_the_data_get_another_store(config: DataConfig, home: Home) -> None:
     first = prepare(config, home)
     assert prepare(config.model_copy(update={"maxlen": 2, "vocab_size": 5}), home).root == first.root
     assert prepare(config.model_copy(update={"seed": 1}), home).root != first.root
@@ -124,7 +124,7 @@ def test_wrong_input_leaves_nothing_in_the_home(config: DataConfig, home: Home) 
     assert not home.root.exists()
 
 
-def test_a_build_that_fails_leaves_no_half_store(
+def test_a_failed_build_leaves_no_partial_store(
     config: DataConfig, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
@@ -139,7 +139,7 @@ def _disk_full(*_: object) -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_reviews_are_mapped_not_loaded_and_cannot_be_changed(config: DataConfig, home: Home) -> None:
+def test_texts_are_memory_mapped_and_read_only(config: DataConfig, home: Home) -> None:
     review = prepare(config, home).token_ids(3)
     base: object = review
     while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
@@ -163,7 +163,7 @@ def test_the_test_rows_come_after_the_pool(config: DataConfig, home: Home) -> No
     assert store.test_rows.tolist() == [10, 11]
 
 
-def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a token store"):
         TokenStore.open(tmp_path)
     (tmp_path / "meta.json").write_text("{}", encoding="utf-8")
@@ -171,7 +171,7 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
         TokenStore.open(tmp_path)
 
 
-def test_a_fallback_is_used_where_the_data_cannot_be_had_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fallback_is_used_and_reported_if_the_data_are_not_available(monkeypatch: pytest.MonkeyPatch) -> None:
     def unavailable(_: DataConfig) -> str:
         raise DataUnavailableError("imdb: no network")
 
@@ -183,13 +183,13 @@ def test_a_fallback_is_used_where_the_data_cannot_be_had_and_said(monkeypatch: p
     assert resolve(DataConfig()) == (DataConfig(), None)
 
 
-def test_a_fallback_is_not_used_where_the_data_are_there(config: DataConfig) -> None:
+def test_the_fallback_is_not_used_if_the_data_are_available(config: DataConfig) -> None:
     settled, line = resolve(config.model_copy(update={"fallback": "reviews"}))
     assert settled == config
     assert line is None
 
 
-def test_damaged_data_are_no_reason_for_the_fallback(tmp_path: Path, config: DataConfig) -> None:
+def test_the_fallback_is_not_used_if_the_data_are_damaged(tmp_path: Path, config: DataConfig) -> None:
     with pytest.raises(DataError, match="no such file"):
         resolve(config.model_copy(update={"path": str(tmp_path / "gone.csv"), "fallback": "reviews"}))
 
@@ -202,6 +202,6 @@ def test_a_store_survives_a_move_of_its_home(config: DataConfig, home: Home, tmp
     assert _content(TokenStore.open(root)) == expected
 
 
-def test_the_built_in_sets_say_what_they_are() -> None:
+def test_every_built_in_data_set_has_a_description() -> None:
     assert set(known()) == {"imdb", "reviews"}
     assert all(known().values())

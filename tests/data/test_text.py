@@ -24,7 +24,7 @@ _LISTS_OF_WORDS = st.lists(st.text("abcdé'", min_size=1, max_size=6), max_size=
         (" ... \n", []),
     ],
 )
-def test_a_text_is_parted_as_keras_tokenizer_parts_it(text: str, expected: list[str]) -> None:
+def test_a_text_is_split_as_by_the_tokenizer_of_keras(text: str, expected: list[str]) -> None:
     assert words(text) == expected
 
 
@@ -53,7 +53,7 @@ def test_ids_beyond_the_vocabulary_are_shown_as_unknown() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(texts=st.lists(_LISTS_OF_WORDS, max_size=6))
-def test_what_is_encoded_is_decoded(texts: list[list[str]]) -> None:
+def test_decoding_inverts_encoding(texts: list[list[str]]) -> None:
     vocabulary = Vocabulary.build(texts)
     for text in texts:
         ids = vocabulary.encode(text)
@@ -61,7 +61,7 @@ def test_what_is_encoded_is_decoded(texts: list[list[str]]) -> None:
         assert vocabulary.decode(ids) == " ".join(text)
 
 
-def test_words_are_ranked_by_frequency_and_among_equals_by_first_sight() -> None:
+def test_words_are_ranked_by_frequency_then_by_first_occurrence() -> None:
     assert Vocabulary.build([["b", "c", "a"], ["a", "c", "c"]]).words == ("c", "a", "b")
 
 
@@ -78,7 +78,7 @@ def test_a_vocabulary_survives_its_file(tmp_path: Path, content: tuple[str, ...]
     assert Vocabulary.load(tmp_path / "vocabulary.txt").words == content
 
 
-def test_cutting_keeps_the_last_words_and_hides_rare_ones() -> None:
+def test_cutting_keeps_the_last_words_and_makes_rare_words_unknown() -> None:
     ids = np.array([1, 10, 4, 11, 5, 9], dtype=np.uint32)
     assert cut(ids, vocab_size=11, maxlen=4).tolist() == [4, 2, 5, 9]
     assert cut(ids, vocab_size=100, maxlen=100).tolist() == ids.tolist()

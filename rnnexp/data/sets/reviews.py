@@ -1,7 +1,7 @@
 """Generated film reviews whose label depends on words far from the end; no network, any size.
 
-A review opens with one or two sentences that state the label. Nine to seventeen neutral sentences follow, about 65 to
-130 words. A model has to remember the verdict over that distance. Two reviews in three state it again near the end, so
+A review opens with one or two sentences that state the label. Eight to sixteen neutral sentences follow, about 60 to
+120 words. A model has to remember the verdict over that distance. Two reviews in three state it again near the end, so
 that every model learns something. Negation ("was never dull") and contrast ("although the plot was dull, the acting was
 superb": the main clause decides) prevent a model from counting words.
 
@@ -26,7 +26,7 @@ _CONTRASTED = 0.2
 """Share of the verdicts that have a clause which states the opposite."""
 
 _VERDICTS = (1, 2)
-_FILLERS_BETWEEN = (9, 17)
+_FILLERS_BETWEEN = (8, 16)
 """Least and largest number of neutral sentences after the first verdicts."""
 
 _REPEATED = 0.65
