@@ -237,7 +237,7 @@ def _target(compared: Sequence[Candidate], results: Sequence[Sequence[ReplayResu
     }
     best = max(ratios, key=ratios.__getitem__, default=None)
     return Target(
-        "speedup over the plain loop: " + (_describe(compared[best]) if best is not None else "any candidate"),
+        "speedup over the plain loop, " + (_describe(compared[best]) if best is not None else "any candidate"),
         ratios[best] if best is not None else 0.0,
         MIN_SPEEDUP,
         why_missed="" if best is not None else "no candidate reaches the threshold in more than half of its studies",
