@@ -54,7 +54,10 @@ class RandomSampler(_Seeded):
 
 
 class GridSampler(Section):
-    """Every combination of the search space once; then the study ends."""
+    """Every combination of the search space once; then the study ends.
+
+    Each setting is a `choice`, an `int` without `log`, or has a `step`.
+    """
 
     name: Literal["grid"]
 
@@ -63,7 +66,7 @@ Sampler = Annotated[TpeSampler | RandomSampler | GridSampler, Field(discriminato
 
 
 class NoPruner(Section):
-    """No pruning: every trial trains for all its epochs."""
+    """No pruning: a trial ends after its epochs, or when its patience is used up."""
 
     name: Literal["none"]
 
@@ -82,7 +85,7 @@ class SuccessiveHalvingPruner(Section):
 
     name: Literal["successive_halving"]
     min_resource: int = Field(1, ge=1, description="number of epochs before the first check")
-    reduction_factor: int = Field(4, ge=2, description="one of so many is promoted")
+    reduction_factor: int = Field(4, ge=2, description="one in this many trials continues to the next check")
     min_early_stopping_rate: int = Field(0, ge=0, description="number of rungs that are skipped at the start")
 
 
@@ -91,7 +94,7 @@ class HyperbandPruner(Section):
 
     name: Literal["hyperband"]
     min_resource: int = Field(1, ge=1, description="number of epochs before the earliest check")
-    reduction_factor: int = Field(3, ge=2, description="one of so many is promoted")
+    reduction_factor: int = Field(3, ge=2, description="one in this many trials continues to the next check")
 
 
 Pruner = Annotated[NoPruner | MedianPruner | SuccessiveHalvingPruner | HyperbandPruner, Field(discriminator="name")]
@@ -103,7 +106,8 @@ class Budget(Section):
     trials: int | None = Field(
         None,
         ge=1,
-        description="total number of trials of the study, over all starts of the command; "
+        description="total number of trials of the study, failed and pruned ones "
+        "included, over all starts of the command; "
         "optional with the grid sampler",
     )
     timeout_s: float | None = Field(
@@ -117,7 +121,8 @@ class Limits(Section):
     trial_s: float | None = Field(
         None,
         gt=0,
-        description="time limit in seconds of a trial; a trial that exceeds it is killed and fails; null: no limit",
+        description="time limit in seconds of one attempt of a trial; a trial that "
+        "exceeds it is killed and fails; null: no limit",
     )
     memory_gb: float | None = Field(
         None,
@@ -127,13 +132,14 @@ class Limits(Section):
     heartbeat_timeout_s: float | None = Field(
         600,
         gt=0,
-        description="a trial that sends neither a heartbeat nor an event for so many seconds is killed; null: no limit",
+        description="a trial that sends neither a heartbeat nor an event for "
+        "this many seconds is killed; null: no limit",
     )
     retries: int = Field(
         2, ge=0, description="number of further attempts of a trial that crashed, hung or ran out of memory"
     )
     consecutive_failures: int | None = Field(
-        5, ge=1, description="the sweep stops after so many failed trials in a row; null: it never does"
+        5, ge=1, description="the sweep stops after this many failed trials in a row; null: it never does"
     )
 
     @model_validator(mode="before")
@@ -164,9 +170,7 @@ class SweepConfig(Section):
     pruner: Pruner = NoPruner(name="none")
     budget: Budget = Budget()
     base: TrialConfig = Field(TrialConfig(), description="settings that all trials share")
-    tries: tuple[dict[str, Any], ...] = Field(
-        (), alias="try", strict=False, description="known good settings; the first trials use them"
-    )
+    tries: tuple[dict[str, Any], ...] = Field((), alias="try", strict=False, description="settings of the first trials")
     space: dict[str, Distribution] = Field(
         default_factory=dict,
         strict=False,

@@ -81,7 +81,11 @@ class DataConfig(Section):
         "tail takes the last rows",
     )
     validation_split: float = Field(
-        0.2, gt=0, lt=1, description="share of the training rows that is held out for validation"
+        0.2,
+        gt=0,
+        lt=1,
+        description="share of the rows that is held out for validation; of your own "
+        "file, a test part of the same size is held out too",
     )
     train_samples: int | None = Field(
         None, ge=1, description="number of texts to train on; null for all of the training part"
@@ -150,7 +154,7 @@ class TrainConfig(Section):
     batch_size: int = Field(128, ge=1, description="number of texts per training step")
     epochs: int = Field(5, ge=1, description="largest number of passes over the training part")
     patience: int | None = Field(
-        None, ge=1, description="stop early after so many epochs in which train.monitor did not improve; null: never"
+        None, ge=1, description="stop early after this many epochs in which train.monitor did not improve; null: never"
     )
     monitor: Metric = Field(
         "val_accuracy", description="metric that train.patience uses; in a study it is the metric of the objective"

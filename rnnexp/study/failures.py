@@ -83,7 +83,7 @@ FAILURE_POLICY: dict[FailureKind, FailureRule] = {
         FailureAction.FAIL,
     ),
     FailureKind.TIME: FailureRule(
-        "the trial runs longer than `limits.trial_s`", "the supervisor's clock", FailureAction.FAIL
+        "the trial attempt takes longer than `limits.trial_s`", "the supervisor's clock", FailureAction.FAIL
     ),
     FailureKind.STOPPED: FailureRule(
         "the user stops the trial, and it does not end within 30 s",
@@ -107,7 +107,9 @@ FAILURE_POLICY: dict[FailureKind, FailureRule] = {
         FailureAction.RETRY,
     ),
     FailureKind.DISK: FailureRule(
-        "the disk is full; the sweep ends and says how to free space", "a failed write", FailureAction.REQUEUE
+        "the disk is full; the sweep ends and says how to free space",
+        "a failed write, or less than 16 MiB free",
+        FailureAction.REQUEUE,
     ),
     FailureKind.INTERRUPTED: FailureRule(
         "the sweep is stopped: Ctrl-C, SIGTERM, `rnnexp stop STUDY`, the time budget",

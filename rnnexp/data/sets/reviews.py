@@ -5,8 +5,9 @@ A review opens with one or two sentences that state the label. Eight to sixteen 
 that every model learns something. Negation ("was never dull") and contrast ("although the plot was dull, the acting was
 superb": the main clause decides) prevent a model from counting words.
 
-With the settings of `sweeps/quickstart.yaml` a GRU or an LSTM reaches a validation accuracy of about 0.9. A SimpleRNN
-stays at about 0.8: it learns the verdicts near the end and forgets the distant ones.
+With 32 units, five epochs and the other settings of `sweeps/quickstart.yaml`, GRU reached a validation accuracy of 0.90
+to 0.92, LSTM of 0.79 to 0.94 and SimpleRNN of 0.80 to 0.91 (five seeds): most plain networks learn the verdicts near
+the end and forget the distant ones.
 """
 
 from collections.abc import Iterator
