@@ -79,6 +79,7 @@ def csv_sweep(tmp_path: Path, content: str | bytes, **data: Any) -> str:
 ROWS = "".join(f"a good thing,{index % 2}\n" for index in range(20))
 
 
+@pytest.mark.tensorflow  # the forkserver imports it while the data are read
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -95,6 +96,7 @@ def test_a_wrong_data_file(tmp_path: Path, content: str | bytes, words: list[str
     refused(tmp_path, csv_sweep(tmp_path, content), *words)
 
 
+@pytest.mark.tensorflow  # the forkserver imports it while the data are read
 def test_a_missing_data_file(tmp_path: Path) -> None:
     text = csv_sweep(tmp_path, "")
     (tmp_path / "mine.csv").unlink()
@@ -132,6 +134,7 @@ def imdb(tmp_path: Path, damage: str) -> Path:
     return folder
 
 
+@pytest.mark.tensorflow  # the forkserver imports it while the data are read
 @pytest.mark.parametrize(
     ("damage", "words"), [("truncated", "damaged"), ("words", "not a list of whole numbers"), ("code", "refused")]
 )
