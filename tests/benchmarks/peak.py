@@ -17,10 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rnnexp.model.cells import cell
 from tests.benchmarks import plain
 from tests.benchmarks.harness import Options, Result, Target, median, python_command, users_environment, wall_s
 
-_GATES = {"simple_rnn": 1, "gru": 3, "lstm": 4}
 _MEASURED = {"lstm 128": (6, 0.6), "lstm 32": (4, 0.4), "gru 32": (2, None), "simple_rnn 32": (0, 0.2)}
 """Name: (index in `plain.CONFIGURATIONS`, minimum share)."""
 
@@ -90,7 +90,9 @@ def _measure(home: Path, index: int, n_turns: int, core: int) -> dict[str, Any]:
     matrix = np.random.default_rng(0).standard_normal((_MATRIX_SIZE, _MATRIX_SIZE)).astype(np.float32)
     settings = plain.CONFIGURATIONS[index]
     H, E = settings["units"], settings["embedding_dim"]
-    n_recurrent, n_projection = (6 * _GATES[settings["cell"]] * H * width for width in (H, E))  # operations per token
+    n_recurrent, n_projection = (
+        6 * cell(settings["cell"]).n_gates * H * width for width in (H, E)
+    )  # operations per token
     matrix @ matrix
     rates, shares, shares_done, steps_ms, tokens, times = [], [], [], [], [], []
     for _ in range(n_turns):

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from rnnexp.model.cells import cell
 from tests.benchmarks import plain
 from tests.benchmarks.harness import python_command, run_timed, users_environment
 from tests.benchmarks.rivals.task import REUSE_WORKERS, Task
@@ -19,7 +20,6 @@ PYTHON = "RNNEXP_BENCH_PYTHON"
 
 _ROOT = Path(__file__).resolve().parents[3]
 _DEFAULT_PYTHON = _ROOT / "build" / "rivals" / "bin" / "python"
-_GATES = {"simple_rnn": 1, "gru": 3, "lstm": 4}
 PLAIN, KERAS_TUNER, RAY, RNNEXP = "plain loop", "KerasTuner", "Ray Tune", "rnnexp sweep"
 RAY_REUSED = "Ray Tune, workers used again"
 """The names are stored in rivals.jsonl, so they must not change."""
@@ -105,7 +105,7 @@ def _sweep(task: Task) -> RunResult:
 def _cost(settings: Mapping[str, Any]) -> float:
     """Returns a number about proportional to the operations of a training step."""
     width = settings["units"] + settings["embedding_dim"]
-    return float(_GATES[settings["cell"]] * settings["units"] * width * settings["maxlen"])
+    return float(cell(settings["cell"]).n_gates * settings["units"] * width * settings["maxlen"])
 
 
 def build_sweep(task: Task, order: list[int]) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def build_sweep(task: Task, order: list[int]) -> dict[str, Any]:
         },
         "try": [_settings(task.configurations[index]) for index in order],
         "space": {
-            "model.cell": {"choice": sorted(_GATES)},
+            "model.cell": {"choice": sorted({settings["cell"] for settings in plain.CONFIGURATIONS})},
             "model.units": {"choice": [32, 64, 128]},
             "model.embedding_dim": {"choice": [32, 64, 128]},
             "data.maxlen": {"choice": sorted({settings["maxlen"] for settings in task.configurations})},
