@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnexp import disk
 from rnnexp.errors import StudyError
 from rnnexp.home import TrialFolder
 from rnnexp.storage.views import TrialRow
@@ -68,7 +69,7 @@ def check_finished_study(sweep: Sweep, n_trials: int, epochs: int | None) -> lis
     for row in rows:
         folder = sweep.home.study(sweep.study).trial(row.number)
         problems += [f"trial {row.number}: {problem}" for problem in _check_files(folder, row, epochs)]
-    problems += _check_mlflow(sweep, rows)
+    problems += check_mlflow(sweep, rows)
     problems += [f"still alive: {process}" for process in processes.in_sessions(sweep.sessions)]
     problems += [f"still alive: {process}" for process in processes.with_folder_in_command(sweep.sandbox.home)]
     return problems
@@ -108,14 +109,14 @@ def _check_history(path: Path, curve: list[EpochEnded]) -> Iterator[str]:
         yield f"{path.name} and events.jsonl differ: {len(found)} rows, {len(curve)} epochs"
 
 
-def _check_mlflow(sweep: Sweep, rows: tuple[TrialRow, ...]) -> list[str]:
-    """Checks the study's runs in MLflow against Optuna and the event logs."""
-    server = sweep.sandbox.server
-    client = import_mlflow().MlflowClient(tracking_uri=server.address if server else sweep.home.mlflow_uri)
+def check_mlflow(sweep: Sweep, rows: tuple[TrialRow, ...]) -> list[str]:
+    """Checks the study's runs in MLflow against Optuna and the event logs; another home may use the same experiment."""
+    client = _client(sweep)
     experiment = client.get_experiment_by_name(sweep.study)
     if experiment is None:
         return ["MLflow has no experiment for the study"]
-    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    own = f"tags.`rnnexp.study_id` = '{sweep.view().identity}'"
+    runs = client.search_runs([experiment.experiment_id], filter_string=own, max_results=1000)
     problems = [f"MLflow: run {run.info.run_name} is RUNNING" for run in runs if run.info.status == "RUNNING"]
     by_trial: dict[str, list[Any]] = {}
     for run in runs:
@@ -133,6 +134,19 @@ def _check_mlflow(sweep: Sweep, rows: tuple[TrialRow, ...]) -> list[str]:
             f"MLflow: trial {row.number}: {problem}" for problem in _check_run(client, trial_runs[0], row, folder)
         ]
     return problems
+
+
+def _client(sweep: Sweep) -> Any:
+    server = sweep.sandbox.server
+    address = server.address if server else sweep.home.mlflow_uri
+    return import_mlflow().MlflowClient(tracking_uri=address, registry_uri=address)
+
+
+def has_registered_model(sweep: Sweep) -> bool:
+    """Tells whether MLflow has a version of the study's registered model that is one of this home's trials."""
+    run_ids = {row.run_id for row in sweep.view().trials}
+    versions = _client(sweep).search_model_versions(f"name = '{sweep.study}'")
+    return any(version.tags.get("rnnexp.run_id") in run_ids for version in versions)
 
 
 def _check_run(client: Any, run: Any, row: TrialRow, folder: TrialFolder) -> Iterator[str]:
@@ -183,8 +197,9 @@ def trial_differences(
     ]
     if curves[0] != curves[1]:
         yield "its curve differs from the reference run's"
-    if not folder.best.exists():
-        yield "its best model is gone"
+    fault = disk.zip_fault(folder.best)
+    if fault:
+        yield f"its best model cannot be read: {fault}"
     elif not _equal(load_weights(folder.best), load_weights(reference_folder.best)):
         yield "its weights differ from the reference run's"
 

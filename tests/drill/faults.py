@@ -16,7 +16,9 @@ from rnnexp.trial import events
 from tests.drill import damage, processes
 from tests.drill.damage import DamageSweep
 from tests.drill.processes import Process
-from tests.drill.sweeps import HEARTBEAT_TIMEOUT_S, MESSAGES, NotSurvivedError, Sweep
+from tests.drill.sweeps import HEARTBEAT_TIMEOUT_S, MESSAGES, STUDY, SWEEP, NotSurvivedError, Sweep
+
+_OTHER_STUDY = "other"
 
 
 class RoundType(StrEnum):
@@ -29,6 +31,10 @@ class RoundType(StrEnum):
     """the home is on a small disk that can be filled"""
     FAILING = "failing trials"
     """every trial of the sweep must fail"""
+    TWO_HOMES = "two homes"
+    """two homes write to one MLflow server"""
+    RETENTION = "retention"
+    """a sweep that keeps one model only"""
 
 
 @dataclass
@@ -249,6 +255,31 @@ def _fill_disk(context: FaultContext) -> None:
         filler.unlink()
 
 
+def _run_command(context: FaultContext, codes: tuple[int, ...], *arguments: str) -> None:
+    """Runs a command on the sweep's home, and checks its exit code and that standard error is empty."""
+    done = context.sweep.run_command(*arguments, "--home", str(context.sweep.sandbox.home))
+    if done.returncode not in codes or done.stderr:
+        raise NotSurvivedError(f"{arguments[0]}: exit {done.returncode}: {done.stdout[-500:]} {done.stderr[-500:]}")
+
+
+def _delete_other_study(context: FaultContext) -> None:
+    """Runs another small study in the same home, and deletes it while the sweep runs."""
+    context.wait_for_trial()
+    sweep = context.sweep
+    file = sweep.sandbox.root / "other.yaml"
+    file.write_text(SWEEP.replace(f"study: {STUDY}", f"study: {_OTHER_STUDY}"))
+    _run_command(context, (0,), "sweep", str(file), "--trials", "1", "--workers", "1", "--set", "train.epochs=1")
+    _run_command(context, (0,), "delete", _OTHER_STUDY, "--yes")
+    if sweep.home.study(_OTHER_STUDY).root.exists():
+        raise NotSurvivedError("the folder of the deleted study still exists")
+
+
+def _repair_beside_sweep(context: FaultContext) -> None:
+    """Repairs the home while the sweep runs; the running study must stay as it is."""
+    context.wait_for_trial()
+    _run_command(context, (0, 1), "doctor", "--repair", "--no-devices")
+
+
 KINDS: tuple[FaultKind, ...] = (
     FaultKind("trial: SIGKILL (as by the out-of-memory killer)", _signal_trial(signal.SIGKILL), 4),
     FaultKind("trial: SIGSEGV", _signal_trial(signal.SIGSEGV), 3),
@@ -264,6 +295,8 @@ KINDS: tuple[FaultKind, ...] = (
     FaultKind("supervisor: hangs (SIGSTOP), then rnnexp stop", _stop_hung_supervisor, 1),
     FaultKind("supervisor: a second one is started", _start_second_supervisor, 1),
     FaultKind("forkserver: SIGKILL", _kill_forkserver, 2),
+    FaultKind("another study is run and deleted beside the sweep", _delete_other_study, 1),
+    FaultKind("rnnexp doctor --repair beside the sweep", _repair_beside_sweep, 1),
     FaultKind("MLflow: server killed, restarted later", _restart_server, 1, RoundType.SERVER),
     FaultKind("MLflow: server does not respond for a while", _pause_server, 1, RoundType.SERVER),
     FaultKind("MLflow: database locked for a while", _lock_mlflow, 2),
@@ -287,5 +320,7 @@ KINDS: tuple[FaultKind, ...] = (
     FaultKind("trial: an exception", weight=1, round_type=RoundType.FAILING),
     FaultKind("trial: exceeds limits.memory_gb", weight=1, round_type=RoundType.FAILING),
     FaultKind("trial: exceeds limits.trial_s", weight=1, round_type=RoundType.FAILING),
+    FaultKind("two homes on one MLflow server, one is repaired and deleted", weight=1, round_type=RoundType.TWO_HOMES),
+    FaultKind("exports beside the removal of models", weight=1, round_type=RoundType.RETENTION),
 )
-"""The last four are settings or files that make a trial fail; `tests/drill/failing.py` runs them."""
+"""`tests/drill/failing.py` runs those of failing trials, `tests/drill/neighbours.py` the last two."""

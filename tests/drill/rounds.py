@@ -174,7 +174,7 @@ def run_in_sandbox(root: Path, round_type: RoundType, reference: Sweep, action: 
             place = stack.enter_context(small_disk(root / "disk", _SMALL_DISK_MB))
         else:
             place = root
-        server = Server(root / "server") if round_type is RoundType.SERVER else None
+        server = Server(root / "server") if round_type in (RoundType.SERVER, RoundType.TWO_HOMES) else None
         if server is not None:
             stack.callback(server.kill)
             server.start()

@@ -239,7 +239,10 @@ def test_free_memory_is_the_least_of_the_machine_and_the_container(
 def test_private_memory_is_known_while_a_trial_runs() -> None:
     executor = local.LocalExecutor(1)
     assert executor.private_bytes(7) is None
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+    program = "print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()  # the interpreter runs; before its exec the child has hardly any memory of its own
         executor._slots[7] = local._Slot(child, None)
         assert 2**20 < (executor.private_bytes(7) or 0) < 2**30
         child.kill()
