@@ -7,8 +7,8 @@ The process may be killed after each write. The order is therefore fixed: first 
 the removal of files. The next start completes what is missing. Clock, slots, stores, files and sender are passed in,
 so that a simulation can replace them.
 
-The other modules of this package hold what the loop uses: `recovery`, `failures`, `limits`, `retention`, `stopping`,
-`progress` and `best`.
+The other modules of this package hold what the loop uses: `recovery`, `failures`, `limits`, `enforcement`,
+`retention`, `stopping`, `progress` and `best`.
 """
 
 from collections.abc import Callable
@@ -23,6 +23,7 @@ from rnnexp.storage.store import StudyStore, TrialRequest
 from rnnexp.study import failures, limits
 from rnnexp.study.best import BestTrial
 from rnnexp.study.clock import Clock
+from rnnexp.study.enforcement import Enforcer
 from rnnexp.study.failures import ConsecutiveFailures, Failure, FailureAction, FailureKind
 from rnnexp.study.limits import STOPPED_BY_HAND, LimitChecker
 from rnnexp.study.progress import ProgressReporter, ProgressSnapshot, TimeEstimate
@@ -78,7 +79,7 @@ class Supervisor:
         self._search_space_exhausted = False
         maximize, now = config.objective.direction == "maximize", clock.monotonic()
         self._stopping = StopConditions(config.budget.timeout_s, now)
-        self._limits = LimitChecker(config.limits, now)
+        self._enforcer = Enforcer(LimitChecker(config.limits, now), records, executor, clock)
         self._failures = ConsecutiveFailures(config.limits.consecutive_failures)
         self._retention = Retention(maximize=maximize, n_best=config.keep.checkpoints)
         self._best = BestTrial(maximize=maximize)
@@ -118,8 +119,9 @@ class Supervisor:
                 self._on_message(number, message)
             if self._must_stop():
                 self._interrupt_trials()
-            self._enforce_limits()
-            self._handle_stop_requests()
+            if self._enforcer.enforce_limits(self._running):
+                self._halt_on_full_disk()
+            self._enforcer.handle_stop_requests(self._running)
             self._reporter.tick(self._snapshot())
 
     def _must_stop(self) -> bool:
@@ -303,36 +305,6 @@ class Supervisor:
             if running.is_active:
                 running.kill_cause = Failure(FailureKind.INTERRUPTED, "interrupted")
                 self._executor.kill(number)
-
-    def _enforce_limits(self) -> None:
-        now = self._clock.monotonic()
-        check_resources = self._limits.is_resource_check_due(now)
-        if check_resources and limits.is_disk_nearly_full(self._records.free_bytes()):
-            self._halt_on_full_disk()
-        measure_memory = check_resources and self._limits.has_memory_limit
-        for number, running in self._running.items():
-            if running.outcome is not None:
-                self._kill_lingering(number, running, now)
-            elif running.kill_cause is None:
-                private_bytes = self._executor.private_bytes(number) if measure_memory else None
-                running.kill_cause = self._limits.exceeded(running, now, private_bytes)
-                if running.kill_cause is not None:
-                    self._executor.kill(number)
-
-    def _kill_lingering(self, number: int, running: RunningTrial, now: float) -> None:
-        """Kills a process that has reported its result and does not exit."""
-        if running.kill_deadline is None:
-            limits.set_kill_deadline(running, now)
-        elif limits.is_past_deadline(running, now):
-            self._executor.kill(number)
-
-    def _handle_stop_requests(self) -> None:
-        """Marks the trials that the user asked to stop from another shell."""
-        for number in self._records.take_stop_requests():
-            running = self._running.get(number)
-            if running is not None and running.outcome is None:
-                running.stop_requested = True
-                limits.set_kill_deadline(running, self._clock.monotonic())
 
     def _halt_on_full_disk(self) -> None:
         reason = limits.disk_full_message(self._records.home, self._records.free_bytes())

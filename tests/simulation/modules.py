@@ -21,6 +21,7 @@ PLACES = {
     "progress": "rnnexp.study.progress",
     "stopping": "rnnexp.study.stopping",
     "records": "rnnexp.study.records",
+    "enforcement": "rnnexp.study.enforcement",
     "recovery": "rnnexp.study.recovery",
     "supervisor": "rnnexp.study.supervisor",
 }
