@@ -50,7 +50,7 @@ class Enforcer:
             self._executor.kill(number)
 
     def handle_stop_requests(self, trials: Mapping[int, RunningTrial]) -> None:
-        """Marks the trials that the user asked to stop from another shell.
+        """Tells the trials that the user asked to stop from another shell to end after their running batch.
 
         Args:
             trials: those that occupy a slot, by number.
@@ -59,4 +59,5 @@ class Enforcer:
             trial = trials.get(number)
             if trial is not None and trial.outcome is None:
                 trial.stop_requested = True
+                self._executor.request_stop(number)
                 limits.set_kill_deadline(trial, self._clock.monotonic())
