@@ -42,6 +42,10 @@ class Executor(Protocol):
         """Answers a trial that has sent `EpochEnded`: it continues, or it is pruned."""
         ...
 
+    def request_stop(self, number: int) -> None:
+        """Asks a trial to end after the running batch, with the result of its best epoch so far."""
+        ...
+
     def kill(self, number: int) -> None:
         """Kills a trial's process; `Exited` follows."""
         ...

@@ -14,7 +14,7 @@ import psutil
 
 from rnnexp.engine.executor import Exited, Message
 from rnnexp.trial.events import Event
-from rnnexp.trial.process import Heartbeat, TrialJob
+from rnnexp.trial.process import Heartbeat, StopRequest, TrialJob
 from rnnexp.trial.process import main as run_trial
 
 _PRELOAD = "rnnexp.trial.preload"
@@ -151,8 +151,14 @@ class LocalExecutor:
         return messages
 
     def answer(self, number: int, go_on: bool) -> None:
+        self._send(number, go_on)
+
+    def request_stop(self, number: int) -> None:
+        self._send(number, StopRequest())
+
+    def _send(self, number: int, message: bool | StopRequest) -> None:
         with contextlib.suppress(OSError, KeyError):  # it has ended in the meantime; `Exited` follows
-            self._slots[number].pipe.send(go_on)
+            self._slots[number].pipe.send(message)
 
     def kill(self, number: int) -> None:
         if number in self._slots:

@@ -18,7 +18,10 @@ from rnnexp.trial import events
 from rnnexp.trial.events import AttemptEnded, EpochEnded, Event, Finished, Started
 from rnnexp.trial.states import FINISHED, State
 
-_WITH_RESULT = (State.COMPLETE, State.PRUNED)
+
+def _has_result(snapshot: TrialSnapshot) -> bool:
+    """Tells whether a trial ended with a result. A pruned trial without a value diverged in its first epoch."""
+    return snapshot.state is State.COMPLETE or (snapshot.state is State.PRUNED and snapshot.trial.value is not None)
 
 
 def missing(snapshot: TrialSnapshot) -> str:
@@ -27,9 +30,9 @@ def missing(snapshot: TrialSnapshot) -> str:
     expected = set(snapshot.trial.intermediate_values) | set(range(1, max(recorded, default=0) + 1))
     absent = sorted(expected - recorded)
     words = [f"epoch{'s' * (len(absent) > 1)} {', '.join(map(str, absent))}"] if absent else []
-    if snapshot.state in _WITH_RESULT or (recorded and snapshot.state in FINISHED):
+    if _has_result(snapshot) or (recorded and snapshot.state in FINISHED):
         words += [] if any(isinstance(event, Started) for event in snapshot.events) else ["its start"]
-    if snapshot.state in _WITH_RESULT and not any(isinstance(event, Finished) for event in snapshot.events):
+    if _has_result(snapshot) and not any(isinstance(event, Finished) for event in snapshot.events):
         words.append("its result")
     return " and ".join(words)
 
@@ -52,7 +55,7 @@ def restored(home: Home, snapshot: TrialSnapshot) -> list[Event] | None:
     ]
     closing = [event for event in snapshot.events if isinstance(event, AttemptEnded)]
     complete: list[Event] = [*started, *epochs]
-    if snapshot.state in _WITH_RESULT:
+    if _has_result(snapshot):
         finished = [event for event in snapshot.events if isinstance(event, Finished)]
         complete += finished or [_finished(snapshot, epochs, started[0].n_params)]
     complete += closing
@@ -150,17 +153,21 @@ def _started(run: Any, snapshot: TrialSnapshot) -> list[Started]:
 
 def _finished(snapshot: TrialSnapshot, epochs: list[EpochEnded], n_params: int) -> Finished:
     """Returns the result, from the curve and the best epoch in Optuna's summary."""
-    best_epoch = snapshot.trial.user_attrs.get(metadata.SUMMARY, {}).get("best_epoch") or epochs[-1].best_epoch
+    summary = snapshot.trial.user_attrs.get(metadata.SUMMARY, {})
+    best_epoch, reason = summary.get("best_epoch") or epochs[-1].best_epoch, summary.get("reason") or ""
     metrics = next(epoch.metrics for epoch in epochs if epoch.epoch == best_epoch)
-    ended: events.EndReason = "pruned"
-    if snapshot.state is State.COMPLETE:
+    ended: events.EndReason = "stopped" if reason == events.STOPPED_BY_HAND else "pruned"
+    if snapshot.state is State.COMPLETE and reason.startswith(events.DIVERGED):
+        ended = "diverged"
+    elif snapshot.state is State.COMPLETE:
         try:
             planned = load_trial(snapshot.folder.config, {}).train.epochs
         except RnnexpError:
             planned = epochs[-1].epoch
         ended = "epochs" if epochs[-1].epoch == planned else "patience"
     seconds = list(itertools.accumulate(epoch.seconds for epoch in epochs))[-1]
-    return Finished(epochs[-1].time, ended, best_epoch, metrics, n_params, seconds)
+    said = reason if ended in ("stopped", "diverged") else ""
+    return Finished(epochs[-1].time, ended, best_epoch, metrics, n_params, seconds, said)
 
 
 def _closing_event(snapshot: TrialSnapshot, trial_events: list[Event]) -> AttemptEnded:

@@ -12,6 +12,7 @@ from rnnexp.errors import WorkError
 from rnnexp.health import studies
 from rnnexp.health.finding import Finding
 from rnnexp.home import Home
+from rnnexp.trial.process import lock_holders
 
 CHECK = "orphans"
 _KILL_TIMEOUT_S = 10
@@ -26,7 +27,7 @@ def check(home: Home) -> Iterator[Finding]:
             lock = folder.trial(number).lock
             if name in busy or not locks.is_held(lock):
                 continue
-            where, pids = f"{name} trial {number}", locks.holders(lock)
+            where, pids = f"{name} trial {number}", lock_holders(lock)
             if pids:
                 what = f"process {', '.join(map(str, pids))} works in its folder without a supervisor"
                 fix = studies.with_study_lock(home, name, lambda lock=lock: kill_holders(lock))  # type: ignore[misc]
@@ -42,7 +43,7 @@ def kill_holders(lock: Path) -> str:
     Raises:
         WorkError: if the lock is not released in time.
     """
-    pids = locks.holders(lock)
+    pids = lock_holders(lock)
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

@@ -124,7 +124,9 @@ def _outcome(trial_events: list[Event], config: SweepConfig) -> tuple[State, flo
         return state, None, ended.reason if ended else ""
     finished = next((event for event in reversed(trial_events) if isinstance(event, Finished)), None)
     if finished is None:
-        return State.WAITING, None, ""
+        # A trial that diverged in its first epoch is pruned without a value.
+        is_complete = state is State.PRUNED and not events.epochs(trial_events)
+        return (state, None, ended.reason) if is_complete else (State.WAITING, None, "")
     # Optuna's value of a pruned trial is its last report, which is the objective at the best epoch, too.
     return state, finished.metrics[config.objective.metric], ended.reason
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from rnnexp.engine.executor import Exited
 from rnnexp.trial.events import RESUMES
-from rnnexp.trial.process import DISK_FULL
+from rnnexp.trial.process import DISK_FULL, LOCKED
 
 
 class FailureKind(StrEnum):
@@ -22,6 +22,7 @@ class FailureKind(StrEnum):
     DATA = "data"
     TIME = "time"
     STOPPED = "stopped"
+    ENVIRONMENT = "environment"
     KILLED = "killed"
     MEMORY = "memory"
     HEARTBEAT_TIMEOUT = "heartbeat timeout"
@@ -35,10 +36,18 @@ class FailureAction(StrEnum):
 
     FAIL = "fail"
     """The trial becomes FAIL: another attempt would fail in the same way."""
+    PRUNE = "prune"
+    """The trial becomes PRUNED without a value. Samplers then avoid its settings; they ignore a trial that is FAIL."""
+    WAIT = "wait"
+    """The trial is started again after a pause. This uses up no retry and is no failed trial."""
     RETRY = "retry"
     """The trial resumes from its last epoch, at most `limits.retries` times; then it becomes FAIL."""
     REQUEUE = "requeue"
     """The trial resumes from its last epoch at the next start of the study. This uses up no retry."""
+
+
+FINAL_ACTIONS = (FailureAction.FAIL, FailureAction.PRUNE)
+"""The actions after which a trial is never started again."""
 
 
 class Failure(NamedTuple):
@@ -75,7 +84,9 @@ FAILURE_POLICY: dict[FailureKind, FailureRule] = {
         "the trial raises an exception", "the trial reports it, with the traceback", FailureAction.FAIL
     ),
     FailureKind.DIVERGED: FailureRule(
-        "the loss or a metric is NaN or infinite", "the trial reports it after the epoch", FailureAction.FAIL
+        "the loss is NaN or infinite in the first epoch; later, the trial is complete with its best epoch so far",
+        "the trial reports it after the epoch",
+        FailureAction.PRUNE,
     ),
     FailureKind.DATA: FailureRule(
         "the data cannot be read, or are too few for the trial's settings",
@@ -86,9 +97,15 @@ FAILURE_POLICY: dict[FailureKind, FailureRule] = {
         "the trial attempt takes longer than `limits.trial_s`", "the supervisor's clock", FailureAction.FAIL
     ),
     FailureKind.STOPPED: FailureRule(
-        "the user stops the trial, and it does not end within 30 s",
-        "`rnnexp stop STUDY TRIAL`, then the supervisor's clock",
+        "the user stops the trial before its first epoch has ended, or it sends nothing for 30 s after the request; "
+        "else it is pruned, with the result of its best epoch",
+        "`rnnexp stop STUDY TRIAL`; the trial reports it, or the supervisor's clock",
         FailureAction.FAIL,
+    ),
+    FailureKind.ENVIRONMENT: FailureRule(
+        "no process can be started, it cannot get the lock of its folder, or it ends before it trains",
+        "the operating system's error, or the exit code",
+        FailureAction.WAIT,
     ),
     FailureKind.KILLED: FailureRule(
         "the process ends without a result: SIGKILL, SIGSEGV, `os._exit`, the kernel's out-of-memory killer",
@@ -155,13 +172,23 @@ def decide(failure: Failure, n_crashes: int, max_retries: int) -> Decision:
     return Decision(FailureAction.FAIL, failure.reason + times + advice)
 
 
-def classify_exit(exited: Exited) -> Failure:
-    """Returns the failure of a process that ended without a result."""
+def classify_exit(exited: Exited, *, has_trained: bool) -> Failure:
+    """Returns the failure of a process that ended without a result.
+
+    Args:
+        exited: its end.
+        has_trained: whether it has started to train; if not, the environment is the cause.
+    """
     if exited.code == DISK_FULL:
         return Failure(FailureKind.DISK, "the disk is full")
+    if exited.code == LOCKED:
+        return Failure(FailureKind.ENVIRONMENT, "another process works in its folder")
+    reason = f"its process ended with exit code {exited.code}"
     if exited.code < 0:
-        return Failure(FailureKind.KILLED, f"its process was killed by {signal.Signals(-exited.code).name}")
-    return Failure(FailureKind.KILLED, f"its process ended with exit code {exited.code}")
+        reason = f"its process was killed by {signal.Signals(-exited.code).name}"
+    if has_trained:
+        return Failure(FailureKind.KILLED, reason)
+    return Failure(FailureKind.ENVIRONMENT, f"{reason} before it trained")
 
 
 def parse_kind(name: str) -> FailureKind:
@@ -207,6 +234,9 @@ def markdown() -> str:
     """Returns the table for docs/failures.md."""
     actions = {
         FailureAction.FAIL: "the trial fails; its reason is stored",
+        FailureAction.PRUNE: "the trial is pruned, without a value; the sampler avoids its settings",
+        FailureAction.WAIT: "the trial waits and is started again, after pauses of 1 s to 2 minutes; after 10 such "
+        "failures in a row the sweep ends, and the next start resumes it",
         FailureAction.RETRY: "the trial resumes from its last epoch, `limits.retries` times; then it fails",
         FailureAction.REQUEUE: "the trial waits; the next start resumes it from its last epoch",
     }

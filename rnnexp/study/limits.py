@@ -8,11 +8,11 @@ from pathlib import Path
 from rnnexp.config.sweep import Limits
 from rnnexp.study.failures import Failure, FailureKind
 from rnnexp.study.running import RunningTrial
+from rnnexp.trial.events import STOPPED_BY_HAND
 
-STOPPED_BY_HAND = "stopped by hand"
 STOP_TIMEOUT_S = 30.0
-"""A trial that the user stops ends after its epoch, with its result. If that takes longer, it is killed. A process
-that has reported its result but does not exit is killed after the same time."""
+"""A trial that the user stops ends after its running batch, with its result. If it sends nothing for so long, it hangs
+and is killed. A process that has reported its result but does not exit is killed after the same time."""
 RESOURCE_CHECK_INTERVAL_S = 1.0
 """How often memory and free disk space are measured."""
 MIN_FREE_BYTES = 16 * 2**20

@@ -1,13 +1,14 @@
 """The files of a study's trials, as the supervisor reads and writes them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from rnnexp import disk
 from rnnexp.home import StudyFolder
 from rnnexp.storage.store import TrialRequest
 from rnnexp.study import retention
-from rnnexp.study.failures import FAILURE_POLICY, FailureAction, FailureKind, parse_kind
-from rnnexp.trial import events, process
+from rnnexp.study.failures import FAILURE_POLICY, FINAL_ACTIONS, FailureKind, parse_kind
+from rnnexp.trial import checkpoint, events, process
 from rnnexp.trial.events import AttemptEnded, Event, Evicted, Failed, Finished, Started
 from rnnexp.trial.states import State
 
@@ -34,6 +35,26 @@ class TrialRecords:
     def read(self, number: int) -> list[Event]:
         """Returns the events of a trial."""
         return events.read(self.folder.trial(number).events)
+
+    def pending_result(self, number: int, note: Callable[[str], None]) -> Finished | Failed | None:
+        """Returns the result that a trial has written but that no supervisor has processed; None if there is none.
+
+        A result without its model is none: the trial is trained again, to the same result.
+
+        Args:
+            number: the trial's.
+            note: receives a message to the user if the model is missing or damaged.
+        """
+        result = pending_result(self.read(number))
+        fault = checkpoint.model_fault(self.folder.trial(number)) if isinstance(result, Finished) else ""
+        if fault:
+            note(f"trial {number} had finished, but {fault}; it is trained again from the beginning")
+            return None
+        return result
+
+    def has_trained(self, number: int, attempt: int) -> bool:
+        """Tells whether an attempt of a trial has started to train."""
+        return any(isinstance(event, Started) and event.attempt == attempt for event in self.read(number))
 
     def append(self, number: int, event: Event) -> None:
         """Appends an event to a trial's events."""
@@ -98,7 +119,7 @@ def pending_result(trial_events: list[Event]) -> Finished | Failed | None:
 
 def is_terminal(result: Finished | Failed) -> bool:
     """Tells whether a result ends the trial, so that it is never started again."""
-    return isinstance(result, Finished) or FAILURE_POLICY[parse_kind(result.kind)].action is FailureAction.FAIL
+    return isinstance(result, Finished) or FAILURE_POLICY[parse_kind(result.kind)].action in FINAL_ACTIONS
 
 
 def is_closed(trial_events: list[Event], state: str) -> bool:

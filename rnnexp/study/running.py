@@ -14,7 +14,7 @@ class TrialOutcome:
 
     Attributes:
         state: COMPLETE, PRUNED or FAIL; WAITING where the trial resumes later.
-        reason: one line; empty for COMPLETE.
+        reason: one line; empty for a normal end.
         value: the objective; None without a result.
     """
 

@@ -7,8 +7,8 @@ The process may be killed after each write. The order is therefore fixed: first 
 the removal of files. The next start completes what is missing. Clock, slots, stores, files and sender are passed in,
 so that a simulation can replace them.
 
-The other modules of this package hold what the loop uses: `recovery`, `failures`, `limits`, `retention`, `stopping`,
-`progress` and `best`.
+The other modules of this package hold what the loop uses: `recovery`, `failures`, `start_failures`, `limits`,
+`enforcement`, `retention`, `stopping`, `progress` and `best`.
 """
 
 from collections.abc import Callable
@@ -20,20 +20,22 @@ from rnnexp.config.trial import TrialConfig
 from rnnexp.engine.executor import Executor, Exited
 from rnnexp.errors import DataError
 from rnnexp.storage.store import StudyStore, TrialRequest
-from rnnexp.study import failures, limits
+from rnnexp.study import failures, limits, start_failures
 from rnnexp.study.best import BestTrial
 from rnnexp.study.clock import Clock
-from rnnexp.study.failures import ConsecutiveFailures, Failure, FailureAction, FailureKind
-from rnnexp.study.limits import STOPPED_BY_HAND, LimitChecker
+from rnnexp.study.enforcement import Enforcer
+from rnnexp.study.failures import FINAL_ACTIONS, ConsecutiveFailures, Failure, FailureAction, FailureKind
+from rnnexp.study.limits import LimitChecker
 from rnnexp.study.progress import ProgressReporter, ProgressSnapshot, TimeEstimate
-from rnnexp.study.records import TrialRecords, is_terminal, pending_result
+from rnnexp.study.records import TrialRecords, is_terminal
 from rnnexp.study.recovery import recover
 from rnnexp.study.retention import Retention
 from rnnexp.study.running import RunningTrial, TrialOutcome
+from rnnexp.study.start_failures import StartFailures
 from rnnexp.study.stopping import DATABASE_LOCKED, Outcome, StopConditions
 from rnnexp.tracking.sender import Sender
 from rnnexp.trial import events
-from rnnexp.trial.events import AttemptEnded, EpochEnded, Event, Failed, Finished, Started
+from rnnexp.trial.events import STOPPED_BY_HAND, AttemptEnded, EpochEnded, Event, Failed, Finished, Started
 from rnnexp.trial.process import Heartbeat, TrialJob
 from rnnexp.trial.states import FINISHED, State
 
@@ -78,8 +80,9 @@ class Supervisor:
         self._search_space_exhausted = False
         maximize, now = config.objective.direction == "maximize", clock.monotonic()
         self._stopping = StopConditions(config.budget.timeout_s, now)
-        self._limits = LimitChecker(config.limits, now)
+        self._enforcer = Enforcer(LimitChecker(config.limits, now), records, executor, clock)
         self._failures = ConsecutiveFailures(config.limits.consecutive_failures)
+        self._start_failures = StartFailures()
         self._retention = Retention(maximize=maximize, n_best=config.keep.checkpoints)
         self._best = BestTrial(maximize=maximize)
         self._estimate = TimeEstimate()
@@ -112,14 +115,16 @@ class Supervisor:
         while True:
             if not self._must_stop():
                 self._fill_slots()
-            if not self._running:
+            # Trials that wait without a stop wait for the end of a pause between starts.
+            if not self._running and (self._store.counts[State.WAITING] == 0 or self._must_stop()):
                 return
             for number, message in self._executor.poll(_POLL_TIMEOUT_S):
                 self._on_message(number, message)
             if self._must_stop():
                 self._interrupt_trials()
-            self._enforce_limits()
-            self._handle_stop_requests()
+            if self._enforcer.enforce_limits(self._running):
+                self._halt_on_full_disk()
+            self._enforcer.handle_stop_requests(self._running)
             self._reporter.tick(self._snapshot())
 
     def _must_stop(self) -> bool:
@@ -142,7 +147,10 @@ class Supervisor:
 
     def _fill_slots(self) -> None:
         while (
-            len(self._running) < self._executor.n_slots and not self._search_space_exhausted and not self._must_stop()
+            len(self._running) < self._executor.n_slots
+            and not self._search_space_exhausted
+            and not self._start_failures.is_paused(self._clock.monotonic())
+            and not self._must_stop()
         ):
             counts = self._store.counts
             if counts[State.WAITING] == 0 and counts.total() >= self._n_trials:
@@ -158,7 +166,7 @@ class Supervisor:
         running = RunningTrial(request, started_at=now, last_heartbeat=now)
         self._running[number] = running
         self._records.create_folder(request)
-        result = pending_result(self._records.read(number))
+        result = self._records.pending_result(number, self._reporter.note)
         if result is not None and is_terminal(result):  # the last supervisor died before it processed the result
             self._settle_without_process(running, result)
             return
@@ -175,7 +183,8 @@ class Supervisor:
         try:
             self._executor.submit(number, job)
         except OSError as error:
-            self._handle_failure(running, Failure(FailureKind.KILLED, f"its process could not be started ({error})"))
+            reason = f"its process could not be started ({error})"
+            self._handle_failure(running, Failure(FailureKind.ENVIRONMENT, reason))
             self._release_slot(running)
             return
         # The first start waits until the forkserver has imported TensorFlow. That time counts towards no limit.
@@ -190,7 +199,10 @@ class Supervisor:
     def _on_message(self, number: int, message: Event | Heartbeat | Exited) -> None:
         running = self._running[number]
         running.last_heartbeat = self._clock.monotonic()
+        if running.stop_requested and running.outcome is None:
+            limits.set_kill_deadline(running, running.last_heartbeat)  # it does not hang
         if isinstance(message, Started):
+            self._start_failures.reset(number)
             request = running.request
             self._reporter.started(
                 number, request.settings, message.attempt, message.from_epoch, request.config.train.epochs
@@ -221,36 +233,51 @@ class Supervisor:
 
     def _settle_exit(self, running: RunningTrial, exited: Exited) -> None:
         """Settles a trial whose process has exited without an outcome."""
+        number = running.request.number
         # The process may have died after it wrote its result and before it sent it, so the record is read too.
-        result = running.result or pending_result(self._records.read(running.request.number))
+        result = running.result or self._records.pending_result(number, self._reporter.note)
         if result is not None:
             self._settle_result(running, result)
-        else:
-            self._handle_failure(running, running.kill_cause or failures.classify_exit(exited))
+            return
+        has_trained = self._records.has_trained(number, running.request.attempt)
+        may_be_environment = exited.code >= 0 or self._start_failures.may_be_killed_again(number)
+        failure = failures.classify_exit(exited, has_trained=has_trained or not may_be_environment)
+        self._handle_failure(running, running.kill_cause or failure)
 
     def _settle_result(self, running: RunningTrial, result: Finished | Failed) -> None:
         """Settles a trial by the result that it reported."""
         if isinstance(result, Failed):
             self._handle_failure(running, Failure(failures.parse_kind(result.kind), result.reason))
             return
-        state, reason = State.COMPLETE, ""
-        if result.ended == "pruned":
+        state, reason = State.COMPLETE, result.reason
+        if result.ended in ("pruned", "stopped"):
             last_epoch = events.epochs(self._records.read(running.request.number))[-1].epoch
-            state = State.PRUNED
-            reason = STOPPED_BY_HAND if running.stop_requested else f"pruned after epoch {last_epoch}"
+            state, reason = State.PRUNED, result.reason or f"pruned after epoch {last_epoch}"
         self._finish_trial(running, TrialOutcome(state, reason, result.metrics[self._config.objective.metric]))
 
     def _handle_failure(self, running: RunningTrial, failure: Failure) -> None:
         """Requeues or fails a trial by the failure policy."""
         number, n_crashes = running.request.number, running.request.n_crashes
         decision = failures.decide(failure, n_crashes, self._config.limits.retries)
-        if decision.action is FailureAction.FAIL:
-            self._finish_trial(running, TrialOutcome(State.FAIL, decision.reason))
+        if decision.action in FINAL_ACTIONS:
+            # A version before December 2026 also reported a divergence of trials with epochs. Those have no result.
+            has_epochs = bool(events.epochs(self._records.read(number)))
+            state = State.PRUNED if decision.action is FailureAction.PRUNE and not has_epochs else State.FAIL
+            self._finish_trial(running, TrialOutcome(state, decision.reason))
             return
         self._store.requeue(number, crashed=decision.action is FailureAction.RETRY)
         running.outcome = TrialOutcome(State.WAITING, decision.reason)
         if failure.kind is FailureKind.DISK:
             self._halt_on_full_disk()
+        elif failure.kind is FailureKind.ENVIRONMENT:
+            self._pause_starts(running, failure.reason)
+
+    def _pause_starts(self, running: RunningTrial, reason: str) -> None:
+        """Starts no trial for some time; ends the sweep if that has not helped for long."""
+        self._start_failures.add(running.request.number, running.started_at, self._clock.monotonic())
+        other_trials_run = any(trial is not running and trial.is_active for trial in self._running.values())
+        if self._start_failures.is_hopeless and not other_trials_run:
+            self._stopping.halt(start_failures.stop_reason(reason))
 
     def _finish_trial(self, running: RunningTrial, outcome: TrialOutcome) -> None:
         """Writes the final outcome of a trial to Optuna."""
@@ -263,7 +290,7 @@ class Supervisor:
             self._update_best(number, value)
             self._retention.newest = number
             self._failures.reset()
-        elif reason != STOPPED_BY_HAND:
+        elif outcome.state is State.FAIL and reason != STOPPED_BY_HAND:
             self._failures.add(reason)
             self._check_failure_limit()
 
@@ -303,36 +330,6 @@ class Supervisor:
             if running.is_active:
                 running.kill_cause = Failure(FailureKind.INTERRUPTED, "interrupted")
                 self._executor.kill(number)
-
-    def _enforce_limits(self) -> None:
-        now = self._clock.monotonic()
-        check_resources = self._limits.is_resource_check_due(now)
-        if check_resources and limits.is_disk_nearly_full(self._records.free_bytes()):
-            self._halt_on_full_disk()
-        measure_memory = check_resources and self._limits.has_memory_limit
-        for number, running in self._running.items():
-            if running.outcome is not None:
-                self._kill_lingering(number, running, now)
-            elif running.kill_cause is None:
-                private_bytes = self._executor.private_bytes(number) if measure_memory else None
-                running.kill_cause = self._limits.exceeded(running, now, private_bytes)
-                if running.kill_cause is not None:
-                    self._executor.kill(number)
-
-    def _kill_lingering(self, number: int, running: RunningTrial, now: float) -> None:
-        """Kills a process that has reported its result and does not exit."""
-        if running.kill_deadline is None:
-            limits.set_kill_deadline(running, now)
-        elif limits.is_past_deadline(running, now):
-            self._executor.kill(number)
-
-    def _handle_stop_requests(self) -> None:
-        """Marks the trials that the user asked to stop from another shell."""
-        for number in self._records.take_stop_requests():
-            running = self._running.get(number)
-            if running is not None and running.outcome is None:
-                running.stop_requested = True
-                limits.set_kill_deadline(running, self._clock.monotonic())
 
     def _halt_on_full_disk(self) -> None:
         reason = limits.disk_full_message(self._records.home, self._records.free_bytes())

@@ -32,8 +32,10 @@ def console() -> Console:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """Formats a metric, None as a dash."""
-    return "–" if value is None else f"{value:.{digits}f}"
+    """Formats a metric, None as a dash; a very large one, such as the norm of exploding gradients, with an exponent."""
+    if value is None:
+        return "–"
+    return f"{value:.{digits}f}" if abs(value) < 1e6 else f"{value:.3g}"
 
 
 def short(value: Any) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from rnnexp import disk
+from rnnexp.home import TrialFolder
 
 
 def save(path: Path, model: Any, optimizer: Any, curve: list[dict[str, float]], seconds: float) -> None:
@@ -58,3 +59,23 @@ def restore(path: Path, model: Any, optimizer: Any) -> tuple[list[dict[str, floa
     for variable, value in values:
         variable.assign(value)
     return about["curve"], about["seconds"]
+
+
+def model_fault(folder: TrialFolder) -> str:
+    """Returns what is wrong with the model of the best epoch or its probabilities; empty if both files are intact.
+
+    Every part of the files is compared with its checksum.
+    """
+    for path in (folder.best, folder.held_out):
+        if not path.exists():
+            return f"{path.name} is missing"
+        fault = disk.zip_fault(path)
+        if fault:
+            return f"{path.name} is damaged ({fault})"
+    return ""
+
+
+def model_epoch(folder: TrialFolder) -> int:
+    """Returns the epoch of the model on the disk, which is intact; 0 if a version before December 2026 wrote it."""
+    with np.load(folder.held_out, allow_pickle=False) as arrays:
+        return int(arrays["epoch"]) if "epoch" in arrays else 0

@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-EndReason = Literal["epochs", "patience", "pruned"]
+EndReason = Literal["epochs", "patience", "pruned", "diverged", "stopped"]
+
+STOPPED_BY_HAND = "stopped by hand"
+DIVERGED = "diverged"
+"""Kinds of an end, as the start of the reason that the user sees."""
 
 RESUMES = "; it resumes from its last epoch"
 """The end of the reason of an attempt whose process died, if the trial will be retried."""
@@ -62,13 +66,14 @@ class EpochEnded:
 
 @dataclass(frozen=True)
 class Finished:
-    """The trial has ended normally, or because it was pruned.
+    """The trial has ended with a result: normally, or because it was pruned, was stopped by hand, or diverged.
 
     Attributes:
         ended: why it ended.
         best_epoch: the epoch of `best.keras`.
         metrics: the metrics of the best epoch.
         train_seconds: training time over all attempts.
+        reason: one line for the user; empty for a normal end, and for a pruned trial.
     """
 
     time: float
@@ -77,6 +82,7 @@ class Finished:
     metrics: dict[str, float]
     n_params: int
     train_seconds: float
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ class Failed:
     """The trial failed.
 
     Attributes:
-        kind: `diverged`, `error`, `memory` or `data`.
+        kind: the name of a failure kind, such as `diverged`, `error`, `memory` or `data`.
         reason: one line.
         traceback: of the exception, if there was one.
     """
@@ -101,7 +107,7 @@ class AttemptEnded:
 
     Attributes:
         state: the name of an Optuna state: COMPLETE, PRUNED, FAIL; or WAITING if the trial will resume later.
-        reason: one line, empty for COMPLETE.
+        reason: one line; empty for a trial that is COMPLETE with its last epoch or by its patience.
         attempts: number of attempts so far.
     """
 

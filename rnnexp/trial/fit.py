@@ -6,7 +6,7 @@ It knows nothing of processes: the caller gets each event and answers whether tr
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import keras
@@ -25,9 +25,9 @@ from rnnexp.model import compiled
 from rnnexp.model.build import build, logits_of
 from rnnexp.model.clipping import optimizer as build_optimizer
 from rnnexp.trial import checkpoint, events
-from rnnexp.trial.events import EndReason, EpochEnded, Event, Failed, Finished, Started
+from rnnexp.trial.events import DIVERGED, STOPPED_BY_HAND, EndReason, EpochEnded, Event, Failed, Finished, Started
 from rnnexp.trial.plan import ExecutionPlan
-from rnnexp.trial.progress import Progress
+from rnnexp.trial.progress import Progress, finite
 
 _LOSSES = {
     "binary_crossentropy": keras.losses.BinaryCrossentropy,
@@ -37,8 +37,8 @@ _LOSSES = {
 Report = Callable[[Event], bool]
 """Reports an event; returns False if the trial has to end now."""
 
-Heartbeat = Callable[[], None]
-"""Is called after every batch; shows that the trial is alive."""
+Heartbeat = Callable[[], bool]
+"""Is called after every batch and shows that the trial is alive; returns False if the user stops the trial."""
 
 
 def fit(
@@ -59,7 +59,8 @@ def fit(
         plan: how to compute.
         attempt: from 1.
         report: gets every event in order; its result for `EpochEnded` decides whether training continues.
-        heartbeat: is called after every batch of training and evaluation.
+        heartbeat: is called after every batch of training and evaluation; its result decides whether the trial ends
+            at once.
     """
     keras.utils.set_random_seed(config.train.seed)
     split, task = store.split(config.data), store.task
@@ -76,37 +77,126 @@ def fit(
     n_params = int(sum(np.prod(variable.shape) for variable in model.trainable_variables))
     history = events.read(folder.events)
     reported = events.epochs(history)
+    last_reported = reported[-1].epoch if reported else 0
     data = _describe_data(store, split, config)
     report(Started(time.time(), attempt, progress.epoch, os.getpid(), n_params, data, asdict(plan)))
-    results = [event for event in history if isinstance(event, Finished)]
-    if results:
+    former = next((event for event in reversed(history) if isinstance(event, Finished)), None)
+    if former is not None and progress.epoch == last_reported:
         # The trial had finished, but the supervisor was interrupted before it recorded that. The result stays the same.
-        report(results[-1])
+        report(former)
         return
-    ended: EndReason = "epochs"
+    training = _Training(
+        model, optimizer, network, train, validation, split.validation, folder, progress, reported, report, heartbeat
+    )
+    ended, reason = training.run(
+        # A former result whose model was lost: the same epochs are trained again, to the same result.
+        last_epoch=config.train.epochs if former is None else last_reported,
+        first_end=max(last_reported, checkpoint.model_epoch(folder) if restored is not None else 0),
+    )
+    if former is not None and progress.epoch == last_reported:
+        ended, reason = former.ended, former.reason
     if progress.epoch:
+        metrics = progress.best_metrics
+        report(Finished(time.time(), ended, progress.best_epoch, metrics, n_params, progress.seconds, reason))
+    else:
+        report(Failed(time.time(), ended, reason))
+
+
+class _Stopped(Exception):
+    """The trial has to end before the epoch is complete."""
+
+
+@dataclass
+class _Training:
+    """The epochs of one attempt.
+
+    Attributes:
+        rows: the rows of the validation part.
+        reported: the epochs that earlier attempts reported.
+    """
+
+    model: keras.Model
+    optimizer: Any
+    network: "Network"
+    train: Batches
+    validation: Batches
+    rows: NDArray[np.int64]
+    folder: TrialFolder
+    progress: Progress
+    reported: list[EpochEnded]
+    report: Report
+    heartbeat: Heartbeat
+
+    def run(self, last_epoch: int, first_end: int) -> tuple[EndReason, str]:
+        """Trains until the trial ends.
+
+        Args:
+            last_epoch: the number of epochs to train.
+            first_end: the trial ends after this epoch, not earlier, whatever the answers are: epochs that are trained
+                again must reach the last reported one, and the one whose model is on the disk.
+
+        Returns:
+            Why it ended, and a reason for the user; the reason is empty if the end is a normal one.
+        """
+        progress = self.progress
         # Reported again: the supervisor may have missed the event, or its answer may have been lost.
-        ended = "epochs" if report(_epoch_ended(progress, 0.0, reported)) else "pruned"
-    while ended != "pruned" and progress.epoch < config.train.epochs and not progress.out_of_patience:
-        start = time.monotonic()
-        metrics = network.train(train.shuffled(config.train.seed, progress.epoch), heartbeat)
-        val_metrics, probabilities = network.evaluate(validation, heartbeat)
+        go_on = self.report(self._epoch_ended(0.0)) if progress.epoch else True
+        while (go_on or progress.epoch < first_end) and progress.epoch < last_epoch and not progress.out_of_patience:
+            try:
+                seconds = self._train_epoch(may_stop=progress.epoch >= first_end)
+            except _Stopped:
+                return "stopped", STOPPED_BY_HAND
+            if progress.diverged:
+                return "diverged", self._discard_diverged_epoch()
+            checkpoint.save(self.folder.state, self.model, self.optimizer, progress.curve, progress.seconds)
+            go_on = self.report(self._epoch_ended(seconds))
+        if not go_on:
+            return ("pruned", "") if self.heartbeat() else ("stopped", STOPPED_BY_HAND)
+        return ("epochs" if progress.epoch >= progress.train.epochs else "patience"), ""
+
+    def _train_epoch(self, *, may_stop: bool) -> float:
+        """Trains and evaluates one epoch, and saves the model if it is the best; returns the time of the epoch."""
+        start, progress = time.monotonic(), self.progress
+
+        def heartbeat() -> None:
+            if not self.heartbeat() and may_stop:
+                raise _Stopped
+
+        metrics = self.network.train(self.train.shuffled(progress.train.seed, progress.epoch), heartbeat)
+        val_metrics, probabilities = self.network.evaluate(self.validation, heartbeat)
         metrics |= {f"val_{name}": value for name, value in val_metrics.items()}
-        progress.curve.append(metrics | optimizer.read_clipping())
-        if progress.diverged:
-            report(Failed(time.time(), "diverged", f"epoch {progress.epoch}: {progress.diverged}"))
-            return
-        if progress.best_epoch == progress.epoch:
-            _save_best(model, folder, split.validation, probabilities)
+        progress.curve.append(metrics | finite(self.optimizer.read_clipping()))
+        if not progress.diverged and progress.best_epoch == progress.epoch:
+            self._save_best(probabilities)
         seconds = time.monotonic() - start
         progress.seconds += seconds
-        checkpoint.save(folder.state, model, optimizer, progress.curve, progress.seconds)
-        if not report(_epoch_ended(progress, seconds, reported)):
-            ended = "pruned"
-            break
-    if ended != "pruned" and progress.out_of_patience and progress.epoch < config.train.epochs:
-        ended = "patience"
-    report(Finished(time.time(), ended, progress.best_epoch, progress.best_metrics, n_params, progress.seconds))
+        return seconds
+
+    def _discard_diverged_epoch(self) -> str:
+        """Removes the last epoch from the curve; returns the reason of the trial's end."""
+        progress = self.progress
+        reason = f"{DIVERGED} at epoch {progress.epoch}: {progress.diverged}"
+        progress.curve.pop()
+        return f"{reason}; the result is epoch {progress.best_epoch}" if progress.curve else reason
+
+    def _epoch_ended(self, seconds: float) -> EpochEnded:
+        """Returns the event of the last epoch: that of an earlier attempt if its metrics are the same."""
+        progress = self.progress
+        metrics = progress.curve[-1]
+        for event in self.reported:
+            if event.epoch == progress.epoch and event.metrics == metrics:
+                return event
+        return EpochEnded(time.time(), progress.epoch, metrics, seconds, progress.best_epoch, progress.best_value)
+
+    def _save_best(self, probabilities: NDArray[np.float32]) -> None:
+        """Saves the probabilities on the validation part, then the model without its optimizer.
+
+        The probabilities come first, because their file names the epoch: if the process is killed before the next
+        checkpoint, the next attempt knows that the model may be of a later epoch than its checkpoint.
+        """
+        save_held_out(self.folder, self.rows, probabilities, self.progress.epoch)
+        with disk.replacing(self.folder.best) as temporary:
+            self.model.save(temporary)
 
 
 def evaluate(
@@ -171,14 +261,14 @@ class Network:
             total.assign(0.0)
         return {"loss": loss / n_texts, "accuracy": n_correct / n_texts}
 
-    def train(self, batches: Any, heartbeat: Heartbeat) -> dict[str, float]:
+    def train(self, batches: Any, heartbeat: Callable[[], None]) -> dict[str, float]:
         """Trains on every batch; returns the mean loss and accuracy during training."""
         for batch in batches:
             self._train_step(tf.constant(batch.tokens), tf.constant(batch.labels))
             heartbeat()
         return self._read_totals()
 
-    def evaluate(self, part: Batches, heartbeat: Heartbeat) -> tuple[dict[str, float], NDArray[np.float32]]:
+    def evaluate(self, part: Batches, heartbeat: Callable[[], None]) -> tuple[dict[str, float], NDArray[np.float32]]:
         """Returns loss and accuracy on a part, and its probabilities (n, C) or (n, 1) in the order of its rows."""
         rows, probabilities = [], []
         batch: Batch
@@ -209,37 +299,25 @@ def parts(config: TrialConfig, store: TokenStore, split: Split, plan: ExecutionP
 
 
 def _restore(folder: TrialFolder, model: Any, optimizer: Any) -> tuple[list[dict[str, float]], float] | None:
-    """Restores the end of the last epoch, if the checkpoint and the files of the best epoch are intact."""
+    """Restores the end of the last epoch, if the checkpoint and the files of the best epoch are intact.
+
+    Else the checkpoint is removed. It must not be restored later together with the model of another epoch.
+    """
     if not folder.state.exists():
         return None
-    for path in (folder.best, folder.held_out):
-        fault = disk.zip_fault(path)
-        if fault:
-            print(f"{path.name} is damaged ({fault}); starting again from epoch 1")  # noqa: T201 - goes to the trial's log
-            return None
-    return checkpoint.restore(folder.state, model, optimizer)
+    fault = checkpoint.model_fault(folder)
+    if fault:
+        print(f"{fault}; starting again from epoch 1")  # noqa: T201 - goes to the trial's log
+    restored = None if fault else checkpoint.restore(folder.state, model, optimizer)
+    if restored is None:
+        folder.state.unlink(missing_ok=True)
+    return restored
 
 
-def _epoch_ended(progress: Progress, seconds: float, reported: list[EpochEnded]) -> EpochEnded:
-    """Returns the event of the last epoch: that of an earlier attempt if its metrics are the same."""
-    metrics = progress.curve[-1]
-    for event in reported:
-        if event.epoch == progress.epoch and event.metrics == metrics:
-            return event
-    return EpochEnded(time.time(), progress.epoch, metrics, seconds, progress.best_epoch, progress.best_value)
-
-
-def _save_best(model: Any, folder: TrialFolder, rows: NDArray[np.int64], probabilities: NDArray[np.float32]) -> None:
-    """Saves the model without its optimizer, and its probabilities on the validation part."""
-    with disk.replacing(folder.best) as temporary:
-        model.save(temporary)
-    save_held_out(folder, rows, probabilities)
-
-
-def save_held_out(folder: TrialFolder, rows: NDArray[np.int64], probabilities: NDArray[np.float32]) -> None:
-    """Saves the probabilities of the best model on the validation part."""
+def save_held_out(folder: TrialFolder, rows: NDArray[np.int64], probabilities: NDArray[np.float32], epoch: int) -> None:
+    """Saves the probabilities of the best model on the validation part, and the epoch of the model."""
     with disk.replacing(folder.held_out) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, rows=rows, probabilities=probabilities)
+        np.savez(file, allow_pickle=False, rows=rows, probabilities=probabilities, epoch=np.array(epoch))
 
 
 def _describe_data(store: TokenStore, split: Split, config: TrialConfig) -> dict[str, Any]:

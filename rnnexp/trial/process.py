@@ -16,7 +16,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing import connection, forkserver, parent_process, resource_tracker
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
+
+import psutil
 
 from rnnexp import disk, locks
 from rnnexp.config.trial import TrialConfig
@@ -29,13 +31,19 @@ from rnnexp.trial.plan import stored_or_chosen
 _LOCK_TIMEOUT_S = 15
 """An orphan terminates at once; one that holds the lock of its folder for longer hangs."""
 _HEARTBEAT_S = 2.0
-DISK_FULL, ORPHANED = 78, 79
-"""Exit codes: of a process that could not write, and of one whose supervisor has died."""
+_LOOK_INTERVAL_S = 0.25
+DISK_FULL, ORPHANED, LOCKED = 78, 79, 80
+"""Exit codes: the process could not write; its supervisor has died; another process works in its folder."""
 
 
 @dataclass(frozen=True)
 class Heartbeat:
     """Shows between two events that the process is alive; it is sent, never stored."""
+
+
+@dataclass(frozen=True)
+class StopRequest:
+    """Is sent to the process: the trial ends after the running batch and keeps the result of its best epoch."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,7 @@ def main(job: TrialJob, pipe: Any, preloaded: bool) -> None:
     Args:
         job: the attempt.
         pipe: sends events and, regularly, a `Heartbeat`; after an `EpochEnded` it receives True (continue) or False
-            (pruned).
+            (pruned); it may receive a `StopRequest` at any time.
         preloaded: whether the forkserver should have imported TensorFlow.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
@@ -76,19 +84,28 @@ def main(job: TrialJob, pipe: Any, preloaded: bool) -> None:
         _close_forkserver_fds()
     _exit_when_supervisor_dies()
     _raise_oom_score()
-    reporter = EventReporter(job, pipe)
     try:
         _log_to(job.folder.log)
         faulthandler.enable()
         if preloaded and "tensorflow" not in sys.modules:
             print("the forkserver could not import TensorFlow; this process imports it", flush=True)  # noqa: T201
-        with _folder_lock(job.folder):
+        with _folder_lock(job.folder) as is_locked:
+            if not is_locked:
+                print("another process works in this folder", flush=True)  # noqa: T201 - to the trial's log
+                os._exit(LOCKED)
             _exit_if_orphaned()
-            try:
-                _run(job, reporter)
-                reporter.draw_curves()
-            except Exception as error:
-                _fail(reporter, error)  # while this process still holds the lock
+            _run_and_report(job, EventReporter(job, pipe))
+    except Exception as error:  # without the lock, nothing may be written to the events
+        if disk.is_full(error):
+            os._exit(DISK_FULL)
+        traceback.print_exception(error)
+        sys.exit(1)
+
+
+def _run_and_report(job: TrialJob, reporter: "EventReporter") -> None:
+    try:
+        _run(job, reporter)
+        reporter.draw_curves()
     except Exception as error:
         _fail(reporter, error)
 
@@ -102,7 +119,9 @@ def _fail(reporter: "EventReporter", error: Exception) -> NoReturn:
         sys.exit(1)  # the result is recorded; only the figure is missing
     reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     with contextlib.suppress(OSError):
-        reporter.report(Failed(time.time(), _kind(error), reason, "".join(traceback.format_exception(error))))
+        reporter.report(
+            Failed(time.time(), _kind(error, reporter.has_trained), reason, "".join(traceback.format_exception(error)))
+        )
     sys.exit(1)
 
 
@@ -112,26 +131,55 @@ class EventReporter:
     def __init__(self, job: TrialJob, pipe: Any) -> None:
         self._job, self._pipe = job, pipe
         self._last_heartbeat = time.monotonic()
-        self.finished = False
+        self._next_look = self._last_heartbeat
+        self._is_stopped = False
+        self.finished = self.has_trained = False
 
     def report(self, event: Event) -> bool:
         """Writes and sends an event; returns whether to continue. An event that is written already is only sent."""
         if event not in events.read(self._job.folder.events):
             events.append(self._job.folder.events, event)
         self.finished = isinstance(event, Finished)
+        self.has_trained = self.has_trained or isinstance(event, Started)
         print(_log_line(event), flush=True)  # noqa: T201 - to the trial's log
         return self._exchange(event, has_answer=isinstance(event, EpochEnded))
 
-    def heartbeat(self) -> None:
-        """Sends a heartbeat, if the last one was long enough ago."""
-        if time.monotonic() - self._last_heartbeat > _HEARTBEAT_S:
-            self._last_heartbeat = time.monotonic()
-            self._exchange(Heartbeat(), has_answer=False)
+    def heartbeat(self) -> bool:
+        """Sends a heartbeat, if the last one was long enough ago; returns False once the user has stopped the trial.
+
+        It is called after every batch, so it looks for a stop request only a few times a second.
+        """
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + _LOOK_INTERVAL_S
+            self._look_for_stop_request()
+            if now - self._last_heartbeat > _HEARTBEAT_S:
+                self._last_heartbeat = now
+                self._exchange(Heartbeat(), has_answer=False)
+        return not self._is_stopped
+
+    def _look_for_stop_request(self) -> None:
+        try:
+            while self._pipe.poll():
+                self._receive()
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            os._exit(ORPHANED)
+
+    def _receive(self) -> bool | None:
+        """Receives one message: an answer, or a stop request, for which it returns None."""
+        message = self._pipe.recv()
+        if isinstance(message, StopRequest):
+            self._is_stopped = True
+            return None
+        return bool(message)
 
     def _exchange(self, message: Event | Heartbeat, *, has_answer: bool) -> bool:
         try:
             self._pipe.send(message)
-            return bool(self._pipe.recv()) if has_answer else True
+            answer: bool | None = None if has_answer else True
+            while answer is None:
+                answer = self._receive()
+            return answer
         except (EOFError, BrokenPipeError, ConnectionResetError):
             os._exit(ORPHANED)
 
@@ -143,8 +191,13 @@ class EventReporter:
             history.write(self._job.folder, self._job.title)
 
 
-def _kind(error: Exception) -> str:
-    """Returns the failure kind of an exception. TensorFlow has its own exception for out of memory."""
+def _kind(error: Exception, has_trained: bool) -> str:
+    """Returns the failure kind of an exception. TensorFlow has its own exception for out of memory.
+
+    Before the training, an error of the operating system is that of the environment, not of the trial.
+    """
+    if isinstance(error, OSError) and not has_trained:
+        return "environment"
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return "memory"
     return "data" if isinstance(error, DataError) else "error"
@@ -182,7 +235,8 @@ def _log_line(event: Event) -> str:
         metrics = " ".join(f"{name} {value:.4f}" for name, value in event.metrics.items())
         return f"{when} epoch {event.epoch}: {metrics} ({event.seconds:.1f} s); best is epoch {event.best_epoch}"
     if isinstance(event, Finished):
-        return f"{when} finished by {event.ended}; best epoch {event.best_epoch}, {event.train_seconds:.1f} s"
+        reason = f" ({event.reason})" if event.reason else ""
+        return f"{when} finished by {event.ended}{reason}; best epoch {event.best_epoch}, {event.train_seconds:.1f} s"
     return f"{when} failed: {event.reason}" if isinstance(event, Failed) else when
 
 
@@ -237,12 +291,39 @@ def _exit_when_supervisor_dies() -> None:
 
 
 @contextlib.contextmanager
-def _folder_lock(folder: TrialFolder) -> Iterator[None]:
-    """Holds the lock of the folder. An orphan of an earlier supervisor may need a moment to terminate."""
-    with folder.lock.open("w") as file:
-        if not locks.acquire(file, _LOCK_TIMEOUT_S):
-            raise RuntimeError(f"{folder.root} is still used by another process")
-        yield
+def _folder_lock(folder: TrialFolder) -> Iterator[bool]:
+    """Holds the lock of the folder and yields True; yields False if another process holds it for too long.
+
+    An orphan of an earlier supervisor may need a moment to terminate.
+    """
+    with folder.lock.open("a") as file:
+        is_locked = locks.acquire(file, _LOCK_TIMEOUT_S)
+        if is_locked:
+            _record_holder(file)
+        yield is_locked
+
+
+def _record_holder(file: IO[str]) -> None:
+    """Writes into the lock's file which process holds it, for systems without a list of locks."""
+    with contextlib.suppress(OSError):
+        os.ftruncate(file.fileno(), 0)
+        os.write(file.fileno(), f"{os.getpid()} {psutil.Process().create_time()}".encode())
+
+
+def lock_holders(lock: Path) -> list[int]:
+    """Returns the ids of the processes that hold the lock of a trial's folder; empty if they are unknown.
+
+    The caller has found that the lock is held.
+    """
+    found = locks.holders(lock)
+    if found:
+        return found
+    with contextlib.suppress(OSError, ValueError, psutil.Error):
+        pid, created = lock.read_text(encoding="utf-8").split()
+        # The number of an ended process may belong to another one now, which has a later time.
+        if int(pid) != os.getpid() and psutil.Process(int(pid)).create_time() == float(created):
+            return [int(pid)]
+    return []
 
 
 def wait_for_lock_release(folder: TrialFolder) -> None:
@@ -251,9 +332,9 @@ def wait_for_lock_release(folder: TrialFolder) -> None:
     Only the holder of the study's lock may call this: a process that still writes to the folder is then an orphan.
     """
     if folder.lock.exists():
-        with folder.lock.open("w") as file:
+        with folder.lock.open("a") as file:
             if not locks.acquire(file, _LOCK_TIMEOUT_S):
-                for pid in locks.holders(folder.lock):
+                for pid in lock_holders(folder.lock):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
                 locks.acquire(file, _LOCK_TIMEOUT_S)

@@ -6,6 +6,14 @@ from dataclasses import dataclass, field
 from rnnexp.config.names import METRICS
 from rnnexp.config.trial import TrainConfig
 
+_LOSSES = ("loss", "val_loss")
+_LARGEST_FLOAT32 = float.fromhex("0x1.fffffep+127")
+
+
+def finite(metrics: dict[str, float]) -> dict[str, float]:
+    """Returns metrics of the gradients that can be stored and drawn: the largest float32 replaces infinity and NaN."""
+    return {name: value if math.isfinite(value) else _LARGEST_FLOAT32 for name, value in metrics.items()}
+
 
 def better(metric: str, value: float, than: float | None) -> bool:
     """Tells whether a value of the metric is better than another. Any number is better than none, NaN never."""
@@ -63,5 +71,9 @@ class Progress:
 
     @property
     def diverged(self) -> str:
-        """The metrics of the last epoch that are not finite, as text; empty if all are."""
-        return ", ".join(f"{name} is {value}" for name, value in self.curve[-1].items() if not math.isfinite(value))
+        """The losses of the last epoch that are not finite, as text; empty if both are.
+
+        Only the losses tell: a norm may overflow although the weights stay finite, because the gradient is clipped.
+        """
+        last = self.curve[-1]
+        return ", ".join(f"{name} is {last[name]}" for name in _LOSSES if not math.isfinite(last[name]))

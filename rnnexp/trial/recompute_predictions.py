@@ -50,7 +50,8 @@ def main(root: Path, store_root: Path) -> None:
 
     folder = TrialFolder(root)
     config, store = load_trial(folder.config, {}), TokenStore.open(store_root)
-    recorded = [event.metrics for event in events.read(folder.events) if isinstance(event, Finished)][-1]
+    result = [event for event in events.read(folder.events) if isinstance(event, Finished)][-1]
+    recorded = result.metrics
     model = keras.saving.load_model(folder.best, compile=False, safe_mode=True)
     metrics, rows, probabilities = fit.evaluate(model, config, store, stored_or_chosen(folder.plan, config, 1))
     differences = [
@@ -59,7 +60,7 @@ def main(root: Path, store_root: Path) -> None:
         if not abs(value - recorded[f"val_{name}"]) <= _TOLERANCE
     ]
     if not differences:
-        fit.save_held_out(folder, rows, probabilities)
+        fit.save_held_out(folder, rows, probabilities, result.best_epoch)
     print(json.dumps({"fault": "; ".join(differences) or None}), flush=True)  # noqa: T201 - the output of the program
 
 

@@ -139,15 +139,15 @@ def test_an_interrupted_training_is_resumed_by_the_same_command(tmp_path: Path) 
     assert steps == list(range(1, 13))
 
 
-def test_a_training_that_diverges_fails_with_exit_code_1(tmp_path: Path) -> None:
+def test_a_training_that_diverges_in_its_first_epoch_gives_exit_code_1(tmp_path: Path) -> None:
     command, home = write(tmp_path, TRIAL.replace("learning_rate: 0.01", "learning_rate: 1.0e+38, optimizer: sgd"))
     for attempt in ("first", "again"):
         done = rnnexp(*command)
         assert done.returncode == 1, attempt + done.stdout + done.stderr
         name = the_study(home)["study"]
         (row,) = json.loads(rnnexp("trials", name, "--json", "--home", str(home)).stdout)
-        assert (row["state"], row["attempts"]) == ("FAIL", 1)
-        assert "loss is nan" in row["reason"]
+        assert (row["state"], row["attempts"], row["value"]) == ("PRUNED", 1, None)
+        assert row["reason"].startswith("diverged at epoch 1: loss is nan")
         assert f"study {name}: no trial finished; {row['reason']}" in done.stdout
         assert f"rnnexp logs {name} 0" in done.stdout
         assert f"rnnexp delete {name}" in done.stdout

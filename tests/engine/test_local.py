@@ -156,13 +156,31 @@ def test_patience_ends_a_trial(home: Home) -> None:
     assert sum(isinstance(message, EpochEnded) for _, message in seen) < 9
 
 
-def test_a_loss_that_is_not_finite_fails_the_trial(home: Home) -> None:
+def test_a_loss_that_is_not_finite_in_the_first_epoch_is_reported(home: Home) -> None:
     executor = local.LocalExecutor(1)
     wild = {"train.learning_rate": 1e38, "train.optimizer": "sgd", "clip.kind": "none"}
     seen = run(executor, {22: job(home, 22, **wild)})
     failed = next(message for _, message in seen if isinstance(message, Failed))
     assert failed.kind == "diverged"
     assert "loss is nan" in failed.reason or "loss is inf" in failed.reason
+    assert failed.reason.startswith("diverged at epoch 1: ")
+
+
+def test_a_trial_that_is_stopped_ends_within_its_epoch_and_keeps_its_model(home: Home) -> None:
+    executor = local.LocalExecutor(1)
+    executor.submit(26, job(home, 26, **{"train.batch_size": 1, "train.epochs": 1000}))
+    seen: list[object] = []
+    while not any(isinstance(message, Exited) for message in seen):
+        for _, message in executor.poll(5.0):
+            seen.append(message)
+            if isinstance(message, EpochEnded):
+                executor.answer(26, True)
+                executor.request_stop(26)
+    (finished,) = (message for message in seen if isinstance(message, Finished))
+    assert (finished.ended, finished.reason, finished.best_epoch) == ("stopped", "stopped by hand", 1)
+    assert sum(isinstance(message, EpochEnded) for message in seen) == 1
+    assert home.study("engine").trial(26).best.exists()
+    assert seen[-1] == Exited(0)
 
 
 def test_an_exception_is_reported_with_its_traceback(home: Home, tmp_path: Path) -> None:

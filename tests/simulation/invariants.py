@@ -9,13 +9,13 @@ from rnnexp.disk import WRITING
 from rnnexp.storage.metadata import ATTEMPTS, N_CRASHES, SUMMARY
 from rnnexp.storage.store import StudyStore
 from rnnexp.study import retention
-from rnnexp.trial import events
+from rnnexp.trial import checkpoint, events
 from rnnexp.trial.cursor import Cursor
 from rnnexp.trial.events import AttemptEnded, EpochEnded, Finished
 from rnnexp.trial.states import RUN_STATUS, State
 from tests.simulation.mlflow_fake import FakeRun, FakeServer
-from tests.simulation.sim_process import metrics_of
 from tests.simulation.sim_storage import SimStorage
+from tests.simulation.sim_training import epoch_of_archive, metrics_of
 from tests.simulation.world import Violation, World
 
 
@@ -43,6 +43,11 @@ class InvariantChecker:
         """Returns a trial's state in Optuna, and how many retries it has used."""
         trial = self._trials()[number]
         return trial.state.name, trial.user_attrs.get(N_CRASHES, 0)
+
+    def is_finished(self, number: int) -> bool:
+        """Tells whether a trial is in a final state; False if it does not exist in Optuna."""
+        trials = self._trials()
+        return number < len(trials) and trials[number].state.is_finished()
 
     @property
     def n_finished(self) -> int:
@@ -77,6 +82,9 @@ class InvariantChecker:
                 if self._is_shown_running(run)
             ]
             require(not stale, f"the supervisor has ended, but trials {stale} are RUNNING in MLflow")
+        if "consecutive trials failed" in outcome.halt_reason:
+            n_failed, limit = sum(trial.state.name == State.FAIL for trial in trials), config.limits
+            require(n_failed >= (limit.consecutive_failures or 0), f"{n_failed} failed trials have ended the sweep")
         stopped_early = outcome.signal is not None or outcome.out_of_time or outcome.halt_reason
         complete = self.n_finished >= config.n_trials
         require(bool(stopped_early) or complete, "the supervisor has ended without a reason, and trials are missing")
@@ -103,7 +111,7 @@ class InvariantChecker:
         require(n_retries <= config.limits.retries, f"trial {number} has used {n_retries} retries")
         require(n_retries <= n_crashes, f"trial {number} has used {n_retries} retries for {n_crashes} crashes")
         trial_events = events.read(self._folder(number).events)
-        if any(isinstance(event, Finished) for event in trial_events):
+        if any(isinstance(event, Finished) for event in trial_events) and number not in self._world.lost_models:
             require(trial.state.name != State.FAIL, f"trial {number} had a result, but is FAIL: {trial.user_attrs}")
         if trial.state.name == State.FAIL:
             is_final = "failure" in causes or "data error" in causes
@@ -122,8 +130,11 @@ class InvariantChecker:
         closed = [event for event in trial_events if isinstance(event, AttemptEnded)]
         last = closed[-1].state if closed else "nothing"
         require(last == trial.state.name, f"trial {number} is {trial.state.name}, its record is closed as {last}")
-        if trial.state.name != State.FAIL:
+        if trial.state.name == State.PRUNED and trial.value is None:
+            require(not curve and self._world.has_diverged(number, 1), f"trial {number} has no value and is PRUNED")
+        elif trial.state.name != State.FAIL:
             self._check_value(trial, settings, curve, config)
+            self._check_model(number, trial.user_attrs[SUMMARY]["best_epoch"])
 
     def _check_value(self, trial: Any, settings: Any, curve: list[EpochEnded], config: SweepConfig) -> None:
         best_of = max if config.objective.direction == "maximize" else min
@@ -135,11 +146,24 @@ class InvariantChecker:
         require(summary["best_epoch"] == best_epoch, f"trial {number}: {summary} does not fit {values}")
         require(summary["metrics"][metric] == trial.value, f"trial {number}: {summary}, its value is {trial.value}")
         if trial.state.name == State.COMPLETE:
-            may_stop_early = settings.train.patience is not None
+            has_diverged = self._world.has_diverged(number, len(curve) + 1)
+            is_said = "diverged" in summary["reason"]
+            require(has_diverged == is_said, f"trial {number} has {'' if has_diverged else 'not '}diverged: {summary}")
+            may_stop_early = settings.train.patience is not None or has_diverged
             require(
                 len(curve) == settings.train.epochs or may_stop_early,
                 f"trial {number} is COMPLETE after {len(curve)} epochs",
             )
+
+    def _check_model(self, number: int, best_epoch: int) -> None:
+        """Checks that the model of a trial is intact, and that it is the one of its best epoch."""
+        folder = self._folder(number)
+        if folder.best.exists():
+            fault = checkpoint.model_fault(folder)
+            require(not fault, f"trial {number}: {fault}")
+            for path in (folder.best, folder.held_out):
+                epoch = epoch_of_archive(path)
+                require(epoch == best_epoch, f"trial {number}: {path.name} is of epoch {epoch}, not {best_epoch}")
 
     def _check_run(self, trial: Any) -> None:
         """Checks that MLflow has exactly one run of the trial, with everything that its record has."""
@@ -163,7 +187,7 @@ class InvariantChecker:
             recorded = [(event.epoch, event.metrics[name]) for event in curve]
             require(logged == recorded, f"trial {number}: MLflow has {name} {logged}, the record has {recorded}")
         metric = self._world.plan.config.objective.metric
-        if state is not State.FAIL:
+        if trial.value is not None:
             latest = max((when, value) for key, value, when, _ in run.metrics if key == f"best_{metric}")
             require(
                 latest[1] == trial.value, f"trial {number}: the best value is {latest[1]} in MLflow, not {trial.value}"

@@ -14,6 +14,7 @@ PLACES = {
     "event_writer": "rnnexp.tracking.event_writer",
     "projection": "rnnexp.tracking.projection",
     "failures": "rnnexp.study.failures",
+    "start_failures": "rnnexp.study.start_failures",
     "running": "rnnexp.study.running",
     "limits": "rnnexp.study.limits",
     "retention": "rnnexp.study.retention",
@@ -21,6 +22,7 @@ PLACES = {
     "progress": "rnnexp.study.progress",
     "stopping": "rnnexp.study.stopping",
     "records": "rnnexp.study.records",
+    "enforcement": "rnnexp.study.enforcement",
     "recovery": "rnnexp.study.recovery",
     "supervisor": "rnnexp.study.supervisor",
 }

@@ -82,7 +82,9 @@ BUGS = (
     Planted(
         "a result is ignored if its message is lost",
         Change(
-            "supervisor", "result = running.result or pending_result(", "result = running.result and pending_result("
+            "supervisor",
+            "result = running.result or self._records.pending_result(",
+            "result = running.result and self._records.pending_result(",
         ),
     ),
     Planted(
@@ -130,6 +132,34 @@ BUGS = (
     Planted(
         "the heartbeat timeout counts from the start of the trial",
         Change("limits", "now - trial.last_heartbeat >", "now - trial.started_at >"),
+    ),
+    Planted(
+        "a result is taken although its model is damaged",
+        Change("records", "        if fault:\n", "        if False:\n"),
+    ),
+    Planted(
+        "a start that the environment refuses uses a retry",
+        Change("supervisor", "FailureKind.ENVIRONMENT, reason", "FailureKind.KILLED, reason"),
+    ),
+    Planted(
+        "a process that ends before it trains uses a retry",
+        Change("supervisor", "has_trained=has_trained or not may_be_environment", "has_trained=True"),
+    ),
+    Planted(
+        "a start that failed is tried again at once",
+        Change("start_failures", "return now < self._paused_until", "return False"),
+    ),
+    Planted(
+        "a stop request waits for the end of the epoch",
+        Change("enforcement", "                self._executor.request_stop(number)\n", ""),
+    ),
+    Planted(
+        "a trial that diverges in its first epoch counts as a failed one",
+        Change("supervisor", "elif outcome.state is State.FAIL and reason", "elif reason"),
+    ),
+    Planted(
+        "a trial that diverges later than in its first epoch gets no reason",
+        Change("supervisor", "state, reason = State.COMPLETE, result.reason", 'state, reason = State.COMPLETE, ""'),
     ),
     Planted(
         "the record of one finished trial is not completed at a start",

@@ -13,6 +13,8 @@ from tests.simulation.world import Generation, Violation
 
 _STOP_TIMEOUT_S = 30.0
 _TOLERANCE_S = 0.1
+_MAX_SECONDS_AFTER_STOP = 6.0
+"""A process looks for a request at each heartbeat, and the supervisor may handle its result later."""
 
 
 class SimExecutor:
@@ -37,6 +39,8 @@ class SimExecutor:
         self._retries_of = retries_of
         self._killed: set[int] = set()
         self._retries_before_crash: dict[int, int] = {}
+        self._retries_that_stay: dict[int, int] = {}
+        self._refused_at: list[float] = []
         self._unanswered: set[int] = set()
 
     @property
@@ -47,9 +51,7 @@ class SimExecutor:
         self._generation.step(f"submit {number}", "write")
         if len(self._processes) >= self._n_slots or number in self._processes:
             raise Violation(f"trial {number} is submitted while the slots are used by {sorted(self._processes)}")
-        if self._world.draw_fault("submit"):
-            self._world.causes[number].append("crash")
-            raise OSError("Resource temporarily unavailable")
+        self._refuse(number)
         self._world.log("executor", f"trial {number} starts attempt {job.attempt}")
         self._killed.discard(number)
         self._last_heartbeat[number] = self._world.started_at[number]
@@ -62,6 +64,21 @@ class SimExecutor:
 
         self._processes[number] = Process(self._world, number, job, self._append, deliver)
         self._generation.step(f"after submit {number}", "write")
+
+    def _refuse(self, number: int) -> None:
+        """Raises an error if the environment starts no process now. That may cost the trial nothing."""
+        world = self._world
+        kind = world.draw_fault("submit") if world.now >= world.environment_unfit_until else None
+        if kind == "environment unfit":
+            world.environment_unfit_until = world.now + world.rng.uniform(1, 900)
+        if kind is None and world.now >= world.environment_unfit_until:
+            return
+        self._refused_at.append(world.now)
+        n_in_a_second = sum(when > world.now - 1.0 for when in self._refused_at)
+        if n_in_a_second > 4:
+            raise Violation(f"{n_in_a_second} starts are tried within a second, although all fail")
+        self._retries_that_stay[number] = self._retries_of(number)[1]
+        raise OSError("Resource temporarily unavailable")
 
     def poll(self, timeout_s: float) -> list[Message]:
         generation, world = self._generation, self._world
@@ -85,7 +102,11 @@ class SimExecutor:
             if isinstance(message, Exited):
                 process = self._processes.pop(number)
                 if number not in self._killed and message.code != DISK_FULL and not process.has_result():
-                    self._retries_before_crash[number] = self._retries_of(number)[1]
+                    before = self._retries_of(number)[1]
+                    if process.has_trained():
+                        self._retries_before_crash[number] = before
+                    elif message.code >= 0:
+                        self._retries_that_stay[number] = before
         return [(number, message) for _, _, number, message in arrived]
 
     def _check_crashes(self) -> None:
@@ -95,6 +116,11 @@ class SimExecutor:
             if state != State.FAIL and now <= before:
                 raise Violation(f"trial {number} crashed and is {state}; used retries: {before} before, {now} now")
         self._retries_before_crash.clear()
+        for number, before in self._retries_that_stay.items():
+            state, now = self._retries_of(number)
+            if state == State.FAIL or now != before:
+                raise Violation(f"trial {number} did not start, and is {state} with {now} used retries, not {before}")
+        self._retries_that_stay.clear()
 
     def answer(self, number: int, go_on: bool) -> None:
         self._unanswered.discard(number)
@@ -106,12 +132,24 @@ class SimExecutor:
             return  # the process waits until the heartbeat timeout
         self._world.schedule(0.001, lambda: process.answer(go_on))
 
+    def request_stop(self, number: int) -> None:
+        self._generation.step(f"request trial {number} to stop", "write")
+        if number in self._processes:
+            self._world.schedule(0.001, self._processes[number].request_stop)
+
     def kill(self, number: int) -> None:
         self._generation.step(f"kill {number}", "write")
         if number in self._processes:
+            self._check_stop(number)
             self._record_cause_of_kill(number)
             self._killed.add(number)
             self._processes[number].end(-9)
+
+    def _check_stop(self, number: int) -> None:
+        """Checks that a trial that trains was not left to train after a stop request."""
+        seconds = self._world.now - self._world.stop_taken_at.get(number, self._world.now)
+        if self._processes[number].trains and seconds > _MAX_SECONDS_AFTER_STOP:
+            raise Violation(f"trial {number} still trains {seconds:.1f} s after it should have been stopped")
 
     def _record_cause_of_kill(self, number: int) -> None:
         """Records which limit justifies the kill. An interruption justifies no failure and no used retry."""

@@ -1,25 +1,23 @@
-"""The trials' processes as state machines: the protocol of `rnnexp/trial/run.py` and `fit.py`, without a network.
+"""The trials' processes as state machines: the protocol of `rnnexp/trial/process.py` and `fit.py`, without a network.
 
 A process writes the real events into its real folder. It can end at each step. An orphan may write for some seconds.
 """
 
 import contextlib
-import dataclasses
 import json
 import signal
-import zlib
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 from rnnexp import disk
-from rnnexp.config.trial import TrialConfig
 from rnnexp.engine.executor import Exited
-from rnnexp.trial import events
-from rnnexp.trial.events import EpochEnded, Event, Failed, Finished, Started
+from rnnexp.trial import checkpoint, events
+from rnnexp.trial.events import STOPPED_BY_HAND, EndReason, EpochEnded, Event, Failed, Finished, Started
 from rnnexp.trial.process import DISK_FULL, ORPHANED, Heartbeat, TrialJob
 from rnnexp.trial.progress import Progress
 from tests.simulation.sim_storage import Append, write_torn
+from tests.simulation.sim_training import DATA, archive_of, describe, epoch_of_archive, metrics_of
 from tests.simulation.world import Cause, Violation, World
 
 _HEARTBEAT_INTERVAL_S = 2.0
@@ -28,17 +26,6 @@ _MAX_SECONDS_AS_ORPHAN = 3.0
 
 Steps = Generator[float | None, None, Any]
 """The steps of a process. Each yields the seconds to wait, or None to wait for the supervisor's answer."""
-
-DATA = {
-    "name": "reviews",
-    "digest": "0" * 20,
-    "split": "1" * 20,
-    "labels": ["neg", "pos"],
-    "n_train": 80,
-    "n_validation": 20,
-    "n_test": 10,
-    "source": "reviews",
-}
 
 
 class _ProcessExit(Exception):
@@ -55,13 +42,6 @@ class _ProcessHang(Exception):
 
 class _TrialError(Exception):
     """An exception in the trial's code. Its text is `kind: reason`."""
-
-
-def metrics_of(config: TrialConfig, epoch: int) -> dict[str, float]:
-    """Returns the metrics of an epoch. They depend only on the settings, so a repeated epoch has the same metrics."""
-    key = f"{config.model.units}|{config.train.learning_rate}|{config.model.dropout}|{config.model.layers}|{epoch}"
-    names = ("loss", "accuracy", "val_loss", "val_accuracy")
-    return {name: 0.2 + 0.6 * zlib.crc32(f"{key}|{name}".encode()) / 2**32 for name in names}
 
 
 class Process:
@@ -83,7 +63,8 @@ class Process:
         self.n_bytes = 2**28
         self._is_waiting_for_answer = False
         self._answer = True
-        self._is_endless = False
+        self._is_endless = self._is_stopped = self._hangs = self._is_training = False
+        self.n_epochs = self._first_end = 0
         self._finished = False
         self._steps = self._main()
         world.processes.append(self)
@@ -99,6 +80,26 @@ class Process:
         if self.alive and self._is_waiting_for_answer:
             self._is_waiting_for_answer, self._answer = False, go_on
             self._continue()
+
+    def request_stop(self) -> None:
+        """The user's request arrives; the process notices it after its running batch."""
+        self._is_stopped = True
+
+    @property
+    def is_repeating(self) -> bool:
+        """Whether it trains epochs again that were reported, or whose model was saved."""
+        return self.n_epochs < self._first_end
+
+    @property
+    def trains(self) -> bool:
+        """Whether it trains a new epoch, so that it ends soon after a request."""
+        waits = self._is_waiting_for_answer or self._hangs
+        return self.alive and self._is_training and not (waits or self.is_repeating)
+
+    def has_trained(self) -> bool:
+        """Tells whether the trial's record has the start of this attempt."""
+        started = [event for event in events.read(self._job.folder.events) if isinstance(event, Started)]
+        return any(event.attempt == self._job.attempt for event in started)
 
     def has_result(self) -> bool:
         """Tells whether the trial's record has a result."""
@@ -127,6 +128,7 @@ class Process:
         except _ProcessExit as exit_:
             self.end(exit_.code)
         except _ProcessHang:
+            self._hangs = True
             self._world.log(f"trial {self.number}", "hangs")
         else:
             if wait_s is None:
@@ -175,40 +177,58 @@ class Process:
         progress.seconds = self._world.plan.epoch_s * progress.epoch
         trial_events = events.read(folder.events)
         written_epochs = events.epochs(trial_events)
+        last_reported = written_epochs[-1].epoch if written_epochs else 0
         yield 0.05
         now = self._world.wall_time()
         yield from self._tell(Started(now, job.attempt, progress.epoch, 1, 10, DATA, {"threads": 1}))
-        results = [event for event in trial_events if isinstance(event, Finished)]
-        if results:
-            yield from self._tell(results[-1])
+        former = next((event for event in reversed(trial_events) if isinstance(event, Finished)), None)
+        if former is not None and progress.epoch == last_reported:
+            yield from self._tell(former)
             return
+        last_epoch = job.config.train.epochs if former is None else last_reported
+        self._first_end = max(last_reported, epoch_of_archive(folder.held_out) if progress.epoch else 0)
+        ended, reason = yield from self._train_epochs(progress, last_epoch, written_epochs)
+        if former is not None and progress.epoch == last_reported:
+            ended, reason = former.ended, former.reason
+        now, seconds = self._world.wall_time(), progress.seconds
+        if progress.epoch:
+            yield from self._tell(Finished(now, ended, progress.best_epoch, progress.best_metrics, 10, seconds, reason))
+        else:
+            if ended == "stopped":
+                self._record_cause("failure")
+            yield from self._tell(Failed(now, ended, reason))
+
+    def _train_epochs(
+        self, progress: Progress, last_epoch: int, written_epochs: list[EpochEnded]
+    ) -> Generator[float | None, None, tuple[EndReason, str]]:
+        """Trains until the trial ends; returns why it ended."""
+        self.n_epochs = progress.epoch
         go_on = True
         if progress.epoch:
             go_on = yield from self._tell(self._epoch_ended(progress, 0.0, written_epochs))
-        while go_on and progress.epoch < job.config.train.epochs and not progress.out_of_patience:
-            yield from self._train()
-            metrics = metrics_of(job.config, progress.epoch + 1)
-            if self._world.draw_fault("epoch"):
-                self._record_cause("failure")
-                reason = f"epoch {progress.epoch + 1}: loss is nan"
-                yield from self._tell(Failed(self._world.wall_time(), "diverged", reason))
-                return
-            progress.curve.append(metrics)
+        while (go_on or self.is_repeating) and progress.epoch < last_epoch and not progress.out_of_patience:
+            is_complete = yield from self._train()
+            if not is_complete:
+                return "stopped", STOPPED_BY_HAND
+            epoch = progress.epoch + 1
+            if self._world.diverges(self.number, epoch):
+                reason = f"diverged at epoch {epoch}: loss is nan"
+                result = f"; the result is epoch {progress.best_epoch}" if progress.curve else ""
+                return "diverged", reason + result
+            progress.curve.append(metrics_of(self._job.config, epoch))
             progress.seconds += self._world.plan.epoch_s
             yield from self._save(progress)
+            self.n_epochs = progress.epoch
             go_on = yield from self._tell(self._epoch_ended(progress, self._world.plan.epoch_s, written_epochs))
-        is_early = go_on and progress.epoch < job.config.train.epochs
-        ended = ("patience" if is_early else "epochs") if go_on else "pruned"
-        now = self._world.wall_time()
-        yield from self._tell(
-            Finished(now, ended, progress.best_epoch, progress.best_metrics, 10, progress.seconds)  # type: ignore[arg-type]
-        )
+        if not go_on:
+            return ("stopped", STOPPED_BY_HAND) if self._is_stopped else ("pruned", "")
+        return ("epochs" if progress.epoch >= progress.train.epochs else "patience"), ""
 
     def _restore(self) -> list[dict[str, float]]:
         folder = self._job.folder
-        if not folder.state.exists() or not folder.best.exists():
+        if not folder.state.exists():
             return []
-        if self._world.draw_fault("restore"):
+        if checkpoint.model_fault(folder) or self._world.draw_fault("restore"):
             folder.state.unlink()
             return []
         curve: list[dict[str, float]] = json.loads(folder.state.read_text())
@@ -222,26 +242,31 @@ class Process:
         now = self._world.wall_time()
         return EpochEnded(now, progress.epoch, metrics, seconds, progress.best_epoch, progress.best_value)
 
-    def _train(self) -> Steps:
+    def _train(self) -> Generator[float | None, None, bool]:
+        """Trains for the time of an epoch; returns whether it is complete: a trial that is stopped ends at once."""
         left_s = self._world.plan.epoch_s * self._world.rng.uniform(0.8, 1.2)
+        self._is_training = True
         self._inject_fault("an epoch")
         while left_s > _HEARTBEAT_INTERVAL_S or self._is_endless:
             left_s -= _HEARTBEAT_INTERVAL_S
             yield _HEARTBEAT_INTERVAL_S
             self._send(Heartbeat())
+            if self._is_stopped and not self.is_repeating:
+                return False
         yield max(left_s, 0.01)
+        return not self._is_stopped or self.is_repeating
 
     def _save(self, progress: Progress) -> Steps:
         folder = self._job.folder
         if progress.best_epoch == progress.epoch:
-            for path in (folder.best, folder.held_out):
-                yield from self._write(path, str(progress.epoch))
-        yield from self._write(folder.state, json.dumps(progress.curve))
+            for path in (folder.held_out, folder.best):
+                yield from self._write(path, archive_of(progress.epoch))
+        yield from self._write(folder.state, json.dumps(progress.curve).encode())
 
-    def _write(self, path: Path, text: str) -> Steps:
+    def _write(self, path: Path, content: bytes) -> Steps:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(disk.WRITING + path.name)
-        temporary.write_text(text[: len(text) // 2])
+        temporary.write_bytes(content[: len(content) // 2])
         yield self._world.rng.choice((0.001, 0.05))
         kind = self._world.draw_fault("trial write")
         if kind is not None:
@@ -251,7 +276,7 @@ class Process:
                 raise _ProcessExit(DISK_FULL)
             self._record_cause("crash")
             raise _ProcessExit(-signal.SIGKILL)
-        temporary.write_text(text)
+        temporary.write_bytes(content)
         temporary.replace(path)
         self._inject_fault(f"{path.name} is written")
 
@@ -284,7 +309,7 @@ class Process:
             self._record_cause("crash" if killed else "disk full")
             raise _ProcessExit(-signal.SIGKILL if killed else DISK_FULL)
         self._append(self._job.folder.events, event)
-        self._world.log(f"trial {self.number}", f"writes {_describe(event)}")
+        self._world.log(f"trial {self.number}", f"writes {describe(event)}")
 
     def _send(self, message: Event | Heartbeat) -> None:
         if self.orphaned:
@@ -318,9 +343,3 @@ class Process:
             self._record_cause("crash")
             code = rng.choice((-9, -11, -6)) if kind == "trial killed" else rng.choice((1, 3, 139))
             raise _ProcessExit(code)
-
-
-def _describe(event: Event) -> str:
-    values = dataclasses.asdict(event)
-    shown = {name: values[name] for name in ("attempt", "from_epoch", "epoch", "ended", "kind") if name in values}
-    return f"{type(event).__name__} " + " ".join(f"{name} {value}" for name, value in shown.items())

@@ -128,6 +128,7 @@ class SimRecords:
 
     def create_folder(self, request: Any) -> None:
         self._world.started_at[request.number] = self._world.now
+        self._world.stop_taken_at.pop(request.number, None)  # it was of an earlier attempt
         self._generation.step(f"begin {request.number}", "write")
         while request.number in self._world.folder_locks:
             self._world.advance(self._world.now + 0.1)  # like the real one, wait for an orphan
@@ -147,6 +148,14 @@ class SimRecords:
         self._generation.step(f"read {number}")
         read: list[Event] = self._inner.read(number)
         return read
+
+    def pending_result(self, number: int, note: Callable[[str], None]) -> Any:
+        self._generation.step(f"read {number}")
+        return self._inner.pending_result(number, note)
+
+    def has_trained(self, number: int, attempt: int) -> bool:
+        self._generation.step(f"read {number}")
+        return bool(self._inner.has_trained(number, attempt))
 
     def append(self, number: int, event: Event) -> None:
         self._generation.step(f"append to {number}", "write")
@@ -174,6 +183,8 @@ class SimRecords:
     def take_stop_requests(self) -> list[int]:
         self._generation.step("take stop requests")
         taken: list[int] = self._inner.take_stop_requests()
+        for number in taken:
+            self._world.stop_taken_at[number] = self._world.now
         return taken
 
     def free_bytes(self) -> int:

@@ -112,12 +112,31 @@ class _Sweep:
             ):
                 break
             world.advance(world.now + world.rng.choice((0.05, 0.5, 5.0, 600.0)))
+            self._damage_a_model()
             self._server.flush()
         else:
             raise Violation(f"not complete after {_MAX_GENERATIONS} supervisors")
         world.advance(world.now + 120)
         self._server.flush()
         self._invariants.check_at_end(config)
+
+    def _damage_a_model(self) -> None:
+        """Damages a file of a trial that has not finished, while no supervisor runs."""
+        world = self._world
+        numbers = [number for number in world.folder.numbers() if not self._invariants.is_finished(number)]
+        folders = [(number, world.folder.trial(number)) for number in numbers]
+        candidates = [
+            (number, path) for number, folder in folders for path in (folder.best, folder.held_out) if path.exists()
+        ]
+        kind = world.draw_fault("between starts") if candidates else None
+        if kind is None:
+            return
+        number, path = world.rng.choice(candidates)
+        world.lost_models.add(number)
+        if kind == "model missing":
+            path.unlink()
+        else:
+            path.write_bytes(path.read_bytes()[:20])
 
     def _run_generation(self, config: SweepConfig) -> Any:
         """Runs one supervisor. Returns its outcome; None if it was killed, could not start, or a write failed."""

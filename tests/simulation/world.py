@@ -46,6 +46,10 @@ class World:
         self.causes: defaultdict[int, list[Cause]] = defaultdict(list)
         self.started_at: dict[int, float] = {}
         self.stop_requested_at: dict[int, float] = {}
+        self.stop_taken_at: dict[int, float] = {}
+        self.environment_unfit_until = 0.0
+        self.lost_models: set[int] = set()
+        self._divergence: dict[tuple[int, int], bool] = {}
         self.disk_nearly_full_until = 0.0
         self.processes: list[Any] = []
         self.folder_locks: dict[int, Any] = {}
@@ -80,6 +84,16 @@ class World:
         self.last_fault_at = self.now
         self.log("FAULT", f"{kind} ({place})")
         return kind
+
+    def diverges(self, number: int, epoch: int) -> bool:
+        """Tells whether a trial's loss is not finite in an epoch. A repeated epoch has the same loss."""
+        if (number, epoch) not in self._divergence:
+            self._divergence[number, epoch] = self.draw_fault("epoch") is not None
+        return self._divergence[number, epoch]
+
+    def has_diverged(self, number: int, epoch: int) -> bool:
+        """Tells whether a trial's loss was found not to be finite in an epoch."""
+        return self._divergence.get((number, epoch), False)
 
     def schedule(self, delay_s: float, action: Callable[[], None]) -> None:
         """Calls a function after a delay."""

@@ -1,14 +1,17 @@
 """A fake executor, sender and reporter. A test sets what the fake trials do; everything else is real."""
 
 import time
+import zipfile
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from rnnexp.engine.executor import Exited, Message
+from rnnexp.home import TrialFolder
 from rnnexp.study.progress import ProgressSnapshot
 from rnnexp.trial import events
-from rnnexp.trial.events import EpochEnded, Failed, Finished, Started
+from rnnexp.trial.checkpoint import model_fault
+from rnnexp.trial.events import STOPPED_BY_HAND, EndReason, EpochEnded, Failed, Finished, Started
 from rnnexp.trial.process import TrialJob
 from rnnexp.trial.states import State
 
@@ -23,6 +26,9 @@ class FakeExecutor:
         n_crashes: the epochs after which the process crashes, one for each attempt.
         bugs: trials that raise an exception.
         endless: trials that send no further message.
+        slow: trials whose next epoch does not end; they end when the user stops them.
+        never_starts: how many times the process ends before it trains, with an exit code.
+        diverges: the epoch at which the loss is not finite any more; a later one than the first.
         failures: the kind and reason of the failure that the trial reports.
         exits: the exit code of a process that ends without a result.
         refuses: how many times the process cannot be started.
@@ -40,6 +46,9 @@ class FakeExecutor:
         self.n_crashes: dict[int, list[int]] = {}
         self.bugs: set[int] = set()
         self.endless: set[int] = set()
+        self.slow: set[int] = set()
+        self.never_starts: dict[int, list[int]] = {}
+        self.diverges: dict[int, int] = {}
         self.failures: dict[int, tuple[str, str]] = {}
         self.exits: dict[int, int] = {}
         self.refuses: dict[int, int] = {}
@@ -51,7 +60,8 @@ class FakeExecutor:
         self.on_epoch: Callable[[int, int], None] = lambda number, epoch: None
         self._running: dict[int, TrialJob] = {}
         self._queue: deque[Message] = deque()
-        self._curves: dict[int, list[float]] = {}
+        self._stopped: set[int] = set()
+        self._n_done: dict[int, int] = {}
 
     def submit(self, number: int, job: TrialJob) -> None:
         if self.refuses.get(number):
@@ -61,7 +71,12 @@ class FakeExecutor:
         self._running[number] = job
         self.submitted.append((number, job))
         self.most_at_once = max(self.most_at_once, len(self._running))
-        done = len(events.epochs(events.read(job.folder.events)))
+        if self.never_starts.get(number):
+            self._exit(number, self.never_starts[number].pop(0))
+            return
+        trial_events = events.read(job.folder.events)
+        has_lost_model = any(isinstance(event, Finished) for event in trial_events) and model_fault(job.folder)
+        done = self._n_done[number] = 0 if has_lost_model else len(events.epochs(trial_events))
         self._send(number, Started(time.time(), job.attempt, done, 1, 10, {"name": "fake"}, {}))
         if number in self.bugs:
             self._send(number, Failed(time.time(), "error", "ValueError: broken", "Traceback"))
@@ -72,7 +87,7 @@ class FakeExecutor:
         elif number in self.exits:
             self._exit(number, self.exits[number])
         elif done == job.config.train.epochs:
-            self._finish(number, go_on=True)
+            self._finish(number, "epochs")
         else:
             self._epoch(number)
 
@@ -87,12 +102,20 @@ class FakeExecutor:
     def _epoch(self, number: int) -> None:
         job = self._running[number]
         curve = events.epochs(events.read(job.folder.events))
-        epoch = len(curve) + 1
+        epoch = self._n_done[number] + 1
         if self.n_crashes.get(number) and self.n_crashes[number][0] < epoch:
             self.n_crashes[number].pop(0)
             self._exit(number, -9)
             return
-        if number in self.endless:
+        if number in self.endless or number in self.slow:
+            return
+        if self.diverges.get(number) == epoch:
+            best = curve[-1].best_epoch
+            self._finish(number, "diverged", f"diverged at epoch {epoch}: loss is nan; the result is epoch {best}")
+            return
+        self._n_done[number] = epoch
+        if epoch <= len(curve):
+            self._queue.append((number, curve[epoch - 1]))  # it was written by an earlier attempt
             return
         values = [epoch_ended.metrics["val_accuracy"] for epoch_ended in curve] + [self.accuracy(job, epoch)]
         best = values.index(max(values)) + 1
@@ -103,21 +126,33 @@ class FakeExecutor:
         job = self._running.get(number)
         if job is None:
             return
-        curve = events.epochs(events.read(job.folder.events))
-        self.on_epoch(number, len(curve))
-        if go_on and len(curve) < job.config.train.epochs:
+        self.on_epoch(number, self._n_done[number])
+        if go_on and self._n_done[number] < job.config.train.epochs:
             self._epoch(number)
         else:
-            self._finish(number, go_on)
+            self._end(number, go_on)
 
-    def _finish(self, number: int, go_on: bool) -> None:
+    def request_stop(self, number: int) -> None:
+        self._stopped.add(number)
+        if number in self.slow and number in self._running:
+            self._end(number, go_on=False)
+
+    def _end(self, number: int, go_on: bool) -> None:
+        if not go_on and number in self._stopped:
+            self._finish(number, "stopped", STOPPED_BY_HAND)
+        else:
+            self._finish(number, "epochs" if go_on else "pruned")
+
+    def _finish(self, number: int, ended: EndReason, reason: str = "") -> None:
         job = self._running[number]
         curve = events.epochs(events.read(job.folder.events))
-        best = curve[-1].best_epoch
-        ended = "epochs" if go_on else "pruned"
-        job.folder.best.parent.mkdir(exist_ok=True)
-        job.folder.best.write_bytes(b"model")
-        self._send(number, Finished(time.time(), ended, best, curve[best - 1].metrics, 10, 0.1 * len(curve)))
+        if curve:
+            write_model(job.folder)
+            metrics = curve[curve[-1].best_epoch - 1].metrics
+            result = Finished(time.time(), ended, curve[-1].best_epoch, metrics, 10, 0.1 * len(curve), reason)
+            self._send(number, result)
+        else:
+            self._send(number, Failed(time.time(), ended, reason))
         if number not in self.stays:
             self._exit(number, 0)
 
@@ -136,6 +171,14 @@ class FakeExecutor:
 
     def close(self) -> None:
         self._running.clear()
+
+
+def write_model(folder: TrialFolder) -> None:
+    """Writes the files of the best epoch: archives whose parts have checksums."""
+    for path in (folder.best, folder.held_out):
+        path.parent.mkdir(exist_ok=True)
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("model", "weights")
 
 
 class FakeSender:

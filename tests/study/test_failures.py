@@ -15,6 +15,7 @@ from rnnexp.storage.store import StudyStore
 from rnnexp.study import failures
 from rnnexp.study.failures import (
     FAILURE_POLICY,
+    FINAL_ACTIONS,
     ConsecutiveFailures,
     Decision,
     Failure,
@@ -24,7 +25,7 @@ from rnnexp.study.failures import (
     parse_kind,
 )
 from rnnexp.study.records import TrialRecords
-from rnnexp.trial.process import DISK_FULL, ORPHANED
+from rnnexp.trial.process import DISK_FULL, LOCKED, ORPHANED
 from rnnexp.trial.states import State
 from tests.study.fakes import FakeExecutor
 from tests.study.test_supervisor import Study
@@ -71,8 +72,19 @@ def _exception(study: Study) -> None:
 
 def _divergence(study: Study) -> None:
     executor = FakeExecutor()
-    executor.failures = {0: ("diverged", "epoch 1: loss is nan")}
-    _fails(study, executor, "loss is nan")
+    executor.failures = {0: ("diverged", "diverged at epoch 1: loss is nan")}
+    study.run(executor)
+    row = study.view.trials[0]
+    assert (row.state, row.value, row.best_epoch, row.attempts) == (State.PRUNED, None, None, 1)
+    assert row.reason == "diverged at epoch 1: loss is nan"
+    assert study.states()[1:] == [State.COMPLETE] * 3, "the other trials run"
+
+
+def _unfit_environment(study: Study) -> None:
+    executor = FakeExecutor()
+    executor.refuses, executor.never_starts = {0: 2}, {1: [1]}
+    study.run(executor, limits__retries=0, limits__consecutive_failures=1)
+    assert study.states() == [State.COMPLETE] * 4
 
 
 def _data_error(study: Study) -> None:
@@ -153,6 +165,7 @@ SCENARIOS: dict[FailureKind, Callable[[Study], None]] = {
     FailureKind.DATA: _data_error,
     FailureKind.TIME: _time_limit,
     FailureKind.STOPPED: _ignored_stop_request,
+    FailureKind.ENVIRONMENT: _unfit_environment,
     FailureKind.KILLED: _crash,
     FailureKind.MEMORY: _memory_limit,
     FailureKind.HEARTBEAT_TIMEOUT: _hang,
@@ -177,11 +190,19 @@ def test_every_kind_has_a_rule_and_the_documentation_has_the_table() -> None:
 
 
 def test_an_exit_code_is_classified() -> None:
-    assert failures.classify_exit(Exited(-11)) == (FailureKind.KILLED, "its process was killed by SIGSEGV")
-    assert failures.classify_exit(Exited(7)) == (FailureKind.KILLED, "its process ended with exit code 7")
-    assert failures.classify_exit(Exited(0)).kind is FailureKind.KILLED
-    assert failures.classify_exit(Exited(ORPHANED)).kind is FailureKind.KILLED
-    assert failures.classify_exit(Exited(DISK_FULL)) == (FailureKind.DISK, "the disk is full")
+    def classify(code: int, *, has_trained: bool = True) -> tuple[FailureKind, str]:
+        return failures.classify_exit(Exited(code), has_trained=has_trained)
+
+    assert classify(-11) == (FailureKind.KILLED, "its process was killed by SIGSEGV")
+    assert classify(7) == (FailureKind.KILLED, "its process ended with exit code 7")
+    assert classify(0)[0] is FailureKind.KILLED
+    assert classify(ORPHANED)[0] is FailureKind.KILLED
+    for has_trained in (False, True):
+        assert classify(DISK_FULL, has_trained=has_trained) == (FailureKind.DISK, "the disk is full")
+        expected = (FailureKind.ENVIRONMENT, "another process works in its folder")
+        assert classify(LOCKED, has_trained=has_trained) == expected
+    expected = (FailureKind.ENVIRONMENT, "its process ended with exit code 1 before it trained")
+    assert classify(1, has_trained=False) == expected
 
 
 def test_a_kind_that_a_trial_reports_is_parsed() -> None:
@@ -191,10 +212,10 @@ def test_a_kind_that_a_trial_reports_is_parsed() -> None:
 
 def test_only_a_retry_is_limited() -> None:
     for kind, rule in FAILURE_POLICY.items():
-        is_requeued = decide(Failure(kind, "reason"), n_crashes=99, max_retries=0).action is not FailureAction.FAIL
-        assert is_requeued == (rule.action is FailureAction.REQUEUE)
-        is_requeued = decide(Failure(kind, "reason"), n_crashes=0, max_retries=1).action is not FailureAction.FAIL
-        assert is_requeued == (rule.action is not FailureAction.FAIL)
+        is_requeued = decide(Failure(kind, "reason"), n_crashes=99, max_retries=0).action not in FINAL_ACTIONS
+        assert is_requeued == (rule.action in (FailureAction.REQUEUE, FailureAction.WAIT))
+        is_requeued = decide(Failure(kind, "reason"), n_crashes=0, max_retries=1).action not in FINAL_ACTIONS
+        assert is_requeued == (rule.action not in FINAL_ACTIONS)
 
 
 @pytest.mark.parametrize(
@@ -291,14 +312,6 @@ def test_the_sweep_stops_before_the_disk_is_full(study: Study, monkeypatch: pyte
     monkeypatch.undo()
     study.run(FakeExecutor())
     assert study.states() == [State.COMPLETE] * 4
-
-
-def test_a_process_that_cannot_be_started_is_retried(study: Study) -> None:
-    executor = FakeExecutor()
-    executor.refuses = {1: 2}
-    study.run(executor)
-    assert study.states() == [State.COMPLETE] * 4
-    assert study.view.trials[1].attempts == 3
 
 
 def test_a_process_that_does_not_exit_after_its_result_is_killed(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:

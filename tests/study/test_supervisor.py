@@ -13,6 +13,7 @@ from rnnexp.errors import DataError, StudyError
 from rnnexp.home import Home
 from rnnexp.storage.store import StudyStore
 from rnnexp.storage.views import StudyView, view
+from rnnexp.study.clock import Clock
 from rnnexp.study.records import TrialRecords
 from rnnexp.study.stopping import Outcome
 from rnnexp.study.supervisor import Supervisor
@@ -37,6 +38,7 @@ class Study:
     """A home with one sweep file, which a test can run several times."""
 
     def __init__(self, root: Path) -> None:
+        root.mkdir(exist_ok=True)
         self.home = Home.open(root / "home")
         self.file = root / "sweep.yaml"
         self.file.write_text(SWEEP)
@@ -48,7 +50,11 @@ class Study:
         return load_sweep(self.file, {key.replace("__", "."): value for key, value in settings.items()})
 
     def run(
-        self, executor: FakeExecutor, signals: dict[tuple[int, int], int] | None = None, **settings: Any
+        self,
+        executor: FakeExecutor,
+        signals: dict[tuple[int, int], int] | None = None,
+        clock: Clock = time,
+        **settings: Any,
     ) -> Outcome:
         config = self.config(**settings)
         store = StudyStore.open(self.home, config, "digest")
@@ -61,7 +67,7 @@ class Study:
             self.reporter,
             self.prepare,
             threads=1,
-            clock=time,
+            clock=clock,
         )
         if signals:
             executor.on_epoch = lambda number, epoch: (
@@ -294,35 +300,6 @@ def test_a_time_budget_counts_from_each_start(study: Study) -> None:
     assert study.states() == [State.WAITING] * 2
     study.run(FakeExecutor())
     assert study.states() == [State.COMPLETE] * 4
-
-
-def test_a_stop_request_ends_one_trial_after_its_epoch_with_its_result(study: Study) -> None:
-    executor = FakeExecutor()
-    requests = study.home.study("s").stop_requests
-    requests.mkdir(parents=True)
-
-    def request(number: int, epoch: int) -> None:
-        (requests / "0").touch()
-
-    executor.on_epoch = request
-    study.run(executor, train__epochs=30)
-    row = study.view.trials[0]
-    assert (row.state, row.reason) == (State.PRUNED, "stopped by hand")
-    assert row.value is not None
-    assert [row.state for row in study.view.trials[1:]] == [State.COMPLETE] * 3
-    assert list(requests.iterdir()) == []
-
-
-def test_a_trial_that_ignores_a_stop_request_is_killed(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rnnexp.study.limits.STOP_TIMEOUT_S", 0.2)
-    executor = FakeExecutor()
-    executor.endless = {0}
-    requests = study.home.study("s").stop_requests
-    requests.mkdir(parents=True)
-    executor.on_epoch = lambda number, epoch: (requests / "0").touch()
-    study.run(executor)
-    assert study.states() == [State.FAIL, State.COMPLETE, State.COMPLETE, State.COMPLETE]
-    assert study.view.trials[0].reason == "stopped by hand"
 
 
 def test_interruptions_use_no_retries(study: Study) -> None:

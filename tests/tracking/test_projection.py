@@ -12,7 +12,7 @@ from rnnexp.tracking.client import MovedError, open_client
 from rnnexp.tracking.projection import Projection
 from rnnexp.trial import events
 from rnnexp.trial.cursor import Cursor
-from rnnexp.trial.events import AttemptEnded, EpochEnded, Event, Failed, Started
+from rnnexp.trial.events import AttemptEnded, EpochEnded, Event, Failed, Finished, Started
 
 DATA = {
     "name": "fake",
@@ -80,6 +80,27 @@ def test_a_failed_trial_shows_its_reason_traceback_and_end_of_log(home: Home) ->
     assert "line 50" not in note
     artifacts = {item.path for item in open_client(home).list_artifacts(run.info.run_id)}
     assert {"traceback.txt", "log.txt"} <= artifacts
+
+
+def test_trials_that_diverged_show_their_reason(home: Home) -> None:
+    reason = "diverged at epoch 1: loss is nan"
+    _add_events(home, _started(1.0), Failed(2.0, "diverged", reason), AttemptEnded(3.0, "PRUNED", reason))
+    run = _replayed_run(home)
+    assert (run.info.status, run.data.tags["rnnexp.state"]) == ("FINISHED", "PRUNED")
+    assert run.data.tags["rnnexp.reason"] == reason
+    assert "best_val_loss" not in run.data.metrics
+
+
+def test_a_trial_that_diverged_later_shows_its_result_and_its_reason(home: Home) -> None:
+    reason, largest = "diverged at epoch 2: loss is nan; the result is epoch 1", 3.4028234663852886e38
+    epoch = _epoch(2.0, 1)
+    epoch.metrics["grad_norm"] = largest
+    result = Finished(3.0, "diverged", 1, epoch.metrics, 10, 1.0, reason)
+    _add_events(home, _started(1.0), epoch, result, AttemptEnded(4.0, "COMPLETE", reason))
+    run = _replayed_run(home)
+    assert (run.info.status, run.data.tags["rnnexp.state"]) == ("FINISHED", "COMPLETE")
+    assert run.data.tags["rnnexp.reason"] == reason
+    assert (run.data.metrics["best_val_loss"], run.data.metrics["grad_norm"]) == (1.0, largest)
 
 
 def test_the_duration_is_not_negative_if_the_clock_is_set_back(home: Home) -> None:

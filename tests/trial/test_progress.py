@@ -3,12 +3,13 @@ import math
 import pytest
 
 from rnnexp.config.trial import TrainConfig
-from rnnexp.trial.progress import Progress, better
+from rnnexp.trial.progress import Progress, better, finite
 
 
 def _progress(train: TrainConfig, *, accuracy: list[float], loss: list[float] | None = None) -> Progress:
     losses = loss or [1.0] * len(accuracy)
-    return Progress(train, [{"val_accuracy": a, "val_loss": b} for a, b in zip(accuracy, losses, strict=True)])
+    curve = [{"loss": 0.5, "val_accuracy": a, "val_loss": b} for a, b in zip(accuracy, losses, strict=True)]
+    return Progress(train, curve)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_the_checkpoint_metric_names_the_epoch_and_the_monitor_gives_the_value()
     train = TrainConfig(checkpoint_metric="val_loss")
     progress = _progress(train, accuracy=[0.9, 0.8, 0.7], loss=[0.5, 0.2, 0.3])
     assert (progress.best_epoch, progress.best_value) == (2, 0.8)
-    assert progress.best_metrics == {"val_accuracy": 0.8, "val_loss": 0.2}
+    assert progress.best_metrics == {"loss": 0.5, "val_accuracy": 0.8, "val_loss": 0.2}
 
 
 def test_among_equals_the_earlier_epoch_is_the_best() -> None:
@@ -84,9 +85,20 @@ def test_an_epoch_with_nan_is_never_the_best() -> None:
     assert _progress(by_loss, accuracy=[0.1] * 3, loss=[math.nan, 0.9, math.nan]).best_epoch == 2
 
 
-def test_diverged_metrics_are_named() -> None:
+def test_losses_that_are_not_finite_are_named() -> None:
     progress = _progress(TrainConfig(), accuracy=[0.5, 0.5], loss=[math.nan, 0.5])
     assert progress.diverged == ""
     progress.curve.append({"val_accuracy": 0.5, "loss": math.nan, "val_loss": math.inf})
     assert progress.diverged == "loss is nan, val_loss is inf"
     assert progress.epoch == 3
+
+
+def test_only_losses_tell_that_a_trial_diverges() -> None:
+    progress = _progress(TrainConfig(), accuracy=[0.5], loss=[0.5])
+    progress.curve[-1] |= {"loss": 0.3, "grad_norm": math.inf, "clip_rate": math.nan}
+    assert progress.diverged == ""
+
+
+def test_metrics_of_the_gradients_are_finite() -> None:
+    assert finite({"grad_norm": math.inf, "clip_rate": 0.5}) == {"grad_norm": 3.4028234663852886e38, "clip_rate": 0.5}
+    assert math.isfinite(finite({"grad_norm": math.nan})["grad_norm"])

@@ -1,11 +1,18 @@
 """Compiles loops with Numba. This module imports Numba, so only the process of a trial should import it.
 
 Numba's cache of compiled code lies beside the file of each function and is valid until that file changes. After a
-change of `kernel.math` delete the `__pycache__` folders of `kernel` and `cells`.
+change of `kernel.math` delete the `__pycache__` folders of `kernel` and `cells`. Where the program is installed without
+the permission to write there, Numba uses the user's cache folder; where that cannot be written either, a folder of
+this user in the temporary folder is used.
 """
 
+import contextlib
+import os
+import stat
+import tempfile
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -17,8 +24,36 @@ from rnnexp.model.kernel import math
 # NumPy's division: Python's checks for zero, and a loop with that check is not vectorized.
 _OPTIONS: dict[str, Any] = {"fastmath": {"contract", "reassoc", "nsz", "arcp"}, "error_model": "numpy"}
 
-jit: Callable[..., Any] = numba.njit(cache=True, nogil=True, **_OPTIONS)
-"""Compiles a function when it is called first, or loads it from the cache."""
+
+def jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiles a function when it is called first, or loads it from the cache."""
+    dispatcher: Any = numba.njit(nogil=True, **_OPTIONS)(function)
+    try:
+        dispatcher.enable_caching()
+    except RuntimeError:  # neither the folder of the source nor the user's cache folder can be written
+        folder = private_temporary_folder()
+        if folder is not None:
+            numba.config.CACHE_DIR = str(folder)
+            with contextlib.suppress(RuntimeError):  # without a cache, each start of the program compiles
+                dispatcher.enable_caching()
+    compiled_when_called: Callable[..., Any] = dispatcher
+    return compiled_when_called
+
+
+def private_temporary_folder() -> Path | None:
+    """Returns a folder for compiled code in the temporary folder, to which only this user has access.
+
+    None if there is none: compiled code that another user can replace must not be loaded.
+    """
+    folder = Path(tempfile.gettempdir()) / f"rnnexp-numba-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+    except OSError:
+        return None
+    is_private = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
+    return folder if is_private and os.access(folder, os.W_OK) else None
+
 
 inline: Callable[..., Any] = numba.njit(inline="always", **_OPTIONS)
 """Compiles a function that becomes a part of its callers."""

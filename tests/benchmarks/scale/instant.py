@@ -62,6 +62,9 @@ class InstantExecutor:
     def kill(self, number: int) -> None:
         self._queue.append((number, Exited(-9)))
 
+    def request_stop(self, number: int) -> None:
+        return
+
     def private_bytes(self, number: int) -> int | None:
         return None
 
