@@ -46,13 +46,13 @@ def hold_study_lock(path: Path, study: str) -> Iterator[None]:
     Raises:
         StudyError: if another process holds the lock.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
-        if not locks.acquire(file, _ACQUIRE_TIMEOUT_S):
-            raise StudyError(
-                f"study {study} is being run already, by {_load_owner(path) or 'another process'}; "
-                f"list its trials with `rnnexp trials {study}`, stop it with `rnnexp stop {study}`"
-            )
+    file = locks.open_locked(path, _ACQUIRE_TIMEOUT_S)
+    if file is None:
+        raise StudyError(
+            f"study {study} is being run already, by {_load_owner(path) or 'another process'}; "
+            f"list its trials with `rnnexp trials {study}`, stop it with `rnnexp stop {study}`"
+        )
+    with file:
         file.truncate(0)
         file.write(json.dumps(asdict(Owner(os.getpid(), socket.gethostname(), time.time()))))
         file.flush()

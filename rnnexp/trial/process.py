@@ -239,9 +239,10 @@ def _exit_when_supervisor_dies() -> None:
 @contextlib.contextmanager
 def _folder_lock(folder: TrialFolder) -> Iterator[None]:
     """Holds the lock of the folder. An orphan of an earlier supervisor may need a moment to terminate."""
-    with folder.lock.open("w") as file:
-        if not locks.acquire(file, _LOCK_TIMEOUT_S):
-            raise RuntimeError(f"{folder.root} is still used by another process")
+    file = locks.open_locked(folder.lock, _LOCK_TIMEOUT_S)
+    if file is None:
+        raise RuntimeError(f"{folder.root} is still used by another process")
+    with file:
         yield
 
 
@@ -250,10 +251,13 @@ def wait_for_lock_release(folder: TrialFolder) -> None:
 
     Only the holder of the study's lock may call this: a process that still writes to the folder is then an orphan.
     """
-    if folder.lock.exists():
-        with folder.lock.open("w") as file:
-            if not locks.acquire(file, _LOCK_TIMEOUT_S):
-                for pid in locks.holders(folder.lock):
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                locks.acquire(file, _LOCK_TIMEOUT_S)
+    if not folder.lock.exists():
+        return
+    file = locks.open_locked(folder.lock, _LOCK_TIMEOUT_S)
+    if file is None:
+        for pid in locks.holders(folder.lock):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        file = locks.open_locked(folder.lock, _LOCK_TIMEOUT_S)
+    if file is not None:
+        file.close()
