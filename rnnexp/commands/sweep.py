@@ -16,7 +16,7 @@ from rnnexp.config.sweep import SweepConfig
 from rnnexp.config.trial import TrialConfig
 from rnnexp.data.store import TokenStore, prepare, resolve
 from rnnexp.engine import local
-from rnnexp.errors import UserError, WorkError
+from rnnexp.errors import RnnexpError, UserError, WorkError
 from rnnexp.home import FORMER_SINGLE_RUNS, Home
 from rnnexp.storage.views import StudyView, view
 from rnnexp.terminal import next_commands, tables
@@ -81,7 +81,7 @@ def run_study(
 
     Raises:
         StudyError: if the study is running elsewhere, or was started with another definition.
-        WorkError: if the study was halted, such as by a full disk.
+        WorkError: if the study was halted, such as by a full disk, or its best model cannot be exported.
     """
     from rnnexp.storage.store import StudyStore
     from rnnexp.storage.study_lock import hold_study_lock
@@ -105,8 +105,10 @@ def run_study(
             )
             return 1 if done.trials else 0
         show_result(done)
-        _record(home, done, started_at)
+        fault = _record(home, done, started_at)
         show_next(done)
+        if fault is not None:
+            raise WorkError(fault)
         return 0
 
 
@@ -187,31 +189,57 @@ def _assignments(args: argparse.Namespace) -> dict[str, Any]:
     return assignments | {name: value for name, value in flags.items() if value is not None}
 
 
-def _record(home: Home, study: StudyView, started_at: float) -> None:
-    """Writes the study's own run with its report and best model, unless MLflow has them. A failure is only printed."""
+def _record(home: Home, study: StudyView, started_at: float) -> str | None:
+    """Writes the study's own run with its report and best model, unless MLflow has them.
+
+    Returns:
+        Why the best model is not in MLflow, if it cannot be exported; else None. A failure of MLflow is only printed.
+    """
     from rnnexp.analysis import report
-    from rnnexp.commands.export import bundle_for_record
     from rnnexp.export.bundle import PYFUNC_CODE
     from rnnexp.tracking import best_model
 
-    folder = home.study(study.name)
+    folder, fault = home.study(study.name), None
     page, table = folder.root / "report.html", folder.root / "trials.csv"
     try:
         report.write_csv([study], table)
         content = table.read_bytes() + folder.sweep.read_bytes() + home.tracking_uri.encode()
         digest = hashlib.sha256(content).hexdigest()
         recorded = folder.recorded.read_text(encoding="utf-8") if folder.recorded.exists() else None
-        if digest == recorded and best_model.is_logged(home, study):
-            return
+        is_logged = best_model.is_logged(home, study)
+        if digest == recorded and is_logged:
+            return None
         report.write_html(home, [study], page)
-        bundle = bundle_for_record(home, study)
+        bundle, fault = (None, None) if is_logged else _bundle(home, study)
         best_model.record(home, study, [folder.sweep, page, table], bundle, PYFUNC_CODE, started_at)
         disk.write_text(folder.recorded, digest)
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
         tables.console().print(
-            f"MLflow has the trials' runs, but the study's own run could not be recorded ({reason})", soft_wrap=True
+            f"MLflow has the trials' runs, but the study's own run could not be recorded ({_short(error)})",
+            soft_wrap=True,
         )
+    return fault
+
+
+def _bundle(home: Home, study: StudyView) -> tuple[Path | None, str | None]:
+    """Returns the checked bundle of the best model, if its trial has a run; and the fault, if it cannot be written."""
+    from rnnexp.commands.export import bundle_for_record
+
+    assert study.best is not None
+    if study.best.run_id is None:
+        return None, None
+    try:
+        return bundle_for_record(home, study), None
+    except Exception as error:
+        reason = str(error) if isinstance(error, RnnexpError) else f"{type(error).__name__}: {_short(error)}"
+        return None, (
+            f"study {study.name}: the model of trial {study.best.number}, the best one, could not be exported and is "
+            f"not in MLflow; {reason}; the same command tries it again"
+        )
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _show_ranking(study: StudyView) -> None:
