@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnexp import disk
+from rnnexp import disk, mounts
 from rnnexp.config.files import parse_assignment
 from rnnexp.config.load import load_sweep
 from rnnexp.config.sweep import SweepConfig
@@ -135,6 +135,14 @@ def _announce(config: SweepConfig, home: Home, tokens: TokenStore, workers: int 
     console, before = tables.console(), view(home, config.study)
     for version in before.space_versions:
         console.print(str(version), soft_wrap=True)
+    kind = mounts.network_file_system(home.root)
+    if kind is not None:
+        console.print(
+            f"home {home.root} is on a network file system ({kind}): its databases are slower there, and only one "
+            "machine may use them at a time; a home on a local disk is better (--home)",
+            style="yellow",
+            soft_wrap=True,
+        )
     plan = _plan_slots(config, tokens, workers)
     if before.n_finished < config.n_trials:
         local.warm_up()
