@@ -15,7 +15,8 @@ from rnnexp.config.load import load_sweep
 from rnnexp.config.sweep import SweepConfig
 from rnnexp.config.trial import TrialConfig
 from rnnexp.data.store import TokenStore, prepare, resolve
-from rnnexp.engine import local
+from rnnexp.engine import devices, local
+from rnnexp.engine.devices import DeviceUse
 from rnnexp.errors import RnnexpError, UserError, WorkError
 from rnnexp.home import FORMER_SINGLE_RUNS, Home
 from rnnexp.storage.views import StudyView, view
@@ -143,8 +144,9 @@ def _announce(config: SweepConfig, home: Home, tokens: TokenStore, workers: int 
             style="yellow",
             soft_wrap=True,
         )
-    plan = _plan_slots(config, tokens, workers)
-    if before.n_finished < config.n_trials:
+    is_pending = before.n_finished < config.n_trials
+    plan = _plan_slots(config, tokens, workers, devices.chosen_use(home.devices) if is_pending else DeviceUse())
+    if is_pending:
         local.warm_up()
         verb = "resumes" if before.trials else "starts"
         console.print(
@@ -156,12 +158,19 @@ def _announce(config: SweepConfig, home: Home, tokens: TokenStore, workers: int 
     return plan
 
 
-def _plan_slots(config: SweepConfig, tokens: TokenStore, workers: int | None) -> local.SlotPlan:
-    """Shares the machine between the study's trials; prints a warning if the memory may not suffice."""
+def _plan_slots(config: SweepConfig, tokens: TokenStore, workers: int | None, use: DeviceUse) -> local.SlotPlan:
+    """Shares the machine between the study's trials; prints a line if memory may not suffice or trials share a GPU."""
     from rnnexp.forecast.study import max_memory_gb
 
     needed = max_memory_gb(config, tokens.task.n_outputs)
-    plan = local.plan_slots(workers, config.n_trials, needed)
+    plan = local.plan_slots(workers, config.n_trials, needed, use)
+    if use.gpus and plan.slots > len(use.gpus):
+        tables.console().print(
+            f"{plan.slots} trials at once share {_count(len(use.gpus), 'GPU')}: up to "
+            f"{-(-plan.slots // len(use.gpus))} train on each (--workers)",
+            style="yellow",
+            soft_wrap=True,
+        )
     if plan.fitting is not None and plan.slots > plan.fitting:
         tables.console().print(
             f"the largest trial may need {needed:.1f} GB, and the free memory suffices for {plan.fitting}: "
@@ -177,7 +186,7 @@ def _show_forecast(config: SweepConfig, home: Home, tokens: TokenStore, workers:
     from rnnexp.forecast.study import forecast
 
     console = tables.console()
-    plan = _plan_slots(config, tokens, workers)
+    plan = _plan_slots(config, tokens, workers, devices.measured_use(home.devices))
     found = forecast(config, home, tokens, plan.slots)
     console.print(tables.samples(found.samples[:_MAX_SAMPLES], found.seconds))
     n_measured = _count(found.n_measured, "trial")

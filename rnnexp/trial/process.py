@@ -50,6 +50,7 @@ class TrialJob:
         attempt: from 1.
         title: of the figure.
         device: for TensorFlow; the stored plan of an earlier attempt takes precedence.
+        gpu: the value of `CUDA_VISIBLE_DEVICES` that selects the trial's GPU; None to leave the variable as it is.
     """
 
     config: TrialConfig
@@ -59,6 +60,7 @@ class TrialJob:
     attempt: int
     title: str
     device: str = "auto"
+    gpu: str | None = None
 
 
 def main(job: TrialJob, pipe: Any, preloaded: bool) -> None:
@@ -157,6 +159,7 @@ def _run(job: TrialJob, reporter: EventReporter) -> None:
     store = TokenStore.open(job.store)
     threads = cost.useful_threads(job.config, store.mean_length(job.config.data), job.threads)
     plan = stored_or_chosen(job.folder.plan, job.config, threads, job.device)
+    _select_gpu(job)
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(plan.threads)
@@ -169,6 +172,12 @@ def _run(job: TrialJob, reporter: EventReporter) -> None:
     from rnnexp.trial.fit import fit
 
     fit(job.config, store, job.folder, plan, job.attempt, reporter.report, reporter.heartbeat)
+
+
+def _select_gpu(job: TrialJob) -> None:
+    """Selects the trial's GPU. TensorFlow and CUDA read the variable at the first operation, not at their import."""
+    if job.gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = job.gpu
 
 
 def _log_line(event: Event) -> str:
