@@ -137,3 +137,14 @@ def test_an_export_that_fails_at_the_end_of_a_sweep_is_a_failure_of_its_own(tmp_
     again = rnnexp("sweep", str(ran.file), "--home", str(ran.home))
     assert again.returncode == 0, again.stderr
     assert client.get_model_version_by_alias("small", "best").tags["rnnexp.run_id"] == best["run_id"]
+
+
+def test_labels_and_texts_cannot_control_the_terminal(bundle: Path) -> None:
+    text = "good\x1b]0;owned\x07\x9b2J\u202e"
+    done = rnnexp("predict", str(bundle), text)
+    assert done.returncode == 0, done.stderr
+    assert not set("\x1b\x07\x9b\u202e") & set(done.stdout)
+    assert r"good\x1b]0;owned\x07\x9b2J\u202e" in done.stdout
+    printed = rnnexp("predict", str(bundle), text, "--json").stdout
+    assert not set("\x1b\x07\x9b\u202e") & set(printed)
+    assert json.loads(printed)[0]["text"] == text
