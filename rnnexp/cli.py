@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from rnnexp import __version__, disk
 from rnnexp.errors import RnnexpError
+from rnnexp.terminal.escapes import visible, visible_lines
 
 INTERRUPTED, BUG, FAILED = 130, 3, 1
 
@@ -147,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except RnnexpError as error:
-        print(error, file=sys.stderr)
+        print(visible_lines(str(error)), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -165,5 +166,5 @@ def main(argv: Sequence[str] | None = None) -> int:
             return FAILED
         from rnnexp import bug
 
-        print(bug.report(error, getattr(args, "home", None)), file=sys.stderr)
+        print(visible(bug.report(error, getattr(args, "home", None))), file=sys.stderr)
         return BUG

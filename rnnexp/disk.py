@@ -1,10 +1,13 @@
 """Atomic writes, file hashes, and the recognition of a full disk; every package uses them.
 
 A file or folder is written under a temporary name next to its final place, then renamed. A reader sees the old or the
-new content, never a part of it.
+new content, never a part of it. The content and the new name are flushed to the disk, so that they survive a power
+failure, as far as the file system and the disk keep what they confirm.
 """
 
+import ctypes
 import errno
+import fcntl
 import hashlib
 import os
 import re
@@ -18,6 +21,12 @@ from pathlib import Path
 
 WRITING = "writing-"
 """Prefix of the name of an incomplete file; it identifies the files that a killed process has left."""
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+"""Constants of Linux: the paths of `renameat2` are relative to the working folder; it exchanges them."""
+
+_CANNOT_FLUSH_FOLDER = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
+"""Errors of file systems that do not flush folders, and of a folder that may be written to but not read."""
 
 _FULL_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 _FULL_DISK_MESSAGE = re.compile(
@@ -71,37 +80,120 @@ def file_hash(path: Path, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
+def flush(descriptor: int) -> None:
+    """Flushes an open file or folder to the disk."""
+    # On macOS, `fsync` leaves the data in the cache of the disk.
+    full_sync = getattr(fcntl, "F_FULLFSYNC", None)
+    if full_sync is not None:
+        try:
+            fcntl.fcntl(descriptor, full_sync)
+            return
+        except OSError:  # the file system does not support it
+            pass
+    os.fsync(descriptor)
+
+
+def flush_folder(folder: Path) -> None:
+    """Flushes the names in a folder to the disk: after this, a rename in it survives a power failure."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            flush(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_FLUSH_FOLDER:
+            raise
+
+
+def make_folder(folder: Path) -> None:
+    """Creates a folder and its missing parents, and flushes their names to the disk."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in missing:
+        flush_folder(each.parent)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path; at the end of the block its file is synced to the disk and replaces the old file.
+    """Yields a temporary path; at the end of the block its file is flushed to the disk and replaces the old file.
 
     If the block raises, the temporary file is removed and the old file stays.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     beside = path.with_name(WRITING + path.name)
     try:
         yield beside
         with beside.open("rb") as file:
-            os.fsync(file.fileno())
+            flush(file.fileno())
         beside.replace(path)
     except Exception:
         beside.unlink(missing_ok=True)
         raise
+    flush_folder(path.parent)
 
 
 def folder_beside(path: Path) -> Path:
     """Creates an empty temporary folder next to `path`; `replace_folder` later renames it to `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     beside = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     beside.chmod(0o755)
     return beside
 
 
 def replace_folder(beside: Path, path: Path) -> None:
-    """Renames a complete folder to `path`; an older folder there is removed."""
-    if path.exists():
-        shutil.rmtree(path)
-    beside.replace(path)
+    """Flushes a complete folder to the disk and renames it to `path`; an older folder there is removed afterwards.
+
+    If this process ends in between, `path` is the old or the new folder; or, where the file system cannot exchange two
+    folders, `recover_folder` renames the old one back.
+    """
+    for folder, _, names in os.walk(beside):
+        for name in names:
+            with Path(folder, name).open("rb") as file:
+                flush(file.fileno())
+        flush_folder(Path(folder))
+    recover_folder(path)
+    old = _swap(beside, path) if path.exists() else None
+    if old is None:
+        beside.replace(path)
+    flush_folder(path.parent)
+    if old is not None:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def recover_folder(path: Path) -> None:
+    """Completes a replacement of the folder `path` that was interrupted, if there was one."""
+    old = _renamed_aside(path)
+    if old.is_dir():
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.rename(path)
+
+
+def _swap(beside: Path, path: Path) -> Path:
+    """Moves the new folder to `path`; returns where the old one is now."""
+    if _exchange(beside, path):
+        return beside
+    old = _renamed_aside(path)
+    try:
+        path.rename(old)
+        beside.rename(path)
+    except BaseException:
+        recover_folder(path)
+        raise
+    return old
+
+
+def _renamed_aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}-replaced")
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchanges two folders in one step; returns False where the system or the file system cannot do that."""
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)  # of Linux
+    names = [os.fsencode(path) for path in (one, other)]
+    return renameat2 is not None and renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0
 
 
 @contextmanager

@@ -56,6 +56,11 @@ class TrialFolder:
         return self.root / "exported"
 
     @property
+    def retention_lock(self) -> Path:
+        """The lock that is held while a model of the study is removed or marked as exported."""
+        return self.root.parent / ".retention.lock"
+
+    @property
     def history(self) -> Path:
         return self.root / "history.csv"
 

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "rnnexp"
 
 LAYERS = (
-    ("errors", "quiet", "disk", "locks"),
+    ("errors", "quiet", "disk", "locks", "mounts", "process_identity"),
     ("home", "bug"),
     ("space",),
     ("config",),

@@ -9,6 +9,7 @@ from rnnexp.data import store as stores
 from rnnexp.errors import UserError, did_you_mean
 from rnnexp.home import Home
 from rnnexp.terminal import tables
+from rnnexp.terminal.escapes import visible
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,7 +39,7 @@ def _get(args: argparse.Namespace) -> int:
     store = _prepare(args)
     print(
         f"{store.name}: {store.n_pool:,} texts to train and validate on, {store.n_test:,} to test; "
-        f"labels {', '.join(store.labels)}; {len(store.vocabulary.words):,} words; stored in {store.root}"
+        f"labels {', '.join(map(visible, store.labels))}; {len(store.vocabulary.words):,} words; stored in {store.root}"
     )
     return 0
 
@@ -49,6 +50,6 @@ def _show(args: argparse.Namespace) -> int:
         raise UserError(f"data show: got row {args.row}, expected 0 to {store.n_pool + store.n_test - 1}")
     part = "test" if args.row >= store.n_pool else "training pool"
     ids = store.token_ids(args.row)
-    print(f"{store.name} {args.row} ({part}): {store.labels[store.label_ids[args.row]]}, {len(ids)} ids")
-    print(store.vocabulary.decode(ids))
+    print(f"{store.name} {args.row} ({part}): {visible(store.labels[store.label_ids[args.row]])}, {len(ids)} ids")
+    print(visible(store.vocabulary.decode(ids)))
     return 0

@@ -17,20 +17,21 @@ from rnnexp.export.bundle import FORMATS, Source, create, free_place, publish
 from rnnexp.export.check import Parity, check
 from rnnexp.home import Home
 from rnnexp.storage.views import StudyView, TrialRow, view
+from rnnexp.study.retention import exporting
 from rnnexp.terminal import next_commands, tables
-from rnnexp.tracking.best_model import is_logged
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes and checks the bundle; a failure leaves nothing behind."""
+    """Writes and checks the bundle; a failure leaves nothing behind. A running sweep keeps the model meanwhile."""
     home = Home.at(args.home)
     study = view(home, args.study)
     row = _chosen(study, args.trial)
     to = Path(args.to)
-    free_place(to)
-    source = _source(home, study, row)
-    parities = _write(source, to, args.formats or list(FORMATS), get_context("spawn"))
-    home.study(study.name).trial(row.number).exported.touch()
+    folder = free_place(to)
+    _check_model(home, study, row)
+    with exporting(home.study(study.name).trial(row.number)):
+        source = _source(home, study, row)
+        parities = _write(source, folder, args.formats or list(FORMATS), get_context("spawn"))
     console = tables.console()
     console.print(
         f"{to}: trial {row.number} of {study.name}, {study.metric} {tables.number(row.value)} "
@@ -54,12 +55,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def bundle_for_record(home: Home, study: StudyView) -> Path | None:
-    """Writes the bundle that is logged to MLflow; returns None if the best trial's bundle is logged already."""
-    row, to = _chosen(study, None), home.study(study.name).bundle
-    if row.run_id is None or is_logged(home, study):
-        return None
-    _write(_source(home, study, row), to, ["keras"], local.context()[0])
+def bundle_for_record(home: Home, study: StudyView) -> Path:
+    """Writes and checks the bundle of the best trial that is logged to MLflow. The caller holds the study's lock."""
+    to = home.study(study.name).bundle
+    _write(_source(home, study, _chosen(study, None)), to, ["keras"], local.context()[0])
     return to
 
 
@@ -74,7 +73,7 @@ def _chosen(study: StudyView, number: int | None) -> TrialRow:
     return row
 
 
-def _source(home: Home, study: StudyView, row: TrialRow) -> Source:
+def _check_model(home: Home, study: StudyView, row: TrialRow) -> None:
     folder = home.study(study.name).trial(row.number)
     if not folder.best.exists():
         raise UserError(
@@ -82,6 +81,11 @@ def _source(home: Home, study: StudyView, row: TrialRow) -> Source:
             f"best trials, or train it again: rnnexp show {study.name} {row.number} --yaml > trial.yaml, "
             "rnnexp train trial.yaml"
         )
+
+
+def _source(home: Home, study: StudyView, row: TrialRow) -> Source:
+    _check_model(home, study, row)
+    folder = home.study(study.name).trial(row.number)
     config = load_trial(folder.config, {})
     about: dict[str, Any] = {
         "study": study.name,

@@ -10,6 +10,7 @@ from rnnexp.errors import StudyError
 from rnnexp.home import Home
 from rnnexp.storage.study_lock import lock_owner
 from rnnexp.storage.views import view
+from rnnexp.terminal.escapes import visible_lines
 from rnnexp.trial.states import FINISHED
 
 _POLL_S = 0.3
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
                 file.seek(shown)
                 new = file.read()
             shown += len(new)
-            sys.stdout.write(decoder.decode(new))
+            sys.stdout.write(visible_lines(decoder.decode(new)))
             sys.stdout.flush()
         if ended or not args.follow:
             return 0

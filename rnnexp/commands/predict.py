@@ -2,13 +2,13 @@
 
 import argparse
 import dataclasses
-import json
 import sys
 from pathlib import Path
 
 from rnnexp.errors import UserError
 from rnnexp.export.bundle import Bundle
 from rnnexp.terminal import tables
+from rnnexp.terminal.escapes import json_text, visible
 
 
 def run(args: argparse.Namespace) -> int:
@@ -23,13 +23,14 @@ def run(args: argparse.Namespace) -> int:
 
     found = Predictor(bundle).predict(texts)
     if args.json:
-        print(json.dumps([dataclasses.asdict(prediction) for prediction in found], ensure_ascii=False, indent=1))
+        print(json_text([dataclasses.asdict(prediction) for prediction in found]))
         return 0
     console = tables.console()
-    width = max(len(prediction.label) for prediction in found)
-    for prediction in found:
+    labels = [visible(prediction.label) for prediction in found]
+    width = max(map(len, labels))
+    for label, prediction in zip(labels, found, strict=True):
         console.print(
-            f"{prediction.label:<{width}}  {prediction.probability:.3f}  {prediction.text}",
+            f"{label:<{width}}  {prediction.probability:.3f}  {visible(prediction.text)}",
             soft_wrap=True,
         )
     return 0

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from rnnexp import process_identity
 from rnnexp.commands.show import find
 from rnnexp.errors import StudyError, WorkError
 from rnnexp.home import Home
@@ -30,8 +31,7 @@ def run(args: argparse.Namespace) -> int:
         raise StudyError(f"study {study.name} is not running; there is nothing to stop")
     if args.trial is not None:
         return _stop_trial(home, study.name, args.trial)
-    if owner.host != socket.gethostname():
-        raise StudyError(f"study {study.name} is run by {owner}; run `rnnexp stop {study.name}` on that machine")
+    _check_identity(owner, study.name)
     _end(owner, home.study(study.name).lock, study.name)
     done = view(home, study.name)
     print(
@@ -39,6 +39,22 @@ def run(args: argparse.Namespace) -> int:
         "run the same sweep or train command to resume"
     )
     return 0
+
+
+def _check_identity(owner: Owner, study: str) -> None:
+    """Checks that the owner's id is that of the same process here; another one must never get the signal."""
+    if owner.host != socket.gethostname():
+        raise StudyError(f"study {study} is run by {owner}; run `rnnexp stop {study}` on that machine")
+    if owner.identity is None:
+        raise StudyError(
+            f"study {study} is run by {owner}, in an earlier version of rnnexp, which did not record enough to find it "
+            "with certainty; end it with Ctrl-C where it was started"
+        )
+    if owner.identity != process_identity.identity(owner.pid):
+        raise StudyError(
+            f"study {study} is run by {owner}, which is not a process of this container; run `rnnexp stop {study}` in "
+            "the container where it was started"
+        )
 
 
 def _end(owner: Owner, lock: Path, study: str) -> None:
@@ -51,6 +67,7 @@ def _end(owner: Owner, lock: Path, study: str) -> None:
         os.kill(owner.pid, signal.SIGTERM)
         if _wait_until(gone, _HUNG_AFTER_S):
             return
+        _check_identity(owner, study)
         print(f"{owner} does not react to SIGTERM and is killed", flush=True)
         os.kill(owner.pid, signal.SIGKILL)
     except PermissionError:

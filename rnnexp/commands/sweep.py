@@ -9,14 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnexp import disk
+from rnnexp import disk, mounts
 from rnnexp.config.files import parse_assignment
 from rnnexp.config.load import load_sweep
 from rnnexp.config.sweep import SweepConfig
 from rnnexp.config.trial import TrialConfig
 from rnnexp.data.store import TokenStore, prepare, resolve
-from rnnexp.engine import local
-from rnnexp.errors import UserError, WorkError
+from rnnexp.engine import devices, local
+from rnnexp.engine.devices import DeviceUse
+from rnnexp.errors import RnnexpError, UserError, WorkError
 from rnnexp.home import FORMER_SINGLE_RUNS, Home
 from rnnexp.storage.views import StudyView, view
 from rnnexp.terminal import next_commands, tables
@@ -81,7 +82,7 @@ def run_study(
 
     Raises:
         StudyError: if the study is running elsewhere, or was started with another definition.
-        WorkError: if the study was halted, such as by a full disk.
+        WorkError: if the study was halted, such as by a full disk, or its best model cannot be exported.
     """
     from rnnexp.storage.store import StudyStore
     from rnnexp.storage.study_lock import hold_study_lock
@@ -105,8 +106,10 @@ def run_study(
             )
             return 1 if done.trials else 0
         show_result(done)
-        _record(home, done, started_at)
+        fault = _record(home, done, started_at)
         show_next(done)
+        if fault is not None:
+            raise WorkError(fault)
         return 0
 
 
@@ -133,8 +136,17 @@ def _announce(config: SweepConfig, home: Home, tokens: TokenStore, workers: int 
     console, before = tables.console(), view(home, config.study)
     for version in before.space_versions:
         console.print(str(version), soft_wrap=True)
-    plan = _plan_slots(config, tokens, workers)
-    if before.n_finished < config.n_trials:
+    kind = mounts.network_file_system(home.root)
+    if kind is not None:
+        console.print(
+            f"home {home.root} is on a network file system ({kind}): its databases are slower there, and only one "
+            "machine may use them at a time; a home on a local disk is better (--home)",
+            style="yellow",
+            soft_wrap=True,
+        )
+    is_pending = before.n_finished < config.n_trials
+    plan = _plan_slots(config, tokens, workers, devices.chosen_use(home.devices) if is_pending else DeviceUse())
+    if is_pending:
         local.warm_up()
         verb = "resumes" if before.trials else "starts"
         console.print(
@@ -146,12 +158,19 @@ def _announce(config: SweepConfig, home: Home, tokens: TokenStore, workers: int 
     return plan
 
 
-def _plan_slots(config: SweepConfig, tokens: TokenStore, workers: int | None) -> local.SlotPlan:
-    """Shares the machine between the study's trials; prints a warning if the memory may not suffice."""
+def _plan_slots(config: SweepConfig, tokens: TokenStore, workers: int | None, use: DeviceUse) -> local.SlotPlan:
+    """Shares the machine between the study's trials; prints a line if memory may not suffice or trials share a GPU."""
     from rnnexp.forecast.study import max_memory_gb
 
     needed = max_memory_gb(config, tokens.task.n_outputs)
-    plan = local.plan_slots(workers, config.n_trials, needed)
+    plan = local.plan_slots(workers, config.n_trials, needed, use)
+    if use.gpus and plan.slots > len(use.gpus):
+        tables.console().print(
+            f"{plan.slots} trials at once share {_count(len(use.gpus), 'GPU')}: up to "
+            f"{-(-plan.slots // len(use.gpus))} train on each (--workers)",
+            style="yellow",
+            soft_wrap=True,
+        )
     if plan.fitting is not None and plan.slots > plan.fitting:
         tables.console().print(
             f"the largest trial may need {needed:.1f} GB, and the free memory suffices for {plan.fitting}: "
@@ -167,7 +186,7 @@ def _show_forecast(config: SweepConfig, home: Home, tokens: TokenStore, workers:
     from rnnexp.forecast.study import forecast
 
     console = tables.console()
-    plan = _plan_slots(config, tokens, workers)
+    plan = _plan_slots(config, tokens, workers, devices.measured_use(home.devices))
     found = forecast(config, home, tokens, plan.slots)
     console.print(tables.samples(found.samples[:_MAX_SAMPLES], found.seconds))
     n_measured = _count(found.n_measured, "trial")
@@ -187,31 +206,57 @@ def _assignments(args: argparse.Namespace) -> dict[str, Any]:
     return assignments | {name: value for name, value in flags.items() if value is not None}
 
 
-def _record(home: Home, study: StudyView, started_at: float) -> None:
-    """Writes the study's own run with its report and best model, unless MLflow has them. A failure is only printed."""
+def _record(home: Home, study: StudyView, started_at: float) -> str | None:
+    """Writes the study's own run with its report and best model, unless MLflow has them.
+
+    Returns:
+        Why the best model is not in MLflow, if it cannot be exported; else None. A failure of MLflow is only printed.
+    """
     from rnnexp.analysis import report
-    from rnnexp.commands.export import bundle_for_record
     from rnnexp.export.bundle import PYFUNC_CODE
     from rnnexp.tracking import best_model
 
-    folder = home.study(study.name)
+    folder, fault = home.study(study.name), None
     page, table = folder.root / "report.html", folder.root / "trials.csv"
     try:
         report.write_csv([study], table)
         content = table.read_bytes() + folder.sweep.read_bytes() + home.tracking_uri.encode()
         digest = hashlib.sha256(content).hexdigest()
         recorded = folder.recorded.read_text(encoding="utf-8") if folder.recorded.exists() else None
-        if digest == recorded and best_model.is_logged(home, study):
-            return
+        is_logged = best_model.is_logged(home, study)
+        if digest == recorded and is_logged:
+            return None
         report.write_html(home, [study], page)
-        bundle = bundle_for_record(home, study)
+        bundle, fault = (None, None) if is_logged else _bundle(home, study)
         best_model.record(home, study, [folder.sweep, page, table], bundle, PYFUNC_CODE, started_at)
         disk.write_text(folder.recorded, digest)
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
         tables.console().print(
-            f"MLflow has the trials' runs, but the study's own run could not be recorded ({reason})", soft_wrap=True
+            f"MLflow has the trials' runs, but the study's own run could not be recorded ({_short(error)})",
+            soft_wrap=True,
         )
+    return fault
+
+
+def _bundle(home: Home, study: StudyView) -> tuple[Path | None, str | None]:
+    """Returns the checked bundle of the best model, if its trial has a run; and the fault, if it cannot be written."""
+    from rnnexp.commands.export import bundle_for_record
+
+    assert study.best is not None
+    if study.best.run_id is None:
+        return None, None
+    try:
+        return bundle_for_record(home, study), None
+    except Exception as error:
+        reason = str(error) if isinstance(error, RnnexpError) else f"{type(error).__name__}: {_short(error)}"
+        return None, (
+            f"study {study.name}: the model of trial {study.best.number}, the best one, could not be exported and is "
+            f"not in MLflow; {reason}; the same command tries it again"
+        )
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _show_ranking(study: StudyView) -> None:

@@ -1,6 +1,7 @@
 """`rnnexp ui`: run MLflow's UI on this home, by default on loopback."""
 
 import argparse
+import ipaddress
 import os
 import signal
 import socket
@@ -31,6 +32,12 @@ def run(args: argparse.Namespace) -> int:
     port = _port(args.host, args.port)
     with database_creation_lock(home):
         pass  # waits for a sweep that is creating the tables
+    if not _is_loopback(args.host):
+        print(
+            f"--host {args.host}: everybody who reaches this machine over the network can read, change and delete the "
+            "runs, because MLflow's UI asks for no password",
+            flush=True,
+        )
     print(f"MLflow's UI for {home.root}: http://{args.host}:{port}{_PAGE} (Ctrl-C stops it)", flush=True)
     log = home.logs / "mlflow-server.log"
     log.parent.mkdir(exist_ok=True)
@@ -52,6 +59,15 @@ def run(args: argparse.Namespace) -> int:
     if server.wait() not in (0, -signal.SIGTERM):
         raise WorkError(f"MLflow's server ended with exit code {server.returncode}; its output is in {log}")
     return 0
+
+
+def _is_loopback(host: str) -> bool:
+    """Tells whether only this machine reaches an address. A name is looked up, as the server does."""
+    try:
+        found = socket.getaddrinfo(host or "0.0.0.0", None)
+    except OSError:
+        return False
+    return all(ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)
 
 
 def _port(host: str, wanted: int | None) -> int:

@@ -5,6 +5,7 @@ A small recurrent step is a loop of small operations. To start one on a GPU take
 
 import importlib.metadata
 import json
+import os
 import platform
 import signal
 import subprocess
@@ -15,7 +16,10 @@ from pathlib import Path
 
 from rnnexp import disk
 
-_GPU_NODES = (Path("/dev/nvidia0"), Path("/dev/kfd"))
+_DEV = Path("/dev")
+_GPU_NODES = ("nvidia[0-9]*", "kfd", "dxg")
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""The environment variable that selects GPUs: numbers or identifiers, separated by commas."""
 _METAL = "tensorflow-metal"
 _PACKAGES = ("tensorflow", "keras", "numba", _METAL)
 _TIMEOUT_S = 180
@@ -36,9 +40,26 @@ class Devices:
     key: str = ""
 
 
+@dataclass(frozen=True)
+class DeviceUse:
+    """The devices on which new trials train.
+
+    Attributes:
+        device: "CPU" or "GPU"; "auto" leaves the choice to TensorFlow.
+        gpus: for each GPU to use, the value of `CUDA_VISIBLE_DEVICES` that selects it; empty unless `device` is "GPU".
+    """
+
+    device: str = "auto"
+    gpus: tuple[str, ...] = ()
+
+
 def gpu_is_possible() -> bool:
     """Tells, without importing TensorFlow, whether there may be a GPU that it can use."""
-    return any(node.exists() for node in _GPU_NODES) or (sys.platform == "darwin" and _version(_METAL) is not None)
+    return bool(_gpu_nodes()) or (sys.platform == "darwin" and _version(_METAL) is not None)
+
+
+def _gpu_nodes() -> list[str]:
+    return sorted(str(node) for pattern in _GPU_NODES for node in _DEV.glob(pattern))
 
 
 def _version(package: str) -> str | None:
@@ -49,9 +70,10 @@ def _version(package: str) -> str | None:
 
 
 def key() -> str:
-    """Returns the versions and the machine on which the timings depend."""
+    """Returns the versions, the machine and the selection of GPUs on which the timings depend."""
     versions = [f"{name} {_version(name)}" for name in _PACKAGES]
-    return "; ".join([platform.platform(), *(str(node) for node in _GPU_NODES if node.exists()), *versions])
+    selected = [f"{VISIBLE}={os.environ[VISIBLE]}"] if VISIBLE in os.environ else []
+    return "; ".join([platform.platform(), *_gpu_nodes(), *versions, *selected])
 
 
 def measure(command: tuple[str, ...] = (sys.executable, "-m", "rnnexp.trial.device_timing")) -> Devices:
@@ -82,6 +104,23 @@ def choice(step_ms: Mapping[str, float]) -> str:
     gpus = [value for name, value in step_ms.items() if name.startswith("GPU")]
     cpus = [value for name, value in step_ms.items() if name.startswith("CPU")]
     return "GPU" if gpus and (not cpus or min(gpus) < min(cpus)) else "CPU"
+
+
+def gpu_selectors(step_ms: Mapping[str, float], visible: str | None) -> tuple[str, ...]:
+    """Returns for each GPU that is faster than the CPU the value of `CUDA_VISIBLE_DEVICES` that selects it.
+
+    Args:
+        step_ms: the timings of the visible devices; TensorFlow numbers the visible GPUs from 0.
+        visible: the value of `CUDA_VISIBLE_DEVICES` that the user has set; None without one.
+    """
+    cpu = min((ms for name, ms in step_ms.items() if name.startswith("CPU")), default=float("inf"))
+    numbers = sorted(
+        int(name.partition(":")[2]) for name, ms in step_ms.items() if name.startswith("GPU:") and ms < cpu
+    )
+    if visible is None:
+        return tuple(map(str, numbers))
+    selectors = [part.strip() for part in visible.split(",")]
+    return tuple(selectors[number] for number in numbers if number < len(selectors))
 
 
 def load(path: Path) -> Devices | None:
@@ -120,3 +159,19 @@ def chosen(
         if found.step_ms:  # after a crash the next start measures again
             save(path, found)
     return choice(found.step_ms)
+
+
+def chosen_use(
+    path: Path, is_possible: Callable[[], bool] = gpu_is_possible, measure_devices: Callable[[], Devices] = measure
+) -> DeviceUse:
+    """Returns the device and the GPUs for new trials; see `chosen`."""
+    device = chosen(path, is_possible, measure_devices)
+    return measured_use(path) if device == "GPU" else DeviceUse(device)
+
+
+def measured_use(path: Path) -> DeviceUse:
+    """Returns the device and the GPUs by the stored timings; measures nothing."""
+    found = load(path)
+    if found is None or choice(found.step_ms) != "GPU":
+        return DeviceUse() if found is None else DeviceUse("CPU")
+    return DeviceUse("GPU", gpu_selectors(found.step_ms, os.environ.get(VISIBLE)))

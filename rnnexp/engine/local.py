@@ -1,10 +1,13 @@
 """Slots on this machine. A trial is a process, forked from one that has imported TensorFlow but not initialised it."""
 
 import contextlib
+import dataclasses
 import multiprocessing
 import os
 import sys
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from multiprocessing import connection, forkserver
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from rnnexp.engine.devices import DeviceUse
 from rnnexp.engine.executor import Exited, Message
 from rnnexp.trial.events import Event
 from rnnexp.trial.process import Heartbeat, StopRequest, TrialJob
@@ -70,44 +74,51 @@ class SlotPlan:
         threads: of each trial.
         fitting: trials that fit into the free memory, by the estimate for the largest; None if the free memory is
             unknown.
+        use: the devices on which they train.
     """
 
     slots: int
     threads: int
     fitting: int | None
+    use: DeviceUse = field(default_factory=DeviceUse)
 
 
-def plan_slots(workers: int | None, n_trials: int, memory_gb: float) -> SlotPlan:
+def plan_slots(workers: int | None, n_trials: int, memory_gb: float, use: DeviceUse | None = None) -> SlotPlan:
     """Chooses the number of slots and threads.
 
     One thread for each trial and one trial for each core: two trials with one thread each at the same time are faster
-    than two trials with two threads one after the other.
+    than two trials with two threads one after the other. On GPUs it is one trial for each GPU.
 
     Args:
-        workers: number of slots that the user wants; None for as many as cores and memory allow.
+        workers: number of slots that the user wants; None for as many as cores or GPUs, and memory, allow.
         n_trials: there are no more slots than trials.
         memory_gb: estimated memory of the largest trial.
+        use: the devices on which the trials train; None leaves the choice to TensorFlow.
     """
-    cores, memory = n_cores(), free_memory_gb()
+    cores, memory, use = n_cores(), free_memory_gb(), use or DeviceUse()
     fitting = None if memory is None else max(0, int((memory - _RESERVED_GB) / memory_gb))
-    slots = workers or max(1, min(cores, cores if fitting is None else fitting, n_trials))
-    return SlotPlan(slots, max(1, cores // slots), fitting)
+    places = len(use.gpus) or cores
+    slots = workers or max(1, min(places, places if fitting is None else fitting, n_trials))
+    return SlotPlan(slots, max(1, cores // slots), fitting, use)
 
 
 @dataclass
 class _Slot:
     process: Any
     pipe: Any
+    gpu: str | None = None
 
 
 class LocalExecutor:
     """An `Executor` whose slots are processes on this machine."""
 
-    def __init__(self, n_slots: int, signals: int | None = None) -> None:
+    def __init__(self, n_slots: int, signals: int | None = None, gpus: Sequence[str] = ()) -> None:
         """Args:
         n_slots: trials at the same time.
         signals: a file descriptor that becomes readable when a signal arrives; it ends `poll` early.
+        gpus: the GPUs that the trials use, as `DeviceUse.gpus`; each trial gets one of them.
         """
+        self._gpus = tuple(gpus)
         self._n_slots = n_slots
         self._signals = signals
         self._slots: dict[int, _Slot] = {}
@@ -118,6 +129,8 @@ class LocalExecutor:
         return self._n_slots
 
     def submit(self, number: int, job: TrialJob) -> None:
+        gpu = self._least_used_gpu()
+        job = dataclasses.replace(job, gpu=gpu)
         pipe, child_pipe = self._context.Pipe()
         process = self._context.Process(  # type: ignore[attr-defined]
             target=run_trial, args=(job, child_pipe, self._preloaded), name=f"trial-{number}", daemon=False
@@ -128,7 +141,11 @@ class LocalExecutor:
             raise OSError("the forkserver has ended") from error
         finally:
             child_pipe.close()
-        self._slots[number] = _Slot(process, pipe)
+        self._slots[number] = _Slot(process, pipe, gpu)
+
+    def _least_used_gpu(self) -> str | None:
+        used = Counter(slot.gpu for slot in self._slots.values())
+        return min(self._gpus, key=lambda gpu: used[gpu], default=None)
 
     def poll(self, timeout_s: float) -> list[Message]:
         sources: list[Any] = [slot.pipe for slot in self._slots.values()]

@@ -9,6 +9,7 @@ saved_model/     from strings to probabilities; needs only TensorFlow
 
 import importlib.metadata
 import json
+import os
 import platform
 import shutil
 import time
@@ -131,18 +132,38 @@ def create(source: Source, to: Path, formats: Sequence[str]) -> Path:
 
 
 def publish(work: Path, to: Path) -> None:
-    """Moves a verified bundle to its final folder; replaces the bundle of an earlier export."""
-    disk.replace_folder(work, to)
-
-
-def free_place(to: Path) -> None:
-    """Checks that a folder can become a bundle: it is missing, empty, or a bundle of an earlier export.
+    """Moves a verified bundle to its final folder; replaces the bundle of an earlier export.
 
     Raises:
-        UserError: if the folder has other content.
+        UserError: if the folder cannot be replaced.
     """
-    if to.exists() and not _is_bundle(to) and not (to.is_dir() and not any(to.iterdir())):
+    free_place(to)
+    try:
+        disk.replace_folder(work, to)
+    except OSError as error:
+        raise UserError(f"{to}: cannot be replaced ({error.strerror}); name another folder with --to") from None
+
+
+def free_place(to: Path) -> Path:
+    """Checks that a folder can become a bundle: it is missing, empty, or a bundle of an earlier export.
+
+    Returns:
+        The folder itself. If `to` is a symbolic link, that is the folder that it leads to: the link stays.
+
+    Raises:
+        UserError: if the folder has other content, or a symbolic link leads to itself.
+    """
+    folder = Path(os.path.realpath(to))
+    if folder.is_symlink():
+        raise UserError(f"{to}: is a symbolic link that leads to itself; name another folder with --to")
+    try:
+        disk.recover_folder(folder)
+        is_free = not folder.exists() or _is_bundle(folder) or (folder.is_dir() and not any(folder.iterdir()))
+    except OSError as error:
+        raise UserError(f"{to}: cannot be read ({error.strerror}); name another folder with --to") from None
+    if not is_free:
         raise UserError(f"{to}: exists and is not a bundle; name another folder with --to")
+    return folder
 
 
 def _is_bundle(folder: Path) -> bool:

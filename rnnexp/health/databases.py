@@ -1,4 +1,4 @@
-"""Checks the two databases: the file is intact, its schema is the library's, its journal mode is WAL."""
+"""Checks the two databases: the file is intact, its schema is the library's, its journal mode suits its file system."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -101,14 +101,20 @@ def _faults(home: Home, database: Database) -> Iterator[Finding]:
 
 
 def _journal_faults(path: Path) -> Iterator[Finding]:
-    if path.exists() and sqlite_files.n_tables(path) and sqlite_files.journal_mode(path) != "wal":
+    wanted = sqlite.journal_mode(path)
+    if not path.exists() or not sqlite_files.n_tables(path) or sqlite_files.journal_mode(path) == wanted:
+        return
+    if wanted == "wal":
         what = "it does not use SQLite's write-ahead log, so readers and the writer block each other"
-        yield Finding(CHECK, path.name, what, "the write-ahead log is switched on", lambda: _use_wal(path))
+        yield Finding(CHECK, path.name, what, "the write-ahead log is switched on", lambda: _set_journal(path, "on"))
+    else:
+        what = "it uses SQLite's write-ahead log, which can damage it on a network file system"
+        yield Finding(CHECK, path.name, what, "the write-ahead log is switched off", lambda: _set_journal(path, "off"))
 
 
-def _use_wal(path: Path) -> str:
-    sqlite.use_wal(path)
-    return "the write-ahead log is switched on"
+def _set_journal(path: Path, switched: str) -> str:
+    sqlite.set_journal(path)
+    return f"the write-ahead log is switched {switched}"
 
 
 def _upgrade(home: Home, database: Database, version: str | None, latest: str) -> str:

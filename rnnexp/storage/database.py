@@ -26,9 +26,7 @@ def database_creation_lock(home: Home) -> Iterator[None]:
 def open_storage(home: Home) -> optuna.storages.RDBStorage:
     """Opens Optuna's database in the home; creates it if it is missing."""
     with database_creation_lock(home):
-        if not home.optuna_db.exists():
-            sqlite.use_wal(home.optuna_db)
-        sqlite.commit_without_waiting()
+        sqlite.set_up(home.optuna_db)
         engine_options = {"connect_args": {"timeout": sqlite.LOCK_TIMEOUT_S}}
         return optuna.storages.RDBStorage(home.optuna_url, engine_kwargs=engine_options)
 

@@ -1,45 +1,91 @@
-"""How both SQLite databases are written: with a write-ahead log, and flushed to the disk only when that matters.
+"""How the two SQLite databases of a home are written: with a write-ahead log, and flushed only when that matters.
 
 A commit (`synchronous=NORMAL`) survives a crash of the program, but not a power failure of the machine. `sync` makes it
 survive that too. So a trial waits for the disk two or three times, not once for each of its dozens of writes.
+
+The write-ahead log needs memory that all processes share. A network file system does not have it, and the databases
+would be damaged. There the databases use a rollback journal, and every commit waits for the disk.
 """
 
 import contextlib
-import os
 import sqlite3
+import sys
 from pathlib import Path
 from typing import Any
 
+from rnnexp import disk, mounts
+
 LOCK_TIMEOUT_S = 120
 
+_ours: set[Path] = set()
+"""The databases of the homes that this process has opened. MLflow uses other databases in the same process too."""
 
-def use_wal(path: Path) -> None:
-    """Sets a database to use a write-ahead log, so that readers and the writer do not block each other.
 
-    SQLite stores this setting in the database.
+def journal_mode(path: Path) -> str:
+    """Returns the journal mode that a database must have where it is: "wal" or, on a network, "delete"."""
+    return "wal" if mounts.network_file_system(path) is None else "delete"
+
+
+def set_journal(path: Path) -> None:
+    """Sets the journal mode of a database; creates the file if it is missing. SQLite stores the mode in the file.
+
+    With a write-ahead log, readers and the writer do not block each other.
+
+    Raises:
+        sqlite3.OperationalError: if another process has the database open, and its mode must change.
     """
+    wanted = journal_mode(path)
     with contextlib.closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
+        if connection.execute("PRAGMA journal_mode").fetchone() != (wanted,):
+            connection.execute(f"PRAGMA journal_mode={wanted}")
 
 
-def commit_without_waiting() -> None:
-    """Makes every SQLite connection that SQLAlchemy opens from now on commit without waiting for the disk.
+def set_up(path: Path) -> None:
+    """Prepares one of a home's databases; to be called before its library opens it.
 
-    This holds only for databases with a write-ahead log.
+    A new database gets its journal mode, and so does one that was moved to a network file system. From now on, the
+    connections of SQLAlchemy to this database commit without waiting for the disk, if it has a write-ahead log.
     """
+    if not path.exists():
+        set_journal(path)
+    elif journal_mode(path) != "wal":
+        try:
+            set_journal(path)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:
+            pass  # it is damaged; the first real query reports the error
+    _commit_without_waiting(path)
+
+
+def _commit_without_waiting(path: Path) -> None:
     from sqlalchemy import Engine, event
 
-    # MLflow does not expose its engines, so the listener is set for all engines.
-    if not event.contains(Engine, "connect", _set_synchronous_normal):
-        event.listen(Engine, "connect", _set_synchronous_normal)
+    _ours.add(path)
+    # MLflow does not expose its engines, so the listener is set for all engines. It selects by the file.
+    if not event.contains(Engine, "connect", _configure):
+        event.listen(Engine, "connect", _configure)
 
 
-def _set_synchronous_normal(connection: Any, _: Any) -> None:
+def _configure(connection: Any, _: Any) -> None:
     if isinstance(connection, sqlite3.Connection):
         with contextlib.suppress(sqlite3.Error):  # the first real query reports the error
+            file = connection.execute("PRAGMA database_list").fetchone()[2]
+            if not file or not any(_is_same(path, file) for path in _ours):
+                return
+            if sys.platform == "darwin":
+                connection.execute("PRAGMA checkpoint_fullfsync=1")
             # Without a write-ahead log, a database could be damaged by this setting.
             if connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):
                 connection.execute("PRAGMA synchronous=NORMAL")
+            elif sys.platform == "darwin":
+                connection.execute("PRAGMA fullfsync=1")
+
+
+def _is_same(path: Path, file: str) -> bool:
+    with contextlib.suppress(OSError):
+        return path.samefile(file)
+    return False
 
 
 def sync(path: Path) -> None:
@@ -49,4 +95,4 @@ def sync(path: Path) -> None:
     them. SQLite holds no lock on the log file, so closing the file here releases no lock of this process.
     """
     with contextlib.suppress(FileNotFoundError), path.with_name(f"{path.name}-wal").open("rb") as log:
-        os.fsync(log.fileno())
+        disk.flush(log.fileno())

@@ -13,7 +13,6 @@ from pathlib import Path
 from rnnexp.config.sweep import SweepConfig
 from rnnexp.config.trial import TrialConfig
 from rnnexp.data.store import TokenStore, prepare
-from rnnexp.engine import devices
 from rnnexp.engine.local import LocalExecutor, SlotPlan
 from rnnexp.home import Home
 from rnnexp.storage.store import StudyStore
@@ -39,21 +38,22 @@ def run_supervisor(
         home: where the study is stored.
         study: the open study; the caller holds its lock.
         tokens: the data that the base settings name.
-        plan: the number of slots and the threads of each.
+        plan: the number of slots, the threads of each, and the devices.
         reporter: receives the progress.
 
     Returns:
         How the run ended.
     """
     pending = study.n_finished < config.n_trials
-    device = devices.chosen(home.devices) if pending else "auto"
     reader, writer = os.pipe()
-    executor = LocalExecutor(plan.slots, signals=reader)
+    executor = LocalExecutor(plan.slots, signals=reader, gpus=plan.use.gpus)
     sender = SenderThread(
         lambda: Projection.open(home, config.study, study.identity).replay, reporter.note, open_immediately=pending
     )
     records, stores = TrialRecords(home.study(config.study)), _TokenStores(home, tokens, config.base)
-    supervisor = Supervisor(config, study, records, executor, sender, reporter, stores.path, plan.threads, time, device)
+    supervisor = Supervisor(
+        config, study, records, executor, sender, reporter, stores.path, plan.threads, time, plan.use.device
+    )
     with _signals_sent_to(supervisor, writer):
         try:
             return supervisor.run()

@@ -1,8 +1,10 @@
 """Which models of a study are kept, and how the others are removed from the disk."""
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
+from rnnexp import locks
 from rnnexp.disk import WRITING
 from rnnexp.home import TrialFolder
 from rnnexp.trial import events
@@ -61,10 +63,32 @@ def evict(folder: TrialFolder, when: float) -> bool:
     Returns:
         Whether the model was removed.
     """
-    if not folder.best.exists() or folder.exported.exists():
+    if not folder.best.exists():
         return False
-    remove_model(folder, when)
+    with locks.held(folder.retention_lock):
+        if folder.exported.exists():
+            return False
+        remove_model(folder, when)
     return True
+
+
+@contextlib.contextmanager
+def exporting(folder: TrialFolder) -> Iterator[None]:
+    """Marks a trial's model as exported during the export, so that a running sweep does not remove it meanwhile.
+
+    Inside the block, the caller checks that the model exists: it may have been removed before. If the block raises, the
+    mark is removed again, unless an earlier export has set it.
+    """
+    with locks.held(folder.retention_lock):
+        was_marked = folder.exported.exists()
+        folder.exported.touch()
+    try:
+        yield
+    except BaseException:
+        if not was_marked:
+            folder.exported.unlink(missing_ok=True)
+        raise
+    folder.exported.touch()  # another export of this model may have failed meanwhile and removed the mark
 
 
 def remove_model(folder: TrialFolder, when: float) -> None:
@@ -92,10 +116,17 @@ def clean_up(folder: TrialFolder, *, keep_model: bool) -> None:
         for path in directory.glob(f"{WRITING}*"):
             if path.name not in written_by_sender:
                 _remove(path)
-    evicted = any(isinstance(event, Evicted) for event in events.read(folder.events)) and not folder.exported.exists()
-    if evicted or not keep_model:
-        _remove(folder.best)
-        _remove(folder.held_out)
+    if not keep_model:
+        _remove_files_of_model(folder)
+    elif any(isinstance(event, Evicted) for event in events.read(folder.events)):
+        with locks.held(folder.retention_lock):
+            if not folder.exported.exists():
+                _remove_files_of_model(folder)
+
+
+def _remove_files_of_model(folder: TrialFolder) -> None:
+    _remove(folder.best)
+    _remove(folder.held_out)
 
 
 def _remove(path: Path) -> None:

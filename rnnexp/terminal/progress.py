@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rnnexp.study.progress import ProgressSnapshot
+from rnnexp.terminal.escapes import visible
 from rnnexp.terminal.tables import duration, heading, number, short
 from rnnexp.trial.events import EpochEnded
 from rnnexp.trial.states import State
@@ -41,7 +42,7 @@ class PlainWatch:
         return
 
     def _print(self, line: str) -> None:
-        self._console.print(Text(line), soft_wrap=True)
+        self._console.print(Text(visible(line)), soft_wrap=True)
 
     def started(self, number: int, settings: dict[str, Any], attempt: int, from_epoch: int, epochs: int) -> None:
         self._n_epochs[number] = epochs
@@ -93,10 +94,10 @@ class LiveWatch:
         line = self._lines.pop(number_, None)
         result = f"{self._metric} {number(value)}" if value is not None else ""
         parts = [f"trial {number_}", f"{state:<8}", result, line.settings if line else "", reason]
-        self._console.print(Text("  ".join(part for part in parts if part)))
+        self._console.print(Text(visible("  ".join(part for part in parts if part))))
 
     def note(self, line: str) -> None:
-        self._console.print(Text(line))
+        self._console.print(Text(visible(line)))
 
     def tick(self, snapshot: ProgressSnapshot) -> None:
         self._snapshot = snapshot

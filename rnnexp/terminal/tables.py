@@ -9,6 +9,7 @@ from rich.text import Text
 
 from rnnexp.storage.store import TrialRequest
 from rnnexp.storage.views import StudyView, TrialRow
+from rnnexp.terminal.escapes import visible_lines
 from rnnexp.trial.events import EpochEnded
 from rnnexp.trial.states import State
 
@@ -25,10 +26,17 @@ _PIPE_WIDTH = 220
 """Wide enough for a table of many settings in a file or pipe."""
 
 
+class _SafeConsole(Console):
+    """Prints strings, also those in the cells of tables, without the characters that control the terminal."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(visible_lines(text), **options)
+
+
 def console() -> Console:
     """Returns the console, without markup: a `[` in a text is printed as it is."""
-    plain = Console(highlight=False, markup=False)
-    return plain if plain.is_terminal else Console(highlight=False, markup=False, width=_PIPE_WIDTH)
+    plain = _SafeConsole(highlight=False, markup=False)
+    return plain if plain.is_terminal else _SafeConsole(highlight=False, markup=False, width=_PIPE_WIDTH)
 
 
 def number(value: float | None, digits: int = 4) -> str:

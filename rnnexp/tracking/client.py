@@ -38,9 +38,7 @@ def open_client(home: Home) -> Any:
     if home.tracking_server is not None:
         return mlflow.MlflowClient(tracking_uri=home.tracking_uri)
     with database_creation_lock(home):
-        if not home.mlflow_db.exists():
-            sqlite.use_wal(home.mlflow_db)
-        sqlite.commit_without_waiting()
+        sqlite.set_up(home.mlflow_db)
         client = mlflow.MlflowClient(tracking_uri=home.mlflow_uri)
         client.search_experiments(max_results=1)  # creates the tables
     return client

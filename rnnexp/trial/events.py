@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rnnexp import disk
+
 EndReason = Literal["epochs", "patience", "pruned", "diverged", "stopped"]
 
 STOPPED_BY_HAND = "stopped by hand"
@@ -190,16 +192,19 @@ def read(path: Path) -> list[Event]:
 
 def append(path: Path, event: Event) -> None:
     """Appends one event, on a new line even after an incomplete one, and syncs it to the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    disk.make_folder(path.parent)
     line = encode(event).encode() + b"\n"
     with path.open("ab+") as file:
-        if file.tell():
+        is_new = not file.tell()
+        if not is_new:
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
                 line = b"\n" + line
         file.write(line)
         file.flush()
-        os.fsync(file.fileno())
+        disk.flush(file.fileno())
+    if is_new:
+        disk.flush_folder(path.parent)
 
 
 def epochs(events: list[Event]) -> list[EpochEnded]:

@@ -58,6 +58,7 @@ class TrialJob:
         attempt: from 1.
         title: of the figure.
         device: for TensorFlow; the stored plan of an earlier attempt takes precedence.
+        gpu: the value of `CUDA_VISIBLE_DEVICES` that selects the trial's GPU; None to leave the variable as it is.
     """
 
     config: TrialConfig
@@ -67,6 +68,7 @@ class TrialJob:
     attempt: int
     title: str
     device: str = "auto"
+    gpu: str | None = None
 
 
 def main(job: TrialJob, pipe: Any, preloaded: bool) -> None:
@@ -210,6 +212,7 @@ def _run(job: TrialJob, reporter: EventReporter) -> None:
     store = TokenStore.open(job.store)
     threads = cost.useful_threads(job.config, store.mean_length(job.config.data), job.threads)
     plan = stored_or_chosen(job.folder.plan, job.config, threads, job.device)
+    _select_gpu(job)
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(plan.threads)
@@ -222,6 +225,12 @@ def _run(job: TrialJob, reporter: EventReporter) -> None:
     from rnnexp.trial.fit import fit
 
     fit(job.config, store, job.folder, plan, job.attempt, reporter.report, reporter.heartbeat)
+
+
+def _select_gpu(job: TrialJob) -> None:
+    """Selects the trial's GPU. TensorFlow and CUDA read the variable at the first operation, not at their import."""
+    if job.gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = job.gpu
 
 
 def _log_line(event: Event) -> str:
@@ -296,11 +305,13 @@ def _folder_lock(folder: TrialFolder) -> Iterator[bool]:
 
     An orphan of an earlier supervisor may need a moment to terminate.
     """
-    with folder.lock.open("a") as file:
-        is_locked = locks.acquire(file, _LOCK_TIMEOUT_S)
-        if is_locked:
-            _record_holder(file)
-        yield is_locked
+    file = locks.open_locked(folder.lock, _LOCK_TIMEOUT_S)
+    if file is None:
+        yield False
+        return
+    with file:
+        _record_holder(file)
+        yield True
 
 
 def _record_holder(file: IO[str]) -> None:
@@ -331,10 +342,13 @@ def wait_for_lock_release(folder: TrialFolder) -> None:
 
     Only the holder of the study's lock may call this: a process that still writes to the folder is then an orphan.
     """
-    if folder.lock.exists():
-        with folder.lock.open("a") as file:
-            if not locks.acquire(file, _LOCK_TIMEOUT_S):
-                for pid in lock_holders(folder.lock):
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                locks.acquire(file, _LOCK_TIMEOUT_S)
+    if not folder.lock.exists():
+        return
+    file = locks.open_locked(folder.lock, _LOCK_TIMEOUT_S)
+    if file is None:
+        for pid in lock_holders(folder.lock):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        file = locks.open_locked(folder.lock, _LOCK_TIMEOUT_S)
+    if file is not None:
+        file.close()

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.e2e.conftest import Ran, one_line, rnnexp, tree
+from tests.e2e.conftest import SWEEP, Ran, one_line, rnnexp, sweep, tree
+from tests.e2e.contents import open_client
 
 pytestmark = pytest.mark.tensorflow
 
@@ -112,3 +113,38 @@ def test_wrong_arguments(ran: Ran, tmp_path: Path) -> None:
     (tmp_path / "full" / "notes.txt").write_text("mine")
     one_line(rnnexp("export", "small", "--to", str(tmp_path / "full"), *home), "exists and is not a bundle")
     assert (tmp_path / "full" / "notes.txt").read_text() == "mine"
+
+
+def test_an_export_that_fails_at_the_end_of_a_sweep_is_a_failure_of_its_own(tmp_path: Path) -> None:
+    """The report and the study's own run are written all the same, and the same command tries the export again."""
+    ran = sweep(tmp_path, SWEEP)
+    client = open_client(ran.home)
+    best = min(ran.json("trials", "small"), key=lambda row: (-row["value"], row["number"]))
+    held_out = ran.home / "work" / "small" / "trials" / f"{best['number']:05d}" / "held_out.npz"
+    whole = held_out.read_bytes()
+    with np.load(held_out) as arrays:
+        rows, probabilities = arrays["rows"], arrays["probabilities"]
+    np.savez(held_out, rows=rows, probabilities=probabilities[::-1])
+    client.delete_registered_model_alias("small", "best")
+    (ran.home / "work" / "small" / "report.html").unlink()
+    failed = rnnexp("sweep", str(ran.file), "--home", str(ran.home))
+    assert failed.returncode == 1, failed.stdout
+    assert failed.stderr.count("\n") == 1, failed.stderr
+    assert "the export is not the trained model" in failed.stderr
+    assert "MLflow has the trials' runs" not in failed.stdout
+    assert (ran.home / "work" / "small" / "report.html").exists()
+    held_out.write_bytes(whole)
+    again = rnnexp("sweep", str(ran.file), "--home", str(ran.home))
+    assert again.returncode == 0, again.stderr
+    assert client.get_model_version_by_alias("small", "best").tags["rnnexp.run_id"] == best["run_id"]
+
+
+def test_labels_and_texts_cannot_control_the_terminal(bundle: Path) -> None:
+    text = "good\x1b]0;owned\x07\x9b2J\u202e"
+    done = rnnexp("predict", str(bundle), text)
+    assert done.returncode == 0, done.stderr
+    assert not set("\x1b\x07\x9b\u202e") & set(done.stdout)
+    assert r"good\x1b]0;owned\x07\x9b2J\u202e" in done.stdout
+    printed = rnnexp("predict", str(bundle), text, "--json").stdout
+    assert not set("\x1b\x07\x9b\u202e") & set(printed)
+    assert json.loads(printed)[0]["text"] == text

@@ -1,3 +1,4 @@
+import threading
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import strategies as st
 
 from rnnexp.disk import WRITING
 from rnnexp.home import TrialFolder
-from rnnexp.study.retention import Retention, clean_up, evict, to_evict
+from rnnexp.study.retention import Retention, clean_up, evict, exporting, to_evict
 from rnnexp.trial import events
 from rnnexp.trial.events import Evicted
 
@@ -104,3 +105,47 @@ def test_the_files_that_the_sender_is_writing_are_not_removed(tmp_path: Path) ->
     clean_up(folder, keep_model=True)
     left = {path.name for path in tmp_path.rglob(f"{WRITING}*")}
     assert left == {WRITING + path.name for path in (folder.tracking, folder.history, folder.curves)}
+
+
+def test_a_model_is_not_removed_during_its_export(folder: TrialFolder) -> None:
+    with exporting(folder):
+        assert not evict(folder, 5.0)
+    assert not evict(folder, 6.0)
+    assert folder.best.exists()
+
+
+def test_an_export_that_fails_beside_another_one_leaves_its_mark(folder: TrialFolder) -> None:
+    with exporting(folder):
+        with pytest.raises(ValueError), exporting(folder):
+            raise ValueError
+        folder.exported.unlink()  # as if the export that fails had been the first one
+    assert folder.exported.exists()
+
+
+def test_an_interrupted_eviction_is_completed_unless_the_model_was_exported(folder: TrialFolder) -> None:
+    events.append(folder.events, Evicted(5.0))
+    folder.exported.touch()
+    clean_up(folder, keep_model=True)
+    assert folder.best.exists()
+    folder.exported.unlink()
+    clean_up(folder, keep_model=True)
+    assert not folder.best.exists()
+    assert not folder.held_out.exists()
+
+
+def test_an_export_sees_a_whole_model_or_none(folder: TrialFolder) -> None:
+    """A running sweep removes the model at the same time, many times."""
+    failures: list[int] = []
+    for number in range(200):
+        folder.events.unlink(missing_ok=True)
+        folder.exported.unlink(missing_ok=True)
+        for path in (folder.best, folder.held_out):
+            path.write_text("x", encoding="utf-8")
+        sweep = threading.Thread(target=evict, args=(folder, 5.0))
+        sweep.start()
+        with exporting(folder):
+            found = folder.best.exists()
+            sweep.join()
+            if (folder.best.exists(), folder.held_out.exists()) != (found, found):
+                failures.append(number)
+    assert not failures
