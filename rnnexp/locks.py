@@ -15,12 +15,13 @@ _POLL_S = 0.02
 _LOCKS = Path("/proc/locks")
 
 
-def acquire(file: IO[str], timeout_s: float) -> bool:
-    """Takes an exclusive lock on an open file.
+def acquire(file: IO[str], timeout_s: float, *, shared: bool = False) -> bool:
+    """Takes a lock on an open file.
 
     Args:
         file: stays locked until it is closed.
         timeout_s: how long to wait for another holder; 0 tries once.
+        shared: whether other shared locks are allowed at the same time; an exclusive lock allows no other.
 
     Returns:
         Whether the lock was taken in time.
@@ -28,12 +29,31 @@ def acquire(file: IO[str], timeout_s: float) -> bool:
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 return False
             time.sleep(_POLL_S)
+
+
+def open_locked(path: Path, timeout_s: float, *, shared: bool = False) -> IO[str] | None:
+    """Opens a lock file and takes its lock; creates the file and its folder if they are missing.
+
+    Args:
+        path: the lock file.
+        timeout_s: how long to wait for another holder; 0 tries once.
+        shared: whether other shared locks are allowed at the same time.
+
+    Returns:
+        The open file, to read and to append to; the lock is held until it is closed. None if the time is over.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+")
+    if acquire(file, timeout_s, shared=shared):
+        return file
+    file.close()
+    return None
 
 
 @contextlib.contextmanager
@@ -46,14 +66,17 @@ def held(path: Path) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Tells whether another open file holds an exclusive lock on the file; False if there is no file."""
+    """Tells whether another open file holds an exclusive lock on the file; False if there is no file.
+
+    A lock that cannot be tested counts as held, because what is held must not be touched.
+    """
     try:
         with path.open("r") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError:
+        return True
     return False
 
 
