@@ -4,14 +4,21 @@ It does not read or write the files.
 """
 
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from rnnexp.errors import HomeError
 
 FORMER_SINGLE_RUNS = "train"
 """The folder in which versions before November 2026 kept the runs of `rnnexp train`, which had no study."""
+
+
+def _sqlite_url(path: Path) -> str:
+    """Returns the SQLAlchemy URL of a database. SQLAlchemy decodes it; Optuna also uses it as a template with `{}`."""
+    return "sqlite:///" + re.sub("[%?{}]", lambda match: quote(match[0]), str(path))
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,11 @@ class TrialFolder:
     def held_out(self) -> Path:
         """The probabilities of the best epoch on the validation part."""
         return self.root / "held_out.npz"
+
+    @property
+    def set_aside(self) -> Path:
+        """Files that a repair has replaced or given up. Only the user removes them."""
+        return self.root / "set-aside"
 
     @property
     def exported(self) -> Path:
@@ -170,7 +182,7 @@ class Home:
 
     @property
     def optuna_url(self) -> str:
-        return f"sqlite:///{self.optuna_db}"
+        return _sqlite_url(self.optuna_db)
 
     @property
     def mlflow_db(self) -> Path:
@@ -178,7 +190,7 @@ class Home:
 
     @property
     def mlflow_uri(self) -> str:
-        return f"sqlite:///{self.mlflow_db}"
+        return _sqlite_url(self.mlflow_db)
 
     @property
     def tracking_server(self) -> str | None:
@@ -207,6 +219,11 @@ class Home:
     def stores_lock(self) -> Path:
         """The lock that is held while the two databases are created."""
         return self.root / ".stores.lock"
+
+    @property
+    def repair_lock(self) -> Path:
+        """The lock that every running study shares, and that a repair of the whole home holds alone."""
+        return self.root / ".repair.lock"
 
     @property
     def openings(self) -> Path:

@@ -19,12 +19,13 @@ _POLL_S = 0.02
 _LOCKS = Path("/proc/locks")
 
 
-def open_locked(path: Path, timeout_s: float | None = None) -> IO[str] | None:
-    """Opens a lock file and takes its exclusive lock; creates the file and its folder if they are missing.
+def open_locked(path: Path, timeout_s: float | None = None, *, shared: bool = False) -> IO[str] | None:
+    """Opens a lock file and takes its lock; creates the file and its folder if they are missing.
 
     Args:
         path: the lock file.
         timeout_s: how long to wait for another holder; 0 tries once, None waits without a limit.
+        shared: whether other shared locks are allowed at the same time; an exclusive lock allows no other.
 
     Returns:
         The open file, to read and to append to; the lock is held until it is closed. None if the time is over.
@@ -33,7 +34,7 @@ def open_locked(path: Path, timeout_s: float | None = None) -> IO[str] | None:
     while True:
         file = _open_or_create(path)
         try:
-            if not _acquire(file, deadline):
+            if not _acquire(file, deadline, shared=shared):
                 file.close()
                 return None
             if _is_named(file, path):
@@ -55,13 +56,14 @@ def _open_or_create(path: Path) -> IO[str]:
             # The folder was deleted in between.
 
 
-def _acquire(file: IO[str], deadline: float | None) -> bool:
+def _acquire(file: IO[str], deadline: float | None, *, shared: bool) -> bool:
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     if deadline is None:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, kind)
         return True
     while True:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
             if time.monotonic() >= deadline:
@@ -87,15 +89,20 @@ def held(path: Path) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Tells whether another open file holds an exclusive lock on the file; False if there is no file."""
+    """Tells whether another open file holds an exclusive lock on the file; False if there is no file.
+
+    A lock that cannot be tested counts as held, because what is held must not be touched.
+    """
     while True:
         try:
             with path.open("r") as file:
                 is_free = _share(file)
                 if _is_named(file, path):
                     return not is_free
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
+        except OSError:
+            return True
 
 
 def _share(file: IO[str]) -> bool:

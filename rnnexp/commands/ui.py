@@ -12,6 +12,7 @@ import time
 from rnnexp.errors import HomeError, UserError, WorkError
 from rnnexp.home import Home
 from rnnexp.storage.database import database_creation_lock
+from rnnexp.tracking.paths import artifact_address
 
 _FIRST_PORT, _LAST_PORT = 5000, 5050
 _PAGE = "/#/experiments?workflowType=machine_learning"
@@ -41,14 +42,17 @@ def run(args: argparse.Namespace) -> int:
     print(f"MLflow's UI for {home.root}: http://{args.host}:{port}{_PAGE} (Ctrl-C stops it)", flush=True)
     log = home.logs / "mlflow-server.log"
     log.parent.mkdir(exist_ok=True)
+    # MLflow creates the folder of a database without decoding the address; a relative one names the working folder.
+    encoded = "%" in home.mlflow_uri
     with log.open("w") as output:
         server = subprocess.Popen(
             [
                 *(sys.executable, "-m", "mlflow", "server"),
-                *("--backend-store-uri", home.mlflow_uri),
-                *("--artifacts-destination", str(home.artifacts)),
+                *("--backend-store-uri", f"sqlite:///{home.mlflow_db.name}" if encoded else home.mlflow_uri),
+                *("--artifacts-destination", artifact_address(home.artifacts)),
                 *("--host", args.host, "--port", str(port), "--workers", "1"),
             ],
+            cwd=home.root if encoded else None,
             env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -7,6 +7,7 @@ from typing import Any
 from rnnexp.home import Home
 from rnnexp.storage import sqlite
 from rnnexp.storage.database import database_creation_lock
+from rnnexp.tracking.paths import artifact_address, local_path
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -29,6 +30,11 @@ def import_mlflow() -> Any:
 
     for logger in ("mlflow", "alembic"):
         logging.getLogger(logger).setLevel(logging.WARNING)
+    if not os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
+        from mlflow.store.db import utils
+
+        # It creates the folder of a database, but does not decode the address: another folder if the path has a `%`.
+        utils._make_parent_dirs_if_sqlite = lambda _: None
     return mlflow
 
 
@@ -56,10 +62,10 @@ def open_experiment(client: Any, home: Home, study: str) -> str:
             return str(client.create_experiment(study))  # the server chooses where it stores files
         location = home.experiment_artifacts(study)
         location.mkdir(parents=True, exist_ok=True)
-        return str(client.create_experiment(study, artifact_location=str(location)))
+        return str(client.create_experiment(study, artifact_location=artifact_address(location)))
     if experiment.lifecycle_stage != "active":
         client.restore_experiment(experiment.experiment_id)
-    if home.tracking_server is None and experiment.artifact_location != str(home.experiment_artifacts(study)):
+    if home.tracking_server is None and local_path(experiment.artifact_location) != home.experiment_artifacts(study):
         raise MovedError(
             f"{home.mlflow_db.name} stores files in {experiment.artifact_location}, but this home is {home.root}; "
             f"`rnnexp doctor --repair --home {home.root}` corrects the paths"

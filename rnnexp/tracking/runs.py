@@ -4,9 +4,11 @@ A run is identified by two tags: the study's identity, and the trial's number (o
 ids are always explicit: MLflow's active run is never used.
 """
 
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
+from rnnexp.tracking.paths import local_path
 from rnnexp.tracking.run_batch import RunBatch, to_ms
 
 _STUDY, _STUDY_ID, _TRIAL = "rnnexp.study", "rnnexp.study_id", "rnnexp.trial"
@@ -82,4 +84,8 @@ def delete_artifacts(client: Any, run_id: str, path: str) -> None:
     uri = client.get_run(run_id).info.artifact_uri
     repository = get_artifact_repository(uri, tracking_uri=client.tracking_uri)
     if any(item.path == path for item in repository.list_artifacts()):
-        repository.delete_artifacts(path)
+        folder = local_path(uri)
+        if folder is not None and "%" in str(folder):
+            shutil.rmtree(folder / path)  # MLflow would decode the path again, and look in another folder
+        else:
+            repository.delete_artifacts(path)

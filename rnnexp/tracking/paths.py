@@ -1,0 +1,21 @@
+"""Converts between local paths and the addresses under which MLflow stores databases and artifacts."""
+
+import re
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlparse
+
+
+def artifact_address(folder: Path) -> str:
+    """Returns the address of a local artifact folder: its path, or a `file:` URI if MLflow would misread the path."""
+    return folder.as_uri() if re.search(r"[%?#;]", str(folder)) else str(folder)
+
+
+def local_path(address: str) -> Path | None:
+    """Returns the path in which MLflow stores the artifacts of an address; None if they are not local files."""
+    if address.startswith("/"):
+        return Path(urllib.request.url2pathname(address))
+    parsed = urlparse(address)
+    if parsed.scheme == "file" and parsed.netloc in ("", "localhost") and parsed.path.startswith("/"):
+        return Path(urllib.request.url2pathname(parsed.path))
+    return None
