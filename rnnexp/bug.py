@@ -8,6 +8,7 @@ import time
 import traceback
 from pathlib import Path
 
+from rnnexp.addresses import one_line, redact
 from rnnexp.home import Home
 
 _PACKAGES = ("rnnexp", "tensorflow", "keras", "optuna", "mlflow", "pandas", "numpy")
@@ -31,7 +32,7 @@ def report(error: BaseException, home: str | None) -> str:
         where = f"the details are in {path}"
     except OSError as write_error:
         where = f"the details could not be saved ({write_error.strerror})"
-    return f"a bug in rnnexp: {type(error).__name__}: {' '.join(str(error).split())[:200]}; {where}"
+    return f"a bug in rnnexp: {type(error).__name__}: {one_line(error, 200)}; {where}"
 
 
 def _text(error: BaseException) -> str:
@@ -41,4 +42,4 @@ def _text(error: BaseException) -> str:
             lines.append(f"{package}: {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             lines.append(f"{package}: not installed")
-    return "\n".join([*lines, "", *traceback.format_exception(error)])
+    return redact("\n".join([*lines, "", *traceback.format_exception(error)]))

@@ -11,8 +11,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "rnnexp"
 
 LAYERS = (
-    ("errors", "quiet", "disk", "locks"),
+    ("errors", "quiet", "disk", "locks", "addresses"),
     ("home", "bug"),
+    ("home_id",),
     ("space",),
     ("config",),
     ("data",),
