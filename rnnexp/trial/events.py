@@ -29,6 +29,7 @@ class Started:
         n_params: trainable weights.
         data: name, digests and row counts of the data.
         plan: the execution plan.
+        study: the identity of the trial's study; empty if an earlier version wrote the event.
     """
 
     time: float
@@ -38,6 +39,7 @@ class Started:
     n_params: int
     data: dict[str, Any]
     plan: dict[str, Any]
+    study: str = ""
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,17 @@ def append(path: Path, event: Event) -> None:
         file.write(line)
         file.flush()
         os.fsync(file.fileno())
+
+
+def of_study(events: list[Event], identity: str) -> list[Event]:
+    """Returns the events of one study; those of attempts that another study started are left out."""
+    result, is_other = [], False
+    for event in events:
+        if isinstance(event, Started):
+            is_other = bool(event.study and identity and event.study != identity)
+        if not is_other:
+            result.append(event)
+    return result
 
 
 def epochs(events: list[Event]) -> list[EpochEnded]:

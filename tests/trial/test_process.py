@@ -14,7 +14,9 @@ import pytest
 from rnnexp.config.trial import TrialConfig
 from rnnexp.home import TrialFolder
 from rnnexp.trial import events, process
-from rnnexp.trial.events import Failed, Finished
+from rnnexp.trial.events import Failed, Finished, Started
+
+DATA = {"name": "fake", "n_train": 8, "n_validation": 2}
 
 
 class _Pipe:
@@ -79,3 +81,11 @@ def test_an_orphan_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.Monk
         os.kill(holder.pid, signal.SIGSTOP)
         process.wait_for_lock_release(folder)
         assert holder.wait(5) == -signal.SIGKILL
+
+
+def test_the_start_names_the_study(tmp_path: Path) -> None:
+    job = process.TrialJob(TrialConfig(), TrialFolder(tmp_path), tmp_path, 1, 1, "s · trial 0", study="identity")
+    process.EventReporter(job, _Pipe()).report(Started(1.0, 1, 0, 1, 10, DATA, {}))
+    (started,) = events.read(TrialFolder(tmp_path).events)
+    assert isinstance(started, Started)
+    assert started.study == "identity"
