@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from rnnexp.addresses import one_line, redact
 from rnnexp.home import Home
 
 _PACKAGES = ("rnnexp", "tensorflow", "keras", "optuna", "mlflow", "pandas", "numpy")
@@ -42,7 +43,7 @@ def report(error: BaseException, home: str | None) -> str:
         where = f"the details are in {path}"
     except OSError as write_error:
         where = f"the details could not be saved ({write_error.strerror})"
-    return f"a bug in rnnexp: {type(error).__name__}: {' '.join(str(error).split())[:200]}; {where}"
+    return f"a bug in rnnexp: {type(error).__name__}: {one_line(error, 200)}; {where}"
 
 
 def _text(error: BaseException, argv: Sequence[str]) -> str:
@@ -52,7 +53,7 @@ def _text(error: BaseException, argv: Sequence[str]) -> str:
             lines.append(f"{package}: {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             lines.append(f"{package}: not installed")
-    return "\n".join([*lines, "", *(_place(each) for each in _chain(error))])
+    return redact("\n".join([*lines, "", *(_place(each) for each in _chain(error))]))
 
 
 def _command(argv: Sequence[str]) -> str:

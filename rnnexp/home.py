@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from rnnexp import addresses
 from rnnexp.errors import HomeError
 
 FORMER_SINGLE_RUNS = "train"
@@ -153,17 +154,19 @@ class Home:
     def open(cls, path: str | os.PathLike[str]) -> "Home":
         """Checks that the folder can be created and written to; the first file written creates it.
 
+        The check creates no folder of the home: another command may be about to write into the same new home.
+
         Raises:
             HomeError: if it cannot be written to.
         """
         root = Path(path).expanduser().absolute()
-        missing = [folder for folder in (root, *root.parents) if not folder.exists()]
         try:
-            root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=root):
-                pass
-            for folder in missing:
-                folder.rmdir()
+            existing = next(folder for folder in (root, *root.parents) if folder.exists())
+            if existing == root:
+                with tempfile.TemporaryFile(dir=root):
+                    pass
+            else:
+                Path(tempfile.mkdtemp(prefix=".rnnexp-", dir=existing)).rmdir()
         except OSError as error:
             reason = error.strerror or str(error)
             raise HomeError(
@@ -194,14 +197,34 @@ class Home:
 
     @property
     def tracking_server(self) -> str | None:
-        """The MLflow server in MLFLOW_TRACKING_URI; None if the runs are stored in the home."""
-        address = os.environ.get("MLFLOW_TRACKING_URI", "")
-        return address if address.startswith(("http://", "https://")) else None
+        """The MLflow server in MLFLOW_TRACKING_URI, without credentials; None if the runs are stored in the home."""
+        address = addresses.tracking_address()
+        return addresses.without_credentials(address) if addresses.is_http(address) else None
 
     @property
     def tracking_uri(self) -> str:
-        """The address of the MLflow runs: the server or the home's database."""
-        return self.tracking_server or self.mlflow_uri
+        """The address for a client of MLflow: the server's or the database's. Never store or show it."""
+        address = addresses.tracking_address()
+        return address if addresses.is_http(address) else self.mlflow_uri
+
+    @property
+    def tracking_note(self) -> str | None:
+        """One line about the part of MLFLOW_TRACKING_URI that is not used; None if all of it is."""
+        address = addresses.tracking_address()
+        if not address or address == self.mlflow_uri:
+            return None
+        shown = addresses.without_credentials(address)
+        if not addresses.is_http(address):
+            return (
+                f"MLFLOW_TRACKING_URI is {shown}, which is not used: expected the address of a server (http or https); "
+                f"the runs are in {self.mlflow_db}"
+            )
+        if "?" in address:
+            return (
+                f"MLFLOW_TRACKING_URI: the part after `?` is not used, because MLflow cannot send it to {shown}; set "
+                "MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
+        return None
 
     @property
     def artifacts(self) -> Path:
@@ -224,6 +247,16 @@ class Home:
     def repair_lock(self) -> Path:
         """The lock that every running study shares, and that a repair of the whole home holds alone."""
         return self.root / ".repair.lock"
+
+    @property
+    def id_file(self) -> Path:
+        """The identity of the home (`rnnexp.home_id`)."""
+        return self.root / "home.json"
+
+    @property
+    def id_lock(self) -> Path:
+        """The lock that is held while the home gets its identity."""
+        return self.root / ".home.lock"
 
     @property
     def openings(self) -> Path:

@@ -11,8 +11,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "rnnexp"
 
 LAYERS = (
-    ("errors", "quiet", "disk", "locks", "mounts", "process_identity"),
+    ("errors", "quiet", "disk", "locks", "mounts", "process_identity", "addresses"),
     ("home", "bug"),
+    ("home_id",),
     ("space",),
     ("config",),
     ("data",),

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -19,6 +20,8 @@ from rnnexp.terminal import tables
 def run(args: argparse.Namespace) -> int:
     """Prints the problems, with `--repair` repairs them if possible; returns 1 if a problem is left."""
     home = Home.at(args.home)
+    if home.tracking_note:
+        print(home.tracking_note, file=sys.stderr)
     measured = None if args.no_devices else _measure_devices(home, quiet=args.json)
     found: list[RepairOutcome] = []
     for outcome in _outcomes(home, measured, repair=args.repair):

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnexp import disk, mounts
+from rnnexp import addresses, disk, home_id, mounts
 from rnnexp.config.files import parse_assignment
 from rnnexp.config.load import load_sweep
 from rnnexp.config.sweep import SweepConfig
@@ -19,6 +19,8 @@ from rnnexp.engine import devices, local
 from rnnexp.engine.devices import DeviceUse
 from rnnexp.errors import RnnexpError, UserError, WorkError
 from rnnexp.home import FORMER_SINGLE_RUNS, Home
+from rnnexp.storage.database import study_names
+from rnnexp.storage.folders import check_new_study
 from rnnexp.storage.views import StudyView, view
 from rnnexp.terminal import next_commands, tables
 from rnnexp.terminal.progress import watch
@@ -42,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if args.workers is not None and args.workers < 1:
         raise UserError(f"--workers: got {args.workers}, expected 1 or more")
     home = Home.open(args.home)
+    check_new_study(home, config.study, study_names(home))
     if not args.dry_run and not home.study(config.study).recorded.exists():
         local.warm_up()  # while the data are prepared; a study that is recorded may have no trial left to run
     config = config.model_copy(update={"base": resolve_data(config.base)})
@@ -89,6 +92,8 @@ def run_study(
     from rnnexp.study.launch import SIGNAL_EXIT_CODES, run_supervisor
 
     console, folder, started_at = tables.console(), home.study(config.study), time.time()
+    _show_notes(home)
+    check_new_study(home, config.study, study_names(home))  # before the lock creates a folder
     with hold_study_lock(folder.lock, config.study):
         study = StudyStore.open(home, config, tokens.digest)
         disk.write_text(folder.sweep, config.to_yaml())
@@ -111,6 +116,19 @@ def run_study(
         if fault is not None:
             raise WorkError(fault)
         return 0
+
+
+def _show_notes(home: Home) -> None:
+    """Prints a line if the address of MLflow is not used as it is, and one if this home is a new copy."""
+    if home.tracking_note:
+        tables.console().print(home.tracking_note, style="yellow", soft_wrap=True)
+    identity = home_id.peek(home)
+    if not identity.value and identity.is_copy and home.tracking_server is not None:
+        tables.console().print(
+            f"{home.root} is a copy of another home: its trials are sent to {home.tracking_server} as runs of its own",
+            style="yellow",
+            soft_wrap=True,
+        )
 
 
 def _report_end(config: SweepConfig, n_finished: int, outcome: "Outcome") -> None:
@@ -220,7 +238,7 @@ def _record(home: Home, study: StudyView, started_at: float) -> str | None:
     page, table = folder.root / "report.html", folder.root / "trials.csv"
     try:
         report.write_csv([study], table)
-        content = table.read_bytes() + folder.sweep.read_bytes() + home.tracking_uri.encode()
+        content = table.read_bytes() + folder.sweep.read_bytes() + (home.tracking_server or home.mlflow_uri).encode()
         digest = hashlib.sha256(content).hexdigest()
         recorded = folder.recorded.read_text(encoding="utf-8") if folder.recorded.exists() else None
         is_logged = best_model.is_logged(home, study)
@@ -228,12 +246,14 @@ def _record(home: Home, study: StudyView, started_at: float) -> str | None:
             return None
         report.write_html(home, [study], page)
         bundle, fault = (None, None) if is_logged else _bundle(home, study)
-        best_model.record(home, study, [folder.sweep, page, table], bundle, PYFUNC_CODE, started_at)
+        note = best_model.record(home, study, [folder.sweep, page, table], bundle, PYFUNC_CODE, started_at)
+        if note:
+            tables.console().print(note, soft_wrap=True)
         disk.write_text(folder.recorded, digest)
     except Exception as error:
+        reason = addresses.one_line(error, 240)
         tables.console().print(
-            f"MLflow has the trials' runs, but the study's own run could not be recorded ({_short(error)})",
-            soft_wrap=True,
+            f"MLflow has the trials' runs, but the study's own run could not be recorded ({reason})", soft_wrap=True
         )
     return fault
 
@@ -248,15 +268,15 @@ def _bundle(home: Home, study: StudyView) -> tuple[Path | None, str | None]:
     try:
         return bundle_for_record(home, study), None
     except Exception as error:
-        reason = str(error) if isinstance(error, RnnexpError) else f"{type(error).__name__}: {_short(error)}"
+        reason = (
+            str(error)
+            if isinstance(error, RnnexpError)
+            else f"{type(error).__name__}: {addresses.one_line(error, 240)}"
+        )
         return None, (
             f"study {study.name}: the model of trial {study.best.number}, the best one, could not be exported and is "
             f"not in MLflow; {reason}; the same command tries it again"
         )
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 def _show_ranking(study: StudyView) -> None:

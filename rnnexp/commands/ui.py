@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+from rnnexp import addresses
 from rnnexp.errors import HomeError, UserError, WorkError
 from rnnexp.home import Home
 from rnnexp.storage.database import database_creation_lock
@@ -22,6 +23,8 @@ _PAGE = "/#/experiments?workflowType=machine_learning"
 def run(args: argparse.Namespace) -> int:
     """Prints the address and serves until Ctrl-C."""
     home = Home.at(args.home)
+    if home.tracking_note:
+        print(home.tracking_note, file=sys.stderr)
     if home.tracking_server is not None:
         print(f"MLFLOW_TRACKING_URI is {home.tracking_server}: new runs are written to that server and shown by its UI")
     while args.wait and not home.mlflow_db.exists():
@@ -53,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
                 *("--host", args.host, "--port", str(port), "--workers", "1"),
             ],
             cwd=home.root if encoded else None,
-            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+            env={name: value for name, value in os.environ.items() if name != addresses.VARIABLE}
+            | {"MLFLOW_DISABLE_TELEMETRY": "true"},
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from rnnexp import addresses
 from rnnexp.health import databases, files, leftovers, machine, moved, orphans, runs, trials, unknown
 from rnnexp.health.finding import Finding
 from rnnexp.home import Home
@@ -103,4 +104,4 @@ def _repair_once(home: Home) -> Iterator[RepairOutcome]:
             try:
                 yield RepairOutcome(finding, done=finding.fix())
             except Exception as error:  # a failed repair does not prevent the others
-                yield RepairOutcome(finding, failure=" ".join(str(error).split())[:240])
+                yield RepairOutcome(finding, failure=addresses.one_line(error, 240))

@@ -14,6 +14,7 @@ from rnnexp.home import Home
 from rnnexp.storage import metadata
 from rnnexp.tracking import maintenance
 from rnnexp.tracking.client import open_client
+from rnnexp.tracking.ownership import Ownership
 from rnnexp.trial import events
 from rnnexp.trial.events import AttemptEnded, EpochEnded, Event, Finished, Started
 from rnnexp.trial.states import FINISHED, State
@@ -69,7 +70,8 @@ def _run(home: Home, snapshot: TrialSnapshot) -> Any:
     """Returns the trial's run; None if MLflow has none or fails."""
     try:
         identity = studies.identity(home, snapshot.study)
-        return maintenance.find_trial_run(open_client(home), snapshot.study, identity, snapshot.number)
+        ownership = Ownership.of(home, snapshot.study, identity)
+        return maintenance.find_trial_run(open_client(home), ownership, snapshot.number)
     except Exception:  # without MLflow, Optuna is the only source
         return None
 

@@ -4,10 +4,12 @@ MLflow's client cannot answer these questions, or only with one request per run.
 """
 
 import contextlib
+import json
 import sqlite3
 from collections import defaultdict
 from dataclasses import dataclass
 
+from rnnexp import home_id
 from rnnexp.health.sqlite_files import connect
 from rnnexp.home import Home
 
@@ -43,15 +45,22 @@ class DeletedItems:
 
 
 def study_identity(home: Home, study: str) -> str | None:
-    """Returns the identity of a study by the newest of its runs; None if there is no such run or no database."""
+    """Returns the identity of a study by the newest of its runs; None if there is no such run or no database.
+
+    Runs of another home come last: it may have written them through the server that `rnnexp ui` starts.
+    """
     query = (
         "SELECT own.value FROM tags own JOIN tags study ON study.run_uuid = own.run_uuid "
-        "JOIN runs ON runs.run_uuid = own.run_uuid WHERE own.key = 'rnnexp.study_id' AND study.key = 'rnnexp.study' "
-        "AND study.value = ? ORDER BY runs.start_time DESC LIMIT 1"
+        "JOIN runs ON runs.run_uuid = own.run_uuid "
+        "LEFT JOIN tags home ON home.run_uuid = own.run_uuid AND home.key = 'rnnexp.home' "
+        "WHERE own.key = 'rnnexp.study_id' AND study.key = 'rnnexp.study' AND study.value = ? "
+        "ORDER BY coalesce(home.value, ?) IN (SELECT value FROM json_each(?)) DESC, runs.start_time DESC LIMIT 1"
     )
+    identity = home_id.peek(home)
+    own = [identity.value, *identity.former]
     try:
         with contextlib.closing(sqlite3.connect(f"file:{home.mlflow_db}?mode=ro", uri=True)) as connection:
-            row = connection.execute(query, (study,)).fetchone()
+            row = connection.execute(query, (study, own[0], json.dumps(own))).fetchone()
     except sqlite3.Error:
         return None
     return str(row[0]) if row else None

@@ -2,9 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from rnnexp import disk
+from rnnexp import addresses, disk
 from rnnexp.health import history, mlflow_tables, studies
 from rnnexp.health.files import mlflow_copy_of_best
 from rnnexp.health.finding import Finding
@@ -13,6 +14,7 @@ from rnnexp.health.studies import TrialSnapshot
 from rnnexp.home import Home
 from rnnexp.tracking import maintenance
 from rnnexp.tracking.client import open_client
+from rnnexp.tracking.ownership import Ownership
 from rnnexp.tracking.projection import Projection
 from rnnexp.trial import events
 from rnnexp.trial.cursor import Cursor
@@ -24,6 +26,7 @@ CHECK = "runs"
 
 def check(home: Home) -> Iterator[Finding]:
     """Checks the runs of the studies that no supervisor runs."""
+    yield from _check_credentials(home)
     groups = {name: studies.trials(home, name) for name in studies.idle(home)}
     with_events = {name: [snapshot for snapshot in group if snapshot.events] for name, group in groups.items()}
     if not any(with_events.values()) or (home.tracking_server is None and not home.mlflow_db.exists()):
@@ -38,7 +41,25 @@ def check(home: Home) -> Iterator[Finding]:
     except Exception as error:
         if home.tracking_server is None:
             raise
-        yield Finding(CHECK, home.tracking_server, f"it cannot be read ({' '.join(str(error).split())[:160]})")
+        yield Finding(CHECK, home.tracking_server, f"it cannot be read ({addresses.one_line(error)})")
+
+
+def _check_credentials(home: Home) -> Iterator[Finding]:
+    """Finds credentials of a server, which earlier versions wrote into the cursors."""
+    for name in studies.idle(home):
+        folder = home.study(name)
+        paths = [folder.trial(number).tracking for number in folder.numbers()]
+        paths = [path for path in paths if Cursor.has_credentials(path)]
+        if paths:
+            what = f"{len(paths)} files named {paths[0].name} contain user and password of the MLflow server"
+            fix = studies.with_study_lock(home, name, lambda paths=paths: _remove_credentials(paths))  # type: ignore[misc]
+            yield Finding(CHECK, f"study {name}", what, "they are removed from the files", fix)
+
+
+def _remove_credentials(paths: list[Path]) -> str:
+    for path in paths:
+        Cursor.load(path).save(path)
+    return "they are removed; other copies of this home may still have them, so consider a new password"
 
 
 def _check_study(
@@ -62,15 +83,16 @@ def _check_study(
             fix = studies.with_study_lock(home, name, lambda: _resend_all(home, name, group))
             yield Finding(CHECK, f"study {name}", what, repair, fix)
         return
-    runs = maintenance.runs_by_trial(client, experiment.experiment_id, studies.identity(home, name))
+    ownership = Ownership.of(home, name, studies.identity(home, name))
+    own_ids = ownership.run_ids(home.study(name))
+    runs = maintenance.runs_by_trial(client, experiment.experiment_id, ownership, own_ids)
     for snapshot in group:
         if snapshot.state in FINISHED and history.missing(snapshot):
             continue  # MLflow may have more of it than its events
-        what = _difference(home, snapshot, runs.get(snapshot.number, []), steps)
+        what = _difference(home, ownership, snapshot, runs.get(snapshot.number, []), steps)
         if what:
             fix = studies.with_study_lock(home, name, lambda snapshot=snapshot: _send(home, snapshot))  # type: ignore[misc]
             yield Finding(CHECK, snapshot.where, what, "its events are sent again", fix)
-    own_ids = {Cursor.load(snapshot.folder.tracking).run_id for snapshot in group}
     for number in sorted(set(runs) - numbers):
         # The run of a trial whose tag was changed in MLflow's UI is not unknown: the cursor names it.
         ids = [run.info.run_id for run in runs[number] if run.info.run_id not in own_ids]
@@ -81,11 +103,15 @@ def _check_study(
         yield Finding(CHECK, f"study {name}", what, "the run is deleted", fix)
 
 
-def _difference(home: Home, snapshot: TrialSnapshot, runs: list[Any], steps: MetricSteps | None) -> str:
+def _difference(
+    home: Home, ownership: Ownership, snapshot: TrialSnapshot, runs: list[Any], steps: MetricSteps | None
+) -> str:
     """Returns in words how MLflow differs from a trial's events; an empty text if it does not."""
     cursor = Cursor.load(snapshot.folder.tracking)
-    if cursor.store != (home.tracking_server or Cursor().store):
+    if cursor.store != ownership.store:
         return ""  # the trial is recorded in another MLflow
+    if not ownership.counts(cursor):
+        return ""  # by the home of which this one is a copy; the next sweep sends it again as a run of this home
     if not runs:
         return "it has no run in MLflow"
     if len(runs) > 1:

@@ -1,6 +1,5 @@
 """Finds folders of studies that Optuna does not have: interrupted deletions, and studies lost from its database."""
 
-import shutil
 from collections.abc import Iterator
 
 from rnnexp.health import mlflow_tables, studies
@@ -55,7 +54,6 @@ def _unknown_trials(home: Home, name: str) -> Iterator[Finding]:
 
 def _delete(home: Home, name: str) -> str:
     deletion.delete(home, name)
-    shutil.rmtree(home.study(name).root, ignore_errors=True)
     return "the deletion is completed"
 
 

@@ -31,7 +31,7 @@ def rebuild(home: Home, name: str, identity: str | None) -> int:
     Args:
         home: holds the study's folder.
         name: the study's name.
-        identity: the study's identity according to its MLflow runs; used only if the folder does not have it.
+        identity: the study's identity according to its MLflow runs; used only if nothing in the folder contains it.
 
     Returns:
         The number of trials that were added.
@@ -45,7 +45,10 @@ def rebuild(home: Home, name: str, identity: str | None) -> int:
         raise StudyError(f"{folder.sweep}: belongs to study {config.study}, expected {name}")
     study = create_or_load_study(open_storage(home), config)
     if not study.user_attrs:
-        saved = StudyMetadata.load(folder.about) or StudyMetadata(identity or name, _data_digest(folder, config), [])
+        saved = StudyMetadata.load(folder.about)
+        if saved is None:
+            identity = _recorded_identity(folder) or identity or name
+            saved = StudyMetadata(identity, _data_digest(folder, config), [])
         definition = metadata.build_definition(config, saved.data_digest)
         metadata.write_definition(study, saved.identity, definition, saved.space_versions)
         metadata.write_budget(study, config.n_trials)
@@ -54,11 +57,31 @@ def rebuild(home: Home, name: str, identity: str | None) -> int:
     for number in missing:
         if number != len(known):
             raise StudyError(f"study {name}: trial {number} cannot be added before trial {len(known)}")
+        _check_study(folder, number, metadata.identity(study))
         trial = _load_trial(folder, number, config) or _waiting_trial(number, config, list(known.values()))
         study.add_trial(trial)
         known[number] = dict(trial.params)
     metadata.save_metadata(home, study)
     return len(missing)
+
+
+def _recorded_identity(folder: StudyFolder) -> str | None:
+    """Returns the study's identity from the newest start of a trial; None if earlier versions wrote all of them."""
+    starts = [
+        event
+        for number in folder.numbers()
+        for event in events.read(folder.trial(number).events)
+        if isinstance(event, Started) and event.study
+    ]
+    return max(starts, key=lambda event: event.time).study if starts else None
+
+
+def _check_study(folder: StudyFolder, number: int, identity: str) -> None:
+    trial_events = events.read(folder.trial(number).events)
+    if len(events.of_study(trial_events, identity)) != len(trial_events):
+        raise StudyError(
+            f"{folder.trial(number).root}: another study has written it; move this folder away, then repair again"
+        )
 
 
 def _data_digest(folder: StudyFolder, config: SweepConfig) -> str:

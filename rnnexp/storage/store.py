@@ -17,10 +17,10 @@ from optuna.trial import TrialState
 from rnnexp import space as spaces
 from rnnexp.config.sweep import GridSampler, SweepConfig, fingerprint
 from rnnexp.config.trial import TrialConfig
-from rnnexp.errors import StudyError
 from rnnexp.home import Home
 from rnnexp.storage import metadata, sampling, space_versions, sqlite
 from rnnexp.storage.database import create_or_load_study, open_storage
+from rnnexp.storage.folders import check_new_study, check_trial_folders
 from rnnexp.storage.metadata import ATTEMPTS, N_CRASHES, SUMMARY
 from rnnexp.trial.states import FINISHED, State
 
@@ -98,15 +98,13 @@ class StudyStore:
             data_digest: digest of the data that the base settings name.
 
         Raises:
-            StudyError: if the study exists with another definition, or if its deletion was interrupted.
+            StudyError: if the study exists with another definition, if its deletion was interrupted, or if its folder
+                has trials that Optuna does not know.
         """
-        if home.study(config.study).deleted.exists():
-            raise StudyError(
-                f"study {config.study}: its deletion was interrupted; run `rnnexp doctor --repair` to finish it, "
-                f"then start the study again"
-            )
         storage = open_storage(home)
+        check_new_study(home, config.study, optuna.get_all_study_names(storage))
         study = create_or_load_study(storage, config)
+        check_trial_folders(home, config.study, storage.get_n_trials(study._study_id))
         definition, stored = metadata.build_definition(config, data_digest), metadata.definition(study)
         if not stored:
             metadata.write_definition(study, metadata.new_identity(), definition, [])

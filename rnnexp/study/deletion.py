@@ -1,30 +1,97 @@
 """Deletes a study permanently: its MLflow runs, its Optuna trials and its files. Cached data sets are kept."""
 
+import contextlib
 import shutil
+from pathlib import Path
 
-from rnnexp.home import Home
-from rnnexp.storage.database import delete_study
+from rnnexp import addresses
+from rnnexp.errors import WorkError
+from rnnexp.home import Home, StudyFolder
+from rnnexp.storage import database, metadata
+from rnnexp.storage.metadata import StudyMetadata
 from rnnexp.storage.study_lock import hold_study_lock
-from rnnexp.tracking.experiments import delete_experiment
+from rnnexp.tracking.experiments import DeletedRecords, delete_records
+from rnnexp.tracking.ownership import Ownership
 
 
-def delete(home: Home, study: str) -> None:
+def delete(home: Home, study: str) -> DeletedRecords:
     """Deletes the study from MLflow, then from Optuna, then its folder.
 
     A marker file in the study's folder records that the deletion has started, and is removed last. A deletion that
     failed or was killed can therefore be started again.
 
+    Returns:
+        What was deleted in MLflow, and what stays because it belongs to others.
+
     Raises:
         StudyError: if the study is running.
+        WorkError: if the server does not answer, or files cannot be removed.
     """
     folder = home.study(study)
     with hold_study_lock(folder.lock, study):
         folder.deleted.touch()
-        if home.tracking_server is not None or home.mlflow_db.exists():
-            delete_experiment(home, study)
-        shutil.rmtree(home.experiment_artifacts(study), ignore_errors=True)
-        delete_study(home, study)
-        for path in folder.root.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-        shutil.rmtree(folder.root, ignore_errors=True)
+        records = _delete_records(home, study)
+        _remove_artifacts(home, study, records)
+        database.delete_study(home, study)
+        _remove_folder(folder, study)
+    return records
+
+
+def _delete_records(home: Home, study: str) -> DeletedRecords:
+    if home.tracking_server is None and not home.mlflow_db.exists():
+        return DeletedRecords()
+    folder = home.study(study)
+    ownership = Ownership.of(home, study, _identity(home, study))
+    known = frozenset(ownership.run_ids(folder))
+    try:
+        return delete_records(home, ownership, known)
+    except Exception as error:
+        if home.tracking_server is None:
+            raise
+        raise WorkError(
+            f"delete {study}: MLflow's server {home.tracking_server} cannot be used ({addresses.one_line(error)}); "
+            "only a part may be deleted, run the same command again"
+        ) from None
+
+
+def _identity(home: Home, study: str) -> str:
+    """Returns the study's identity; Optuna may have lost the study, or an earlier deletion may have removed it."""
+    if study in database.study_names(home):
+        return metadata.identity(database.load_study(home, study))
+    saved = StudyMetadata.load(home.study(study).about)
+    return saved.identity if saved is not None else ""
+
+
+def _remove_artifacts(home: Home, study: str, records: DeletedRecords) -> None:
+    """Removes the files of the study's runs; files of others that use the same experiment stay."""
+    place = home.experiment_artifacts(study)
+    if not records.n_others:
+        shutil.rmtree(place, ignore_errors=True)
+        return
+    for path in (*(place / run for run in records.run_ids), *(place / "models" / model for model in records.model_ids)):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_folder(folder: StudyFolder, study: str) -> None:
+    """Removes the study's folder; at the end the lock and then the marker, so that no part of it looks like a study."""
+    last = (folder.lock, folder.deleted)
+    for path in folder.root.iterdir():
+        if path not in last:
+            _remove(path, study)
+    for path in last:
+        _remove(path, study)
+    with contextlib.suppress(OSError):  # another command may have begun a new study
+        folder.root.rmdir()
+
+
+def _remove(path: Path, study: str) -> None:
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise WorkError(
+            f"delete {study}: {error.filename or path} cannot be removed ({error.strerror}); remove the cause, then "
+            "run the same command again"
+        ) from None

@@ -50,7 +50,8 @@ def run_supervisor(
     sender = SenderThread(
         lambda: Projection.open(home, config.study, study.identity).replay, reporter.note, open_immediately=pending
     )
-    records, stores = TrialRecords(home.study(config.study)), _TokenStores(home, tokens, config.base)
+    records = TrialRecords(home.study(config.study), study.identity)
+    stores = _TokenStores(home, tokens, config.base)
     supervisor = Supervisor(
         config, study, records, executor, sender, reporter, stores.path, plan.threads, time, plan.use.device
     )

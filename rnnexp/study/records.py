@@ -1,10 +1,11 @@
 """The files of a study's trials, as the supervisor reads and writes them."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
 from rnnexp import disk
-from rnnexp.home import StudyFolder
+from rnnexp.home import StudyFolder, TrialFolder
 from rnnexp.storage.store import TrialRequest
 from rnnexp.study import retention
 from rnnexp.study.failures import FAILURE_POLICY, FINAL_ACTIONS, FailureKind, parse_kind
@@ -19,8 +20,12 @@ _SUPERVISOR_LOST = (FailureKind.SUPERVISOR_LOST, "cut off")
 class TrialRecords:
     """The folders of a study's trials."""
 
-    def __init__(self, folder: StudyFolder) -> None:
-        self.folder = folder
+    def __init__(self, folder: StudyFolder, identity: str = "") -> None:
+        """Args:
+        folder: the study's.
+        identity: the study's; events that another study wrote are not read. Empty to read all.
+        """
+        self.folder, self._identity = folder, identity
 
     @property
     def home(self) -> Path:
@@ -28,13 +33,24 @@ class TrialRecords:
         return self.folder.root.parent.parent
 
     def create_folder(self, request: TrialRequest) -> None:
-        """Creates a trial's folder with its settings; first waits until an orphaned process has released it."""
+        """Creates a trial's folder with its settings; first waits until an orphaned process has released it.
+
+        A folder of another study's trial is renamed.
+        """
         process.wait_for_lock_release(self.folder.trial(request.number))
+        self._set_aside(self.folder.trial(request.number))
         disk.write_text(self.folder.trial(request.number).config, request.config.to_yaml())
 
     def read(self, number: int) -> list[Event]:
         """Returns the events of a trial."""
-        return events.read(self.folder.trial(number).events)
+        return events.of_study(events.read(self.folder.trial(number).events), self._identity)
+
+    def _set_aside(self, folder: TrialFolder) -> None:
+        """Renames the folder if it has events of another study, so that they do not become results of this one."""
+        everything = events.read(folder.events)
+        if len(events.of_study(everything, self._identity)) != len(everything):
+            names = (folder.root.with_name(f"{folder.root.name}.of-another-study-{n}") for n in itertools.count(1))
+            folder.root.rename(next(path for path in names if not path.exists()))
 
     def pending_result(self, number: int, note: Callable[[str], None]) -> Finished | Failed | None:
         """Returns the result that a trial has written but that no supervisor has processed; None if there is none.

@@ -179,7 +179,9 @@ class Supervisor:
             return
         title = f"{self._config.study} · trial {number}"
         folder = self._records.folder.trial(number)
-        job = TrialJob(request.config, folder, store, self._threads, request.attempt, title, self._device)
+        job = TrialJob(
+            request.config, folder, store, self._threads, request.attempt, title, self._device, self._store.identity
+        )
         try:
             self._executor.submit(number, job)
         except OSError as error:

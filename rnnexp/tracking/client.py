@@ -4,9 +4,11 @@ import logging
 import os
 from typing import Any
 
+from rnnexp import addresses
 from rnnexp.home import Home
 from rnnexp.storage import sqlite
 from rnnexp.storage.database import database_creation_lock
+from rnnexp.tracking.artifacts import check_place, refuse_local_paths
 from rnnexp.tracking.paths import artifact_address, local_path
 
 _ENVIRONMENT = {
@@ -18,6 +20,14 @@ _ENVIRONMENT = {
 }
 
 
+DEFAULT_EXPERIMENT = "0"
+"""The id of the experiment that MLflow creates, and that programs use which name no other."""
+
+
+class ExperimentError(Exception):
+    """The study's name is that of an experiment which no study may use."""
+
+
 class MovedError(Exception):
     """The home was moved or copied, and MLflow's database still contains the old path."""
 
@@ -26,6 +36,7 @@ def import_mlflow() -> Any:
     """Imports MLflow without telemetry, progress bars and information messages."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    addresses.hand_over_credentials()
     import mlflow
 
     for logger in ("mlflow", "alembic"):
@@ -35,7 +46,15 @@ def import_mlflow() -> Any:
 
         # It creates the folder of a database, but does not decode the address: another folder if the path has a `%`.
         utils._make_parent_dirs_if_sqlite = lambda _: None
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # a warning shows the address; the error is reported anyway
+    refuse_local_paths()
     return mlflow
+
+
+def connect(home: Home) -> Any:
+    """Returns a client of the MLflow that the home uses; creates no database."""
+    mlflow = import_mlflow()
+    return mlflow.MlflowClient(tracking_uri=home.tracking_uri, registry_uri=home.tracking_uri)
 
 
 def open_client(home: Home) -> Any:
@@ -55,14 +74,22 @@ def open_experiment(client: Any, home: Home, study: str) -> str:
 
     Raises:
         MovedError: if the home's own database stores the experiment's files outside this home.
+        ExperimentError: if it is MLflow's default experiment.
+        LocalPathError: if a server stores the experiment's files in a local path.
     """
     experiment = client.get_experiment_by_name(study)
     if experiment is None:
-        if home.tracking_server is not None:
-            return str(client.create_experiment(study))  # the server chooses where it stores files
-        location = home.experiment_artifacts(study)
-        location.mkdir(parents=True, exist_ok=True)
-        return str(client.create_experiment(study, artifact_location=artifact_address(location)))
+        if home.tracking_server is None:
+            location = home.experiment_artifacts(study)
+            location.mkdir(parents=True, exist_ok=True)
+            return str(client.create_experiment(study, artifact_location=artifact_address(location)))
+        experiment = client.get_experiment(client.create_experiment(study))  # the server chooses where it stores files
+    if experiment.experiment_id == DEFAULT_EXPERIMENT:
+        raise ExperimentError(
+            f"{study} is MLflow's default experiment, which other programs use, too; choose another name with --study"
+        )
+    if home.tracking_server is not None:
+        check_place(experiment.artifact_location, home.tracking_uri)
     if experiment.lifecycle_stage != "active":
         client.restore_experiment(experiment.experiment_id)
     if home.tracking_server is None and local_path(experiment.artifact_location) != home.experiment_artifacts(study):

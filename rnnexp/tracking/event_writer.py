@@ -7,8 +7,9 @@ from typing import Any
 from rnnexp.config.files import load_mapping
 from rnnexp.home import TrialFolder
 from rnnexp.tracking import payload
+from rnnexp.tracking.artifacts import delete_artifacts
 from rnnexp.tracking.run_batch import RunBatch, to_ms
-from rnnexp.tracking.runs import StudyRuns, delete_artifacts
+from rnnexp.tracking.runs import StudyRuns
 from rnnexp.trial import events
 from rnnexp.trial.events import AttemptEnded, EpochEnded, Event, Evicted, Failed, Finished, Started
 from rnnexp.trial.states import RUN_STATUS, State

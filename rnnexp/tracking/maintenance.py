@@ -5,10 +5,12 @@ import functools
 import io
 import warnings
 from collections import defaultdict
+from collections.abc import Set
 from typing import Any
 
 from rnnexp.home import Home
 from rnnexp.tracking.client import import_mlflow
+from rnnexp.tracking.ownership import STUDY_ID, TRIAL, Ownership
 
 _PAGE_SIZE = 1000
 
@@ -50,27 +52,41 @@ def delete_permanently(home: Home) -> None:
         gc.main(args=arguments, standalone_mode=False)
 
 
-def find_trial_run(client: Any, study: str, identity: str, number: int) -> Any:
+def find_trial_run(client: Any, ownership: Ownership, number: int) -> Any:
     """Returns the oldest active run of a trial.
 
     Raises:
         Exception: if MLflow fails, or has no experiment or run of it.
     """
-    experiment = client.get_experiment_by_name(study)
-    wanted = {"rnnexp.trial": str(number), "rnnexp.study_id": identity}
+    experiment = client.get_experiment_by_name(ownership.study)
+    wanted = {TRIAL: str(number), STUDY_ID: ownership.identity}
     query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in wanted.items())
-    return client.search_runs([experiment.experiment_id], filter_string=query)[-1]
+    found = client.search_runs([experiment.experiment_id], filter_string=query)
+    return [run for run in found if ownership.owns(run.data.tags)][-1]
 
 
-def runs_by_trial(client: Any, experiment_id: str, identity: str) -> dict[int, list[Any]]:
-    """Returns the active runs of a study's trials, by the trial's number."""
+def runs_by_trial(
+    client: Any, experiment_id: str, ownership: Ownership, known: Set[str] = frozenset()
+) -> dict[int, list[Any]]:
+    """Returns the active runs of a study's trials, by the trial's number.
+
+    Args:
+        client: MLflow's.
+        experiment_id: the study's.
+        ownership: identifies the study's runs by their tags.
+        known: runs that belong to the study unless they have the tag of another home.
+    """
     runs: dict[int, list[Any]] = defaultdict(list)
     token = None
     while True:
         page = client.search_runs([experiment_id], max_results=_PAGE_SIZE, page_token=token)
         for run in page:
-            number = run.data.tags.get("rnnexp.trial", "")
-            if run.data.tags.get("rnnexp.study_id") == identity and number.isdigit():
+            tags = run.data.tags
+            number, is_known = (
+                tags.get(TRIAL, ""),
+                run.info.run_id in known and tags.get(STUDY_ID) == ownership.identity,
+            )
+            if number.isdigit() and (ownership.owns(tags) or (is_known and ownership.is_of_home(tags))):
                 runs[int(number)].append(run)
         token = page.token
         if not token:

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rnnexp import addresses, home_id
 from rnnexp.home import Home, StudyFolder, TrialFolder
 from rnnexp.storage import sqlite
 from rnnexp.tracking.client import open_client, open_experiment
 from rnnexp.tracking.event_writer import NO_STEP, EventWriter
+from rnnexp.tracking.ownership import Ownership
 from rnnexp.tracking.run_batch import RunBatch, to_ms
 from rnnexp.tracking.runs import StudyRuns
 from rnnexp.tracking.sender import RefusedError
@@ -29,26 +31,22 @@ class Projection:
         self,
         client: Any,
         experiment: str,
-        store: str,
         folder: StudyFolder,
-        study: str,
-        identity: str,
+        ownership: Ownership,
         draw: Callable[[TrialFolder, str], None] = history.write,
         sync: Callable[[], None] = lambda: None,
     ) -> None:
         """Args:
         client: MLflow's.
         experiment: the id of the study's experiment.
-        store: identifies this MLflow in the cursors.
         folder: the study's folder; its trials' folders contain the events.
-        study: the study's name.
-        identity: distinguishes the study from a deleted study of the same name, whose runs MLflow may still have.
+        ownership: identifies this MLflow, and the study's runs in it.
         draw: writes a trial's history and curves, given its folder and a title.
         sync: flushes MLflow's database to disk; called before a cursor is saved.
         """
-        self._client, self._store, self._folder, self._sync = client, store, folder, sync
-        self._runs = StudyRuns(client, experiment, study, identity)
-        self._writer = EventWriter(client, self._runs, study, draw)
+        self._client, self._folder, self._ownership, self._sync = client, folder, ownership, sync
+        self._runs = StudyRuns(client, experiment, ownership)
+        self._writer = EventWriter(client, self._runs, ownership.study, draw)
 
     @classmethod
     def open(cls, home: Home, study: str, identity: str) -> "Projection":
@@ -56,16 +54,18 @@ class Projection:
 
         Raises:
             MovedError: if the home's own database stores the experiment's files outside this home.
+            ExperimentError: if the study's name is that of MLflow's default experiment.
+            LocalPathError: if a server stores the experiment's files in a local path.
         """
+        home_id.claim(home)
         client = open_client(home)
-        store = home.tracking_server or OWN
 
         def sync() -> None:
             if home.tracking_server is None:
                 sqlite.sync(home.mlflow_db)
 
         experiment = open_experiment(client, home, study)
-        return cls(client, experiment, store, home.study(study), study, identity, sync=sync)
+        return cls(client, experiment, home.study(study), Ownership.of(home, study, identity), sync=sync)
 
     def replay(self, number: int) -> str | None:
         """Sends the events that a trial's run does not have yet.
@@ -83,7 +83,7 @@ class Projection:
             return self._replay(number)
         except MlflowException as error:
             if error.error_code in _REFUSALS:
-                raise RefusedError(" ".join(str(error).split())[:160]) from None
+                raise RefusedError(addresses.one_line(error)) from None
             raise
 
     def resend(self, number: int) -> str | None:
@@ -98,9 +98,9 @@ class Projection:
         """
         folder = self._folder.trial(number)
         cursor = Cursor.load(folder.tracking)
-        if cursor.run_id is not None and cursor.store == self._store:
+        if cursor.run_id is not None and self._ownership.counts(cursor):
             self._runs.restore(cursor.run_id, number)
-        Cursor(store=self._store).save(folder.tracking)
+        self._cursor().save(folder.tracking)
         run_id = self.replay(number)
         if run_id is not None:
             self._runs.delete_duplicates(run_id, number)
@@ -109,9 +109,9 @@ class Projection:
     def _replay(self, number: int) -> str | None:
         folder = self._folder.trial(number)
         trial_events = events.read(folder.events)
-        cursor = Cursor.load(folder.tracking)
-        if cursor.store != self._store or cursor.sent > len(trial_events):
-            cursor = Cursor(store=self._store)  # the cursor is of another MLflow or of other events: send everything
+        cursor = self._claimed(Cursor.load(folder.tracking), folder)
+        if cursor.sent > len(trial_events):
+            cursor = self._cursor()  # it is of other events: send everything
         if cursor.sent == len(trial_events):
             return cursor.run_id
         run_id = cursor.run_id or self._runs.find_or_create_trial_run(number, trial_events[0].time)
@@ -123,8 +123,26 @@ class Projection:
             self._writer.write(run_id, folder, trial_events[index], when_ms, batch)
         batch.send(self._client, run_id)
         self._sync()
-        Cursor(run_id, len(trial_events), self._store).save(folder.tracking)
+        self._cursor(run_id, len(trial_events)).save(folder.tracking)
         return run_id
+
+    def _cursor(self, run_id: str | None = None, sent: int = 0) -> Cursor:
+        return Cursor(run_id, sent, self._ownership.store, self._ownership.home.value)
+
+    def _claimed(self, cursor: Cursor, folder: TrialFolder) -> Cursor:
+        """Returns a trial's cursor; an empty one if it is of another MLflow or of another home.
+
+        On a server, the run of a cursor that an earlier version wrote gets the home's tag.
+        """
+        if not self._ownership.counts(cursor):
+            return self._cursor()
+        if self._ownership.store == OWN or cursor.home or cursor.run_id is None:
+            return cursor
+        if not self._runs.claim(cursor.run_id):
+            return self._cursor()
+        claimed = self._cursor(cursor.run_id, cursor.sent)
+        claimed.save(folder.tracking)
+        return claimed
 
     def log_study(self, files: list[Path], metrics: dict[str, float], began: float, ended: float) -> str:
         """Writes files and metrics of the whole study into the study's own run.

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from rnnexp import addresses
+
 _RETRY_S = 5.0
 _CLOSING_RETRIES_S = 10.0
 """At the end of a sweep an unreachable MLflow is retried for this long; the next start sends what is left."""
@@ -76,7 +78,7 @@ class Outbox:
         except Exception as error:
             self._replay = None
             if not self.failing:
-                reason = " ".join(str(error).split())[:160]
+                reason = addresses.one_line(error, 240)
                 self._log(f"MLflow cannot be written ({reason}); training continues, the records are sent later")
             self.failing = True
 

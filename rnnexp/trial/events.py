@@ -35,6 +35,7 @@ class Started:
         n_params: trainable weights.
         data: name, digests and row counts of the data.
         plan: the execution plan.
+        study: the identity of the trial's study; empty if an earlier version wrote the event.
     """
 
     time: float
@@ -44,6 +45,7 @@ class Started:
     n_params: int
     data: dict[str, Any]
     plan: dict[str, Any]
+    study: str = ""
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,17 @@ def append(path: Path, event: Event) -> None:
         disk.flush(file.fileno())
     if is_new:
         disk.flush_folder(path.parent)
+
+
+def of_study(events: list[Event], identity: str) -> list[Event]:
+    """Returns the events of one study; those of attempts that another study started are left out."""
+    result, is_other = [], False
+    for event in events:
+        if isinstance(event, Started):
+            is_other = bool(event.study and identity and event.study != identity)
+        if not is_other:
+            result.append(event)
+    return result
 
 
 def epochs(events: list[Event]) -> list[EpochEnded]:

@@ -13,7 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import connection, forkserver, parent_process, resource_tracker
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -59,6 +59,7 @@ class TrialJob:
         title: of the figure.
         device: for TensorFlow; the stored plan of an earlier attempt takes precedence.
         gpu: the value of `CUDA_VISIBLE_DEVICES` that selects the trial's GPU; None to leave the variable as it is.
+        study: the identity of the trial's study.
     """
 
     config: TrialConfig
@@ -69,6 +70,7 @@ class TrialJob:
     title: str
     device: str = "auto"
     gpu: str | None = None
+    study: str = ""
 
 
 def main(job: TrialJob, pipe: Any, preloaded: bool) -> None:
@@ -139,6 +141,8 @@ class EventReporter:
 
     def report(self, event: Event) -> bool:
         """Writes and sends an event; returns whether to continue. An event that is written already is only sent."""
+        if isinstance(event, Started):
+            event = replace(event, study=self._job.study)
         if event not in events.read(self._job.folder.events):
             events.append(self._job.folder.events, event)
         self.finished = isinstance(event, Finished)

@@ -42,7 +42,7 @@ _CLOSE = (
     "        )\n"
 )
 _SEND = "        batch.send(self._client, run_id)\n        self._sync()\n"
-_SAVE = "        Cursor(run_id, len(trial_events), self._store).save(folder.tracking)\n"
+_SAVE = "        self._cursor(run_id, len(trial_events)).save(folder.tracking)\n"
 _EVICT = """    if not any(isinstance(event, Evicted) for event in events.read(folder.events)):
         # First the event: without it, a removed model could not be removed from MLflow after a crash.
         events.append(folder.events, Evicted(when))

@@ -19,6 +19,7 @@ from rnnexp.config.trial import TrialConfig
 from rnnexp.errors import DataError, StudyError
 from rnnexp.home import Home, TrialFolder
 from rnnexp.storage import study_lock
+from rnnexp.tracking.ownership import Ownership
 from rnnexp.trial import events
 from tests.simulation import plan
 from tests.simulation.invariants import InvariantChecker
@@ -190,7 +191,7 @@ class _Sweep:
     def _connect(self, generation: Generation, identity: str) -> Callable[[int], object]:
         world, tracking = self._world, self._modules.projection
         client = FakeClient(self._server, generation)
-        projection = tracking.Projection(client, "1", "home", world.folder, "s", identity, draw=_draw)
+        projection = tracking.Projection(client, "1", world.folder, Ownership("s", identity), draw=_draw)
         replay: Callable[[int], object] = projection.replay
         return replay
 

@@ -316,12 +316,16 @@ def test_interruptions_use_no_retries(study: Study) -> None:
 def test_a_failed_trial_keeps_no_model(study: Study) -> None:
     executor = FakeExecutor(n_slots=1)
     executor.endless = {0}
-    folder = study.home.study("s").trial(0)
-    folder.best.parent.mkdir(parents=True)
-    folder.best.write_bytes(b"model")
+    folder = study.home.study("s")
+
+    def save_model(number: int) -> None:
+        folder.trial(number).best.parent.mkdir(parents=True)
+        folder.trial(number).best.write_bytes(b"model")
+
+    executor.on_submit = save_model
     study.run(executor, limits__trial_s=0.2)
     assert study.states()[0] is State.FAIL
-    assert not folder.best.exists()
+    assert not folder.trial(0).best.exists()
 
 
 def test_the_number_of_epochs_can_be_searched(study: Study) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from rnnexp import home_id
 from rnnexp.config.trial import TrialConfig
 from rnnexp.home import Home
 from rnnexp.tracking.client import MovedError, open_client
@@ -138,7 +139,8 @@ def test_another_mlflow_receives_the_whole_record(home: Home) -> None:
     run = _replayed_run(home)
     assert run.info.run_id != "elsewhere"
     assert run.info.status == "FAILED"
-    assert Cursor.load(home.study("s").trial(0).tracking) == Cursor(run.info.run_id, 3, "home")
+    expected = Cursor(run.info.run_id, 3, "home", home_id.peek(home).value)
+    assert Cursor.load(home.study("s").trial(0).tracking) == expected
 
 
 def test_a_moved_home_is_refused_and_nothing_is_written_to_the_old_path(home: Home, tmp_path: Path) -> None:

@@ -18,7 +18,9 @@ from rnnexp.config.trial import TrialConfig
 from rnnexp.errors import DataError
 from rnnexp.home import TrialFolder
 from rnnexp.trial import events, process
-from rnnexp.trial.events import EpochEnded, Failed, Finished
+from rnnexp.trial.events import EpochEnded, Failed, Finished, Started
+
+DATA = {"name": "fake", "n_train": 8, "n_validation": 2}
 
 
 class _Pipe:
@@ -223,3 +225,11 @@ def test_an_orphan_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.Monk
         os.kill(holder.pid, signal.SIGSTOP)
         process.wait_for_lock_release(folder)
         assert holder.wait(5) == -signal.SIGKILL
+
+
+def test_the_start_names_the_study(tmp_path: Path) -> None:
+    job = process.TrialJob(TrialConfig(), TrialFolder(tmp_path), tmp_path, 1, 1, "s · trial 0", study="identity")
+    process.EventReporter(job, _Pipe()).report(Started(1.0, 1, 0, 1, 10, DATA, {}))
+    (started,) = events.read(TrialFolder(tmp_path).events)
+    assert isinstance(started, Started)
+    assert started.study == "identity"
