@@ -191,8 +191,8 @@ class _Machine:
                 return stack[0]
             operation = _OPERATIONS.get(code)
             if operation is None:
-                known = pickletools.code2op.get(chr(code))
-                raise PickleError(f"the pickle contains the operation {known.name if known else hex(code)}")
+                known = [known.name for known in pickletools.opcodes if known.code == chr(code)]
+                raise PickleError(f"the pickle contains the operation {known[0] if known else hex(code)}")
             operation(self)
         raise PickleError(f"the pickle has more than {MAX_STEPS:,} operations")
 
