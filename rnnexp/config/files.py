@@ -30,13 +30,13 @@ class _Loader(yaml.SafeLoader):
     """
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         anchor = getattr(event, "anchor", None)
         if anchor is not None:
             kind, sign = ("alias", "*") if isinstance(event, yaml.AliasEvent) else ("anchor", "&")
             problem = f"the {kind} {sign}{shown(anchor)[1:-1]} is not supported; write the values out"
             raise _UnsupportedError(problem=problem, problem_mark=event.start_mark)
-        return super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+        return super().compose_node(parent, index)
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         value: int = super().construct_yaml_int(node)
