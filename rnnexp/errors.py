@@ -14,7 +14,15 @@ and what to do; each fault is one line.
 """
 
 import difflib
+import reprlib
 from collections.abc import Iterable
+
+MAX_SHOWN = 80
+"""Largest number of characters of a value in an error message."""
+
+_MAX_FAULTS = 50
+_MAX_BITS = 256
+_MAX_WORD = 200
 
 
 class RnnexpError(Exception):
@@ -37,13 +45,19 @@ class ConfigError(UserError):
     """
 
     def __init__(self, source: str, faults: Iterable[str]) -> None:
+        found = [one_line(fault) for fault in faults]
+        if len(found) > _MAX_FAULTS:
+            found[_MAX_FAULTS:] = [f"and {len(found) - _MAX_FAULTS} more faults"]
         self.source = source
-        self.faults = tuple(faults)
-        super().__init__("\n".join(f"{source}: {fault}" for fault in self.faults))
+        self.faults = tuple(found)
+        super().__init__("\n".join(f"{one_line(source)}: {fault}" for fault in self.faults))
 
 
 class DataError(UserError):
     """A data set is missing, damaged or unsuitable."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class DataUnavailableError(DataError):
@@ -62,10 +76,47 @@ class WorkError(RnnexpError):
     """The input was correct, but the work failed: no trial finished, or a check did not pass."""
 
 
+def one_line(text: str) -> str:
+    """Returns the text on one line: line breaks and other control characters are written as escape sequences."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def shown(value: object) -> str:
+    """Returns a value as an error message shows it: as in Python, at most `MAX_SHOWN` characters.
+
+    A large value is never expanded: only its first items are read.
+    """
+    return short(_BRIEF.repr(value))
+
+
+def short(text: object) -> str:
+    """Returns a text, such as a name from a file, cut to `MAX_SHOWN` characters."""
+    whole = str(text)
+    return whole if len(whole) <= MAX_SHOWN else whole[: MAX_SHOWN - 3] + "..."
+
+
+class _Brief(reprlib.Repr):
+    """`repr` that reads only the first items of a value, and no digits of a huge number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 4
+        self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdict = 12
+        self.maxstring = self.maxother = self.maxlong = 2 * MAX_SHOWN
+
+    def repr_int(self, value: int, level: int) -> str:
+        if value.bit_length() > _MAX_BITS:  # Python refuses to write very large numbers as text
+            return f"a number of {value.bit_length()} bits"
+        return repr(value)
+
+
+_BRIEF = _Brief()
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Returns `; did you mean X?` with the most similar known word; without one, the list of the known words."""
     options = [str(option) for option in known]
-    near = difflib.get_close_matches(str(word), options, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(str(word)[:_MAX_WORD], options, n=1, cutoff=0.6)
     if near:
         return f"; did you mean {near[0]}?"
     return f"; expected one of {', '.join(sorted(options))}" if options else ""

@@ -10,7 +10,14 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
+from rnnexp.errors import shown
+
 Scalar = bool | int | float | str | None
+
+MAX_GRID = 100_000
+"""Largest number of values of one setting in a grid."""
+
+_MAX_STEPS = 2.0**53
 
 
 class _Distribution(BaseModel):
@@ -37,9 +44,11 @@ class Choice(_Distribution):
     @field_validator("choice")
     @classmethod
     def _no_duplicates(cls, value: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
-        duplicates = [item for index, item in enumerate(value) if item in value[:index]]
-        if duplicates:
-            raise ValueError(f"{duplicates[0]!r} is listed twice")
+        seen: set[Scalar] = set()
+        for item in value:
+            if item in seen:
+                raise ValueError(f"{shown(item)} is listed twice")
+            seen.add(item)
         return value
 
     def extremes(self) -> tuple[Scalar, ...]:
@@ -70,6 +79,8 @@ class _Range(_Distribution):
         low, high = self.bounds
         if low > high:
             raise ValueError(f"got the bounds [{low}, {high}], expected the lower one first: [{high}, {low}]")
+        if self.step is not None and not (float(high) - float(low)) / self.step < _MAX_STEPS:
+            raise ValueError(f"got the step {self.step}, which is too small for the bounds [{low}, {high}]")
         if self.log and low <= 0:
             raise ValueError(f"got the lower bound {low} with log: true, expected a bound above 0")
         if self.log and self.step is not None and (isinstance(self.step, float) or self.step != 1):
@@ -109,9 +120,8 @@ class IntRange(_Range):
 
     def grid(self) -> tuple[Scalar, ...] | None:
         """Returns all values, or None if there are too many: without a `step`, or on a log scale."""
-        if self.log:
-            return None
-        return tuple(range(self.bounds[0], self.bounds[1] + 1, self.step or 1))
+        values = range(self.bounds[0], self.bounds[1] + 1, self.step or 1)
+        return None if self.log or values[MAX_GRID:] else tuple(values)
 
     def holds(self, value: Scalar) -> bool:
         """Tells whether the value can be drawn."""
@@ -132,6 +142,8 @@ class FloatRange(_Range):
             return None
         low, high = self.bounds
         count = math.floor((high - low) / self.step + 1e-9) + 1
+        if count > MAX_GRID:
+            return None
         return tuple(round(low + index * self.step, 12) for index in range(count))
 
 

@@ -24,6 +24,7 @@ from rnnexp.storage.folders import check_new_study
 from rnnexp.storage.views import StudyView, view
 from rnnexp.terminal import next_commands, tables
 from rnnexp.terminal.progress import watch
+from rnnexp.terminal.reading import progress_bar
 from rnnexp.trial.states import State
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.dry_run and not home.study(config.study).recorded.exists():
         local.warm_up()  # while the data are prepared; a study that is recorded may have no trial left to run
     config = config.model_copy(update={"base": resolve_data(config.base)})
-    tokens = prepare(config.base.data, home)
+    tokens = prepare_data(config.base, home)
     if args.dry_run:
         return _show_forecast(config, home, tokens, args.workers)
     return run_study(config, home, tokens, args.workers, _show_ranking, partial(_show_best, home, tokens, config.base))
@@ -60,6 +61,12 @@ def resolve_data(config: TrialConfig) -> TrialConfig:
     if fallback:
         tables.console().print(fallback, style="yellow", soft_wrap=True)
     return config.model_copy(update={"data": data})
+
+
+def prepare_data(config: TrialConfig, home: Home) -> TokenStore:
+    """Returns the data of the settings; shows in a terminal how much of the user's own file has been read."""
+    with progress_bar(tables.console(), f"reading {config.data.path or config.data.name}") as progress:
+        return prepare(config.data, home, progress)
 
 
 def run_study(

@@ -4,11 +4,11 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from rnnexp.commands.sweep import resolve_data, run_study
+from rnnexp.commands.sweep import prepare_data, resolve_data, run_study
 from rnnexp.config.files import parse_assignment
 from rnnexp.config.sweep import Budget, Objective, RandomSampler, SweepConfig, fingerprint
 from rnnexp.config.trial import TrialConfig, load_trial
-from rnnexp.data.store import TokenStore, prepare
+from rnnexp.data.store import TokenStore
 from rnnexp.engine import local
 from rnnexp.errors import StudyError
 from rnnexp.home import Home
@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     home = Home.open(args.home)
     local.warm_up()  # while the data are prepared
     trial = resolve_data(trial)
-    tokens = prepare(trial.data, home)
+    tokens = prepare_data(trial, home)
     study = study_of(trial, tokens.digest)
     show_next = partial(_show_next, home, tokens, trial, _is_finished(home, study))
     exit_code = run_study(study, home, tokens, None, partial(_show_result, home), show_next)

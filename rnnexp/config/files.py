@@ -1,4 +1,8 @@
-"""Reads and writes YAML files: UTF-8, one mapping, no duplicate keys, and `1e-3` is a number."""
+"""Reads and writes YAML files: UTF-8, one mapping, no duplicate keys, no aliases, and `1e-3` is a number.
+
+An alias repeats a part of a file, and aliases of aliases multiply: a file of one kilobyte can stand for gigabytes. No
+setting needs them.
+"""
 
 import re
 from pathlib import Path
@@ -6,21 +10,51 @@ from typing import Any
 
 import yaml
 
-from rnnexp.errors import ConfigError, UserError
+from rnnexp.errors import ConfigError, UserError, shown
+
+MAX_BYTES = 256_000
+"""Largest size of a file; the sweep files of this project have about one thousand bytes."""
+
+_MAX_BITS = 512
+"""Largest size of a whole number; Python refuses to write much larger ones as text."""
+
+
+class _UnsupportedError(yaml.MarkedYAMLError):
+    """The text is YAML, but uses a part of YAML that is refused here."""
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, except that a duplicate key is an error and `1e-3` is a number, not a string."""
+    """PyYAML's safe loader, except that a duplicate key is an error and `1e-3` is a number, not a string.
+
+    It refuses anchors, aliases and merge keys.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        anchor = getattr(event, "anchor", None)
+        if anchor is not None:
+            kind, sign = ("alias", "*") if isinstance(event, yaml.AliasEvent) else ("anchor", "&")
+            problem = f"the {kind} {sign}{shown(anchor)[1:-1]} is not supported; write the values out"
+            raise _UnsupportedError(problem=problem, problem_mark=event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        value: int = super().construct_yaml_int(node)
+        if value.bit_length() > _MAX_BITS:
+            raise _UnsupportedError(problem="the number is too large", problem_mark=node.start_mark)
+        return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
+                problem = "the merge key << is not supported; write the values out"
+                raise _UnsupportedError(problem=problem, problem_mark=key_node.start_mark)
             key = self.construct_object(key_node, deep=True)
             try:
                 if key in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
+                    problem = f"duplicate key {shown(key)}"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
                 seen.add(key)
             except TypeError:
                 break  # an unhashable key: the safe loader reports it
@@ -28,8 +62,13 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """PyYAML's safe dumper, except that it quotes strings which `_Loader` would read as numbers."""
+    """PyYAML's safe dumper, except that it quotes strings which `_Loader` would read as numbers, and has no aliases."""
 
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 for _kind in (_Loader, _Dumper):
     _kind.add_implicit_resolver(
@@ -54,7 +93,8 @@ def parse(text: str, source: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ConfigError(source, [f"{place}not valid YAML: {error.problem or error.context}"]) from None
+        kind = "" if isinstance(error, _UnsupportedError) else "not valid YAML: "
+        raise ConfigError(source, [f"{place}{kind}{error.problem or error.context}"]) from None
     except RecursionError:
         raise ConfigError(source, ["not valid YAML: nested too deeply"]) from None
     except (yaml.YAMLError, ValueError) as error:
@@ -69,7 +109,11 @@ def load_mapping(path: Path) -> dict[str, Any]:
         ConfigError: if it is not UTF-8, not YAML, or not a mapping.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ConfigError(str(path), [f"has more than {MAX_BYTES:,} bytes; a file of settings is much smaller"])
+        text = content.decode()
     except UnicodeDecodeError as error:
         raise ConfigError(str(path), [f"not UTF-8 (byte {error.start}); save it as UTF-8"]) from None
     except FileNotFoundError:
@@ -92,7 +136,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     """
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
-        raise ConfigError("--set", [f"got {text!r}, expected name=value, as in model.units=64"])
+        raise ConfigError("--set", [f"got {shown(text)}, expected name=value, as in model.units=64"])
     return name.strip(), parse(value, f"--set {name.strip()}")
 
 

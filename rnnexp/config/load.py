@@ -11,7 +11,7 @@ from rnnexp.config import validation_errors
 from rnnexp.config.files import load_mapping
 from rnnexp.config.sweep import Budget, Keep, Limits, Objective, Pruner, Sampler, SweepConfig
 from rnnexp.config.trial import SECTIONS, TrialConfig, check_setting, setting_names
-from rnnexp.errors import ConfigError, did_you_mean
+from rnnexp.errors import ConfigError, did_you_mean, short, shown
 
 _OTHER_ROWS = "trials on different texts cannot be ranked; create one study for each value"
 NOT_SEARCHED = {
@@ -76,7 +76,7 @@ class _Reader:
                 self._pin(name)
             else:
                 parts = [f"{part}.…" for part in _PARTS]
-                self.faults.append(f"--set {name}: unknown setting{did_you_mean(name, self.settings + parts)}")
+                self.faults.append(f"--set {short(name)}: unknown setting{did_you_mean(name, self.settings + parts)}")
 
     @staticmethod
     def _put(values: dict[str, Any], head: str, key: str, value: Any) -> None:
@@ -95,7 +95,7 @@ class _Reader:
         known = ["study", "base", "try", "space", *_PARTS]
         for key in self.values:
             if key not in known:
-                self.faults.append(f"{key}: unknown setting{did_you_mean(key, known)}")
+                self.faults.append(f"{short(key)}: unknown setting{did_you_mean(key, known)}")
         parts = {name: self._part(name, adapter) for name, adapter in _PARTS.items() if name in self.values}
         base = self._base(parts.get("objective"))
         n_faults = len(self.faults)
@@ -128,7 +128,7 @@ class _Reader:
         try:
             SweepConfig(study=self.values.get("study", ""))
         except ValidationError:
-            got = repr(self.values["study"]) if "study" in self.values else "nothing"
+            got = shown(self.values["study"]) if "study" in self.values else "nothing"
             self.faults.append(
                 f"study: got {got}, expected a name of letters, digits, '.', '_' and '-' "
                 "that begins with a letter or digit"
@@ -137,15 +137,15 @@ class _Reader:
     def _base(self, objective: Objective | None) -> TrialConfig | None:
         values = self.values.get("base") or {}
         if not isinstance(values, dict):
-            self.faults.append(f"base: got {values!r}, expected the sections {', '.join(SECTIONS)}")
+            self.faults.append(f"base: got {shown(values)}, expected the sections {', '.join(SECTIONS)}")
             return None
         monitor = objective.metric if objective else "val_accuracy"
         train = values.get("train") or {}
         if isinstance(train, dict):
             if train.get("monitor", monitor) != monitor and (objective or "objective" not in self.values):
                 self.faults.append(
-                    f"base.train.monitor: got {train['monitor']!r}, expected the metric of the objective, {monitor}; "
-                    "leave it out"
+                    f"base.train.monitor: got {shown(train['monitor'])}, expected the metric of the objective, "
+                    f"{monitor}; leave it out"
                 )
             values = {**values, "train": {**train, "monitor": monitor}}
         try:
@@ -158,14 +158,14 @@ class _Reader:
     def _space(self, base: TrialConfig) -> dict[str, Any]:
         values = self.values.get("space") or {}
         if not isinstance(values, dict):
-            self.faults.append(f"space: got {values!r}, expected settings and their distributions")
+            self.faults.append(f"space: got {shown(values)}, expected settings and their distributions")
             return {}
         adapter: TypeAdapter[Any] = TypeAdapter(spaces.Distribution)
         space: dict[str, Any] = {}
         for name, value in values.items():
             place = f"space.{name}"
             if name not in self.settings:
-                self.faults.append(f"space: {name}: unknown setting{did_you_mean(name, self.settings)}")
+                self.faults.append(f"space: {short(name)}: unknown setting{did_you_mean(name, self.settings)}")
                 continue
             if name in NOT_SEARCHED:
                 self.faults.append(f"{place}: cannot be searched: {NOT_SEARCHED[name]}")
@@ -180,7 +180,7 @@ class _Reader:
                 condition = {control: allowed[0] for control, allowed in distribution.when.items() if allowed}
                 problem = check_setting(_with(base, condition), name, extreme)
                 if problem:
-                    self.faults.append(f"{place}: {extreme!r} is not allowed: {problem}")
+                    self.faults.append(f"{place}: {shown(extreme)} is not allowed: {problem}")
         threshold = space.get("clip.threshold")
         if threshold and not threshold.when and "clip.kind" not in space and base.clip.kind == "none":
             self.faults.append(
@@ -192,7 +192,7 @@ class _Reader:
     def _check_conditions(self, space: dict[str, Any], base: TrialConfig) -> None:
         for name, distribution in space.items():
             for control, allowed in distribution.when.items():
-                place = f"space.{name}.when.{control}"
+                place = f"space.{name}.when.{short(control)}"
                 if not allowed:
                     self.faults.append(f"{place}: got no value, so {name} never applies; list at least one")
                 if control not in self.settings:
@@ -201,7 +201,9 @@ class _Reader:
                 for value in allowed:
                     possible = space[control].holds(value) if control in space else True
                     if not possible:
-                        self.faults.append(f"{place}: got {value!r}, which {control} never has; it is {space[control]}")
+                        self.faults.append(
+                            f"{place}: got {shown(value)}, which {control} never has; it is {short(space[control])}"
+                        )
                     elif control not in space and (problem := check_setting(base, control, value)):
                         self.faults.append(f"{place}: {problem}")
         try:
@@ -216,7 +218,7 @@ class _Reader:
             return []
         for index, row in enumerate(rows):
             for name, value in row.items():
-                place = f"try.{index}.{name}"
+                place = f"try.{index}.{short(name)}"
                 if name not in self.settings:
                     self.faults.append(f"{place}: unknown setting{did_you_mean(name, self.settings)}")
                 elif space is None:
@@ -224,7 +226,7 @@ class _Reader:
                 elif name not in space:
                     self.faults.append(f"{place}: not in the search space; add it to space, or move it to base")
                 elif not space[name].holds(value):
-                    self.faults.append(f"{place}: got {value!r}, expected {space[name]}")
+                    self.faults.append(f"{place}: got {shown(value)}, expected {short(space[name])}")
         return rows
 
     def _check_budget(self, parts: dict[str, Any], space: dict[str, Any]) -> None:
@@ -233,7 +235,8 @@ class _Reader:
             for name, distribution in space.items():
                 if distribution.grid() is None:
                     self.faults.append(
-                        f"space.{name}: got {distribution}; a grid needs a choice, an int without log, or a step"
+                        f"space.{name}: got {short(distribution)}; a grid needs a choice, an int without log, or "
+                        f"a step, and at most {spaces.MAX_GRID:,} values"
                     )
         elif ("budget" not in self.values or budget is not None) and (budget is None or budget.trials is None):
             self.faults.append("budget.trials: missing; set the number of trials of the study")

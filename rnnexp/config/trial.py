@@ -18,7 +18,7 @@ from pydantic import (
 
 from rnnexp.config import names, validation_errors
 from rnnexp.config.files import dump, load_mapping
-from rnnexp.errors import ConfigError, did_you_mean
+from rnnexp.errors import ConfigError, did_you_mean, short, shown
 
 Value = bool | int | float | str | None
 """The types that the value of a setting can have."""
@@ -28,15 +28,20 @@ _DATA_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}"
 SECTIONS = ("data", "model", "train", "clip")
 
 
+def _bare(name: object) -> str:
+    """Returns a name without quotes, to compare it with others."""
+    return shown(name).strip("'")
+
+
 def _known_cell(name: object) -> object:
     if not isinstance(name, str) or name not in names.cells():
-        raise ValueError(f"got {name!r}{did_you_mean(str(name), names.cells())}")
+        raise ValueError(f"got {shown(name)}{did_you_mean(_bare(name), names.cells())}")
     return name
 
 
 def _known_metric(name: object) -> object:
     if name is not None and (not isinstance(name, str) or name not in names.METRICS):
-        raise ValueError(f"got {name!r}, which no trial reports{did_you_mean(str(name), names.METRICS)}")
+        raise ValueError(f"got {shown(name)}, which no trial reports{did_you_mean(_bare(name), names.METRICS)}")
     return name
 
 
@@ -117,12 +122,12 @@ class DataConfig(Section):
     @classmethod
     def _known(cls, name: str, info: ValidationInfo) -> str:
         if not re.fullmatch(_DATA_NAME, name):
-            raise ValueError(f"got {name!r}, expected a name of letters, digits, '.', '_' and '-'")
+            raise ValueError(f"got {shown(name)}, expected a name of letters, digits, '.', '_' and '-'")
         path = info.data.get("path")
         if path is None and name not in names.data_sets():
             hint = did_you_mean(name, names.data_sets())
             raise ValueError(
-                f"got {name!r}, which is not a built-in data set{hint} Name a file of your own in data.path"
+                f"got {shown(name)}, which is not a built-in data set{hint} Name a file of your own in data.path"
             )
         if path is not None and name in names.data_sets():
             raise ValueError(f"{name!r} is a built-in data set; give your file {path} another name")
@@ -253,7 +258,7 @@ def load_trial(path: Path | None, assignments: Mapping[str, Any]) -> TrialConfig
     values: dict[str, Any] = load_mapping(path) if path else {}
     known = setting_names()
     problems = [
-        f"--set {name}: unknown setting{did_you_mean(name, known)}" for name in assignments if name not in known
+        f"--set {short(name)}: unknown setting{did_you_mean(name, known)}" for name in assignments if name not in known
     ]
     for name, value in assignments.items():
         section, _, key = name.partition(".")

@@ -1,11 +1,9 @@
 """Turns pydantic's validation errors into messages for the user."""
 
-from typing import Any
-
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from rnnexp.errors import did_you_mean
+from rnnexp.errors import did_you_mean, short, shown
 
 
 def _line(place: str, error: ErrorDetails, known: list[str]) -> str:
@@ -18,22 +16,18 @@ def _line(place: str, error: ErrorDetails, known: list[str]) -> str:
         return f"{place}: {message.removeprefix('Value error, ')}"
     if kind == "union_tag_invalid":
         tags = [tag.strip().strip("'") for tag in error["ctx"]["expected_tags"].split(",")]
-        return f"{place}.name: got {error['ctx']['tag']!r}{did_you_mean(error['ctx']['tag'], tags)}"
+        return f"{place}.name: got {shown(error['ctx']['tag'])}{did_you_mean(error['ctx']['tag'], tags)}"
     if kind == "union_tag_not_found":
         return f"{place}: expected a mapping with a name, as in {{name: …}}"
     if kind == "union_tag_distribution":
         return f"{place}: {message}"
     if kind == "too_short":
-        return f"{place}: got {error['input']}, expected at least {error['ctx']['min_length']} value"
+        return f"{place}: got {shown(error['input'])}, expected at least {error['ctx']['min_length']} value"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         message = "Input should be a mapping of settings"
     expected = message.removeprefix("Input should be ")
     expected = expected.replace("a valid ", "a ").replace("a integer", "an integer")
-    received: Any = error["input"]
-    shown = repr(received) if isinstance(received, str) else str(received)
-    if len(shown) > 60:
-        shown = shown[:57] + "..."
-    return f"{place}: got {shown}, expected {expected[0].lower()}{expected[1:]}"
+    return f"{place}: got {shown(error['input'])}, expected {expected[0].lower()}{expected[1:]}"
 
 
 def lines(
@@ -49,7 +43,7 @@ def lines(
     """
     result = []
     for detail in error.errors(include_url=False):
-        path = ".".join(str(part) for part in detail["loc"][1 if within_union else 0 :])
+        path = ".".join(short(part) for part in detail["loc"][1 if within_union else 0 :])
         where = ".".join(part for part in (place, path) if part)
         result.append(_line(where, detail, known or []))
     return result

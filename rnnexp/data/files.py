@@ -1,25 +1,28 @@
 """Reads the user's own texts from a CSV, TSV, JSON Lines or Parquet file: one text and its label in each row."""
 
-import json
 import re
-import warnings
-from dataclasses import dataclass
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnnexp import disk
 from rnnexp.config.trial import DataConfig
-from rnnexp.data.source import Encoded, encode_texts
-from rnnexp.errors import DataError, did_you_mean
+from rnnexp.data import rows
+from rnnexp.data.source import Encoded, split_texts
+from rnnexp.data.tokenized import Tokenized
+from rnnexp.errors import DataError, shown
 
-if TYPE_CHECKING:
-    import pandas as pd
+Progress = Callable[[float], None]
+"""Receives the share of a file that has been read, 0 to 1."""
 
-_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 _MAX_LABELS = 1000
+_MAX_TOKENS = 1_000_000_000
+"""Largest number of words of a file; they need 8 GB while the store is built."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class TextFile:
     """A data set in a file; it implements the protocol `DataSet`."""
 
     path: Path
+    progress: Progress | None = None
 
     def description(self) -> str:
         return f"your own file {self.path}"
@@ -47,41 +51,96 @@ class TextFile:
         return f"{digest} {config.text} {config.label} {part}"
 
     def read(self, config: DataConfig) -> Encoded:
-        frame = _frame(self.path)
-        for column in (config.text, config.label):
-            if column not in frame.columns:
-                known = [str(name) for name in frame.columns]
-                raise DataError(
-                    f"{self.path}: no column {column!r}{did_you_mean(column, known)}; "
-                    "name yours in data.text and data.label"
-                )
-        if frame.empty:
+        texts, labels = Tokenized(), _Labels(self.path)
+        empty = _Empty(self.path, config.text), _Empty(self.path, config.label)
+        for part in rows.parts(self.path, (config.text, config.label)):
+            for text, label in zip(*part.values, strict=True):
+                # A row with an empty field is counted, too: the error has the number of such rows.
+                is_empty = [found.check(value) for found, value in zip(empty, (text, label), strict=True)]
+                if not any(is_empty):
+                    texts.add(str(text))
+                    labels.add(_label_name(label))
+            if texts.n_tokens > _MAX_TOKENS:
+                raise DataError(f"{self.path}: more than {_MAX_TOKENS:,} words; use a smaller file")
+            if self.progress is not None:
+                self.progress(part.share)
+        if not empty[0].n_rows:
             raise DataError(f"{self.path}: no rows; expected texts and their labels")
-        self._check_not_empty(frame[config.text], config.text)
-        self._check_not_empty(frame[config.label], config.label)
-        names, labels = self._labels([_label_name(value) for value in frame[config.label]])
-        return encode_texts([str(text) for text in frame[config.text]], labels, names, config)
+        for found in empty:
+            found.raise_if_any()
+        names, ids = labels.classes()
+        return split_texts(texts, ids, names, config)
 
-    def _labels(self, values: list[str]) -> tuple[tuple[str, ...], NDArray[np.int32]]:
+
+@dataclass
+class _Empty:
+    """Counts the empty fields of one column."""
+
+    path: Path
+    column: str
+    n_rows: int = 0
+    n_empty: int = 0
+    first: list[int] = field(default_factory=list)
+
+    def check(self, value: Any) -> bool:
+        """Counts a value of the next row; tells whether it is empty."""
+        self.n_rows += 1
+        if isinstance(value, str):
+            if value and not value.isspace():
+                return False
+        elif not _is_missing(value) and str(value).strip():
+            return False
+        self.n_empty += 1
+        if len(self.first) < 3:
+            self.first.append(self.n_rows)
+        return True
+
+    def raise_if_any(self) -> None:
+        if self.n_empty:
+            first = ", ".join(str(row) for row in self.first)
+            raise DataError(
+                f"{self.path}: column {self.column!r} is empty in {self.n_empty} of {self.n_rows} rows "
+                f"(row {first}{', …' if self.n_empty > 3 else ''}); fill them in or remove the rows"
+            )
+
+
+class _Labels:
+    """The labels of a file: a number for each row, and the names of the numbers."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._numbers: dict[str, int] = {}
+        self._rows = array("i")
+        self._others: set[int] = set()
+
+    def add(self, name: str) -> None:
+        number = self._numbers.get(name)
+        if number is None:
+            if len(self._numbers) == _MAX_LABELS:
+                self._others.add(hash(name))  # the names are only counted: this may be the column with the texts
+                return
+            number = self._numbers[name] = len(self._numbers)
+        self._rows.append(number)
+
+    def classes(self) -> tuple[tuple[str, ...], NDArray[np.int32]]:
         """Returns the sorted names of the classes, and the class id of each row."""
-        names = sorted(set(values), key=_by_number_then_name)
+        names = sorted(self._numbers, key=_by_number_then_name)
         if len(names) < 2:
-            raise DataError(f"{self.path}: one label only, {names[0]!r}; expected two or more classes")
-        if len(names) > _MAX_LABELS:
+            raise DataError(f"{self._path}: one label only, {shown(names[0])}; expected two or more classes")
+        if self._others:
             raise DataError(
-                f"{self.path}: {len(names)} different labels, expected at most {_MAX_LABELS}; check data.label"
+                f"{self._path}: {len(names) + len(self._others)} different labels, expected at most {_MAX_LABELS}; "
+                "check data.label"
             )
-        ids = {name: index for index, name in enumerate(names)}
-        return tuple(names), np.array([ids[value] for value in values], dtype=np.int32)
+        ids = np.empty(len(names), dtype=np.int32)
+        ids[[self._numbers[name] for name in names]] = np.arange(len(names))
+        return tuple(names), ids[np.frombuffer(self._rows, np.int32)]
 
-    def _check_not_empty(self, column: "pd.Series[Any]", name: str) -> None:
-        empty = column.isna() | (column.astype(str).str.strip() == "")
-        if empty.any():
-            first = ", ".join(str(row + 1) for row in np.flatnonzero(empty.to_numpy())[:3])
-            raise DataError(
-                f"{self.path}: column {name!r} is empty in {int(empty.sum())} of {len(column)} rows "
-                f"(row {first}{', …' if empty.sum() > 3 else ''}); fill them in or remove the rows"
-            )
+
+def _is_missing(value: Any) -> bool:
+    import pandas as pd
+
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 
 def _by_number_then_name(name: str) -> tuple[bool, int, str]:
@@ -94,57 +153,3 @@ def _label_name(value: Any) -> str:
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     return str(value).strip()
-
-
-def _frame(path: Path) -> "pd.DataFrame":
-    import pandas as pd
-
-    suffix = path.suffix.lower()
-    if suffix not in _SUFFIXES:
-        received = f"suffix {suffix}" if suffix else "no suffix"
-        raise DataError(f"{path}: got a file with {received}, expected one of {', '.join(_SUFFIXES)}")
-    try:
-        if suffix == ".parquet":
-            return pd.read_parquet(path)
-        if suffix == ".jsonl":
-            return _json_lines(path)
-        separator = "\t" if suffix == ".tsv" else ","
-        # "NA", "null" and "None" can be words of a text or labels; only an empty field is a missing value.
-        with warnings.catch_warnings():
-            # If a row has more fields than the header (an unquoted comma), pandas warns and drops the rest.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(
-                path, sep=separator, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8", index_col=False
-            )
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
-    except pd.errors.EmptyDataError:
-        raise DataError(f"{path}: empty; expected a header line and rows") from None
-    except pd.errors.ParserWarning:
-        raise DataError(f"{path}: rows have more fields than the header; quote the texts that contain commas") from None
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path}: cannot be read as {suffix} ({' '.join(str(error).split())[:200]})") from None
-
-
-def _json_lines(path: Path) -> "pd.DataFrame":
-    import pandas as pd
-
-    rows = []
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise DataError(f"{path}: line {number} is not JSON ({error})") from None
-            if not isinstance(row, dict):
-                raise DataError(
-                    f"{path}: line {number} is a {type(row).__name__}, expected an object with text and label"
-                )
-            if re.search("[\ud800-\udfff]", "".join(value for value in row.values() if isinstance(value, str))):
-                raise DataError(f"{path}: line {number} contains half of a surrogate pair (\\ud800 to \\udfff)")
-            rows.append(row)
-    if not rows:
-        raise DataError(f"{path}: no rows; expected one JSON object on each line")
-    return pd.DataFrame(rows, dtype=object)

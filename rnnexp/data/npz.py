@@ -1,40 +1,40 @@
-"""Reads `imdb.npz` safely: only arrays of numbers and lists of integers are accepted.
+"""Reads `imdb.npz` safely: only arrays of numbers and lists of integers are accepted, and only of a limited size.
 
-The official file contains pickled object arrays, and a pickle can run any code. This reader allows only the names that
-rebuild a NumPy array. It rejects every other name before anything is called.
+The official file contains pickled object arrays. `pickles` reads them without calling anything. The sizes are checked
+before memory is used: that of the file, of each unpacked array as the archive states it and as it is read, and the
+number of rows and values.
 """
 
-import pickle
+import re
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnexp.data import pickles
 from rnnexp.errors import DataError
 
-_ALLOWED = {
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-}
+MAX_FILE_BYTES = 128_000_000
+"""The official file has 17 million."""
+
+MAX_ARRAY_BYTES = 64_000_000
+"""Largest unpacked size of one array; those of the official file have up to 15 million."""
+
+MAX_ROWS = 200_000
+MAX_VALUES = 32_000_000
+_BLOCK_BYTES = 1 << 20
+
+_HEADER = re.compile(
+    rb"\{'descr': '([|<>=]?[A-Za-z][0-9]{0,2})', 'fortran_order': (?:True|False), 'shape': \(([0-9L, ]{0,99})\), \} *\n"
+)
 _DAMAGE_ERRORS = (
     *(zipfile.BadZipFile, zlib.error, EOFError, ValueError, TypeError, KeyError, IndexError, OverflowError),
-    *(
-        NotImplementedError,
-        RuntimeError,
-    ),  # from zipfile, if a damaged byte looks like an unknown version or an encryption
+    *(NotImplementedError, RuntimeError),  # from zipfile, if a damaged byte looks like an unknown version or encryption
+    MemoryError,  # from zipfile, if the directory states a size that does not exist
 )
-
-
-class _ArraysOnly(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"the pickle names {module}.{name}")
-        return super().find_class(module, name)
 
 
 def read(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
@@ -48,15 +48,17 @@ def read(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
         The arrays by name; the items of an object array are 1-d integer arrays.
 
     Raises:
-        DataError: if the file is damaged, or contains anything except numbers.
+        DataError: if the file is damaged or too large, or contains anything except numbers.
     """
     try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise DataError(f"{path}: has more than {MAX_FILE_BYTES:,} bytes; expected the IMDB data set of Keras")
         with zipfile.ZipFile(path) as archive:
-            missing = [name for name in names if f"{name}.npy" not in archive.namelist()]
+            missing = [name for name in names if f"{name}.npy" not in archive.NameToInfo]
             if missing:
                 raise DataError(f"{path}: does not contain {', '.join(missing)}; expected the IMDB data set of Keras")
-            return {name: _array(archive, name) for name in names}
-    except pickle.UnpicklingError as error:
+            return {name: _array(_member(archive, f"{name}.npy"), name) for name in names}
+    except pickles.PickleError as error:
         raise DataError(f"{path}: refused: {error}; expected only arrays and lists of whole numbers") from None
     except _DAMAGE_ERRORS as error:
         raise DataError(f"{path}: damaged ({' '.join(str(error).split()) or 'truncated'}); download it again") from None
@@ -64,24 +66,60 @@ def read(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
-def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
-    with archive.open(f"{name}.npy") as file:
-        version = np.lib.format.read_magic(file)
-        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        _, _, dtype = header(file)
-        if not dtype.hasobject:
-            with archive.open(f"{name}.npy") as content:
-                plain: NDArray[Any] = np.lib.format.read_array(content, allow_pickle=False)
-            if plain.dtype.kind not in "iu":
-                raise ValueError(f"{name} contains {plain.dtype}, expected whole numbers")
-            return plain
-        value = _ArraysOnly(cast(Any, file)).load()
-    if not isinstance(value, np.ndarray) or value.ndim != 1:
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Returns the unpacked content of one file of the archive."""
+    entry = archive.getinfo(name)
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{name} is packed by a method that np.savez does not use")
+    if entry.file_size > MAX_ARRAY_BYTES:
+        raise ValueError(f"{name} has {entry.file_size:,} bytes, expected at most {MAX_ARRAY_BYTES:,}")
+    with archive.open(entry) as file:
+        # `zipfile` stops at the size that the archive states. In one call, it would first unpack up to a gigabyte.
+        return b"".join(iter(lambda: file.read(_BLOCK_BYTES), b""))
+
+
+def _array(content: bytes, name: str) -> NDArray[Any]:
+    header_bytes = {b"\x93NUMPY\x01\x00": 2, b"\x93NUMPY\x02\x00": 4}.get(content[:8])
+    if header_bytes is None:
+        raise ValueError(f"{name} is not a NumPy array")
+    start = 8 + header_bytes
+    end = start + int.from_bytes(content[8:start], "little")
+    header = _HEADER.fullmatch(content, start, end)
+    if header is None:
+        raise ValueError(f"{name} has no header that np.savez writes")
+    kind = header[1].decode()
+    shape = [int(size.strip(" L")) for size in header[2].decode().split(",") if size.strip()]
+    if len(shape) != 1:
         raise ValueError(f"{name} is not a 1-d array")
-    rows = np.empty(len(value), dtype=object)
-    for index, item in enumerate(value):
-        row = np.asarray(item)
-        if row.ndim != 1 or (row.size and row.dtype.kind not in "iu") or (row.size and int(row.min()) < 0):
+    if shape[0] > MAX_ROWS:
+        raise ValueError(f"{name} has {shape[0]:,} rows, expected at most {MAX_ROWS:,}")
+    if kind.lstrip("|") == "O":
+        return _rows(pickles.load(content, end), shape[0], name)
+    if not re.fullmatch(r"[|<>][iu][1248]", kind):
+        raise ValueError(f"{name} contains {kind}, expected whole numbers")
+    values = np.frombuffer(memoryview(content)[end:], np.dtype(kind))
+    if len(values) != shape[0]:
+        raise ValueError(f"{name} has {len(values)} values, expected {shape[0]}")
+    return values
+
+
+def _rows(value: Any, length: int, name: str) -> NDArray[Any]:
+    """Returns an array of arrays: the rows of a pickled array of lists."""
+    try:
+        items = value.items() if isinstance(value, pickles.PickledArray) else None
+    except pickles.PickleError as error:
+        raise ValueError(f"{name} is {error}") from None
+    if items is None or len(items) != length:
+        raise ValueError(f"{name} is not a 1-d array of {length} rows")
+    if sum(pickles.size(item) for item in items) > MAX_VALUES:
+        raise ValueError(f"{name} has more than {MAX_VALUES:,} values")
+    rows = np.empty(length, dtype=object)
+    for index, item in enumerate(items):
+        try:
+            row = pickles.numbers(item)
+        except pickles.PickleError as error:
+            raise ValueError(f"{name}[{index}] is {error}") from None
+        if row.size and int(row.min()) < 0:
             raise ValueError(f"{name}[{index}] is not a list of whole numbers")
-        rows[index] = row.astype(np.int64)
+        rows[index] = row
     return rows

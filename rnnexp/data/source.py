@@ -1,6 +1,6 @@
 """The interface of a data set, and its content as ids, labels and a vocabulary."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,10 +9,19 @@ from numpy.typing import NDArray
 
 from rnnexp.config.trial import DataConfig
 from rnnexp.data.splits import hold_out, split
-from rnnexp.data.text import Vocabulary, words
+from rnnexp.data.text import Vocabulary
+from rnnexp.data.tokenized import Ids, Tokenized, tokenize
 from rnnexp.errors import DataError
 
-Ids = NDArray[np.uint32]
+
+class Texts(Protocol):
+    """Texts as ids: a list of arrays, or `EncodedTexts`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Ids: ...
+
+    def __iter__(self) -> Iterator[Ids]: ...
 
 
 @dataclass(frozen=True)
@@ -28,9 +37,9 @@ class Encoded:
         labels: the names of the classes.
     """
 
-    pool: Sequence[Ids]
+    pool: Texts
     pool_labels: NDArray[np.int32]
-    test: Sequence[Ids]
+    test: Texts
     test_labels: NDArray[np.int32]
     vocabulary: Vocabulary
     labels: tuple[str, ...]
@@ -64,7 +73,22 @@ class DataSet(Protocol):
 def encode_texts(
     texts: Sequence[str], labels: NDArray[np.int32], names: tuple[str, ...], config: DataConfig
 ) -> Encoded:
-    """Turns raw texts into ids: holds out a test part and builds the vocabulary from the training part only.
+    """Turns raw texts into ids, as `split_texts` does.
+
+    Args:
+        texts: all texts.
+        labels: their class ids, shape (len(texts),).
+        names: the names of the classes.
+        config: the settings of the split.
+
+    Raises:
+        DataError: if there are too few rows for three parts.
+    """
+    return split_texts(tokenize(texts), labels, names, config)
+
+
+def split_texts(texts: Tokenized, labels: NDArray[np.int32], names: tuple[str, ...], config: DataConfig) -> Encoded:
+    """Turns tokenized texts into ids: holds out a test part and builds the vocabulary from the training part only.
 
     Args:
         texts: all texts.
@@ -77,8 +101,7 @@ def encode_texts(
     """
     source = config.path or config.name
     n_parts = 3
-    for label, name in enumerate(names):
-        count = int(np.sum(labels == label))
+    for name, count in zip(names, np.bincount(labels, minlength=len(names)).tolist(), strict=True):
         if count < n_parts:
             raise DataError(
                 f"{source}: label {name!r} has {count} row{'s' if count != 1 else ''}, expected at least {n_parts}: "
@@ -89,12 +112,11 @@ def encode_texts(
     )
     pool_labels = labels[pool_rows]
     train = pool_rows[split(pool_labels, config, source).train]
-    tokenized = [words(text) for text in texts]
-    vocabulary = Vocabulary.build(tokenized[row] for row in train)
+    vocabulary, ids = texts.rank(train)
     return Encoded(
-        pool=[vocabulary.encode(tokenized[row]) for row in pool_rows],
+        pool=texts.encoded(pool_rows, ids),
         pool_labels=pool_labels,
-        test=[vocabulary.encode(tokenized[row]) for row in test_rows],
+        test=texts.encoded(test_rows, ids),
         test_labels=labels[test_rows],
         vocabulary=vocabulary,
         labels=names,

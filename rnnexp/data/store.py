@@ -24,16 +24,20 @@ from numpy.typing import NDArray
 from rnnexp import disk, locks
 from rnnexp.config import names
 from rnnexp.config.trial import DataConfig
-from rnnexp.data.files import TextFile
-from rnnexp.data.source import DataSet, Encoded, Ids
+from rnnexp.data.files import Progress, TextFile
+from rnnexp.data.source import DataSet, Encoded, Texts
 from rnnexp.data.splits import Split, split
 from rnnexp.data.task import Task
 from rnnexp.data.text import Vocabulary
+from rnnexp.data.tokenized import Ids
 from rnnexp.errors import DataError, DataUnavailableError
 from rnnexp.home import Home
 
 _FORMAT = 1
 _HASH = "blake2b"
+_N_TEXTS = 4096
+"""Number of texts that are written at once."""
+
 _ARRAYS = ("tokens.npy", "offsets.npy", "labels.npy", "vocabulary.txt")
 
 
@@ -106,10 +110,10 @@ class TokenStore:
         return split(self.label_ids[: self.n_pool], config, config.path or config.name)
 
 
-def data_set(config: DataConfig) -> DataSet:
-    """Returns the data set of the settings."""
+def data_set(config: DataConfig, progress: Progress | None = None) -> DataSet:
+    """Returns the data set of the settings; `progress` is told how much of the user's own file has been read."""
     if config.path is not None:
-        return TextFile(Path(config.path))
+        return TextFile(Path(config.path), progress)
     return built_in(config.name)
 
 
@@ -138,14 +142,19 @@ def resolve(config: DataConfig) -> tuple[DataConfig, str | None]:
     return decided, None
 
 
-def prepare(config: DataConfig, home: Home) -> TokenStore:
+def prepare(config: DataConfig, home: Home, progress: Progress | None = None) -> TokenStore:
     """Returns the store of the data set; builds it if it is missing or damaged.
+
+    Args:
+        config: the settings of the data.
+        home: the store is in its cache.
+        progress: receives the share of the user's own file that has been read, 0 to 1; not called for a built store.
 
     Raises:
         DataUnavailableError: if the data are not on this machine and the download failed.
         DataError: if they are damaged, or have too few rows.
     """
-    source = data_set(config)
+    source = data_set(config, progress)
     digest = hashlib.sha256(f"{_FORMAT} {source.identity(config)}".encode()).hexdigest()[:16]
     root = home.cache / f"{config.name}-{digest}"
     if not is_valid(root):
@@ -170,11 +179,8 @@ def is_valid(root: Path) -> bool:
 
 
 def _build(data: Encoded, root: Path, name: str, digest: str) -> None:
-    texts: Sequence[Ids] = [*data.pool, *data.test]
     with disk.replacing_folder(root) as work:
-        offsets = np.zeros(len(texts) + 1, dtype=np.int64)
-        np.cumsum([len(ids) for ids in texts], out=offsets[1:])
-        np.save(work / "tokens.npy", np.concatenate(texts).astype(np.uint32))
+        offsets = _write_tokens([data.pool, data.test], work / "tokens.npy")
         np.save(work / "offsets.npy", offsets)
         np.save(work / "labels.npy", np.concatenate([data.pool_labels, data.test_labels]).astype(np.int32))
         data.vocabulary.save(work / "vocabulary.txt")
@@ -188,6 +194,20 @@ def _build(data: Encoded, root: Path, name: str, digest: str) -> None:
             "files": {file: disk.file_hash(work / file, _HASH) for file in _ARRAYS},
         }
         (work / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+
+
+def _write_tokens(parts: Sequence[Texts], path: Path) -> NDArray[np.int64]:
+    """Writes the ids of all texts as `np.save` does, but not at once; returns the offsets of the texts."""
+    offsets = np.zeros(1 + sum(len(texts) for texts in parts), dtype=np.int64)
+    np.cumsum([len(ids) for texts in parts for ids in texts], out=offsets[1:])
+    header = {"descr": "<u4", "fortran_order": False, "shape": (int(offsets[-1]),)}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for texts in parts:
+            for start in range(0, len(texts), _N_TEXTS):
+                block = [texts[row] for row in range(start, min(start + _N_TEXTS, len(texts)))]
+                file.write(np.concatenate(block).astype("<u4").tobytes())
+    return offsets
 
 
 def known() -> dict[str, str]:

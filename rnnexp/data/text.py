@@ -4,7 +4,6 @@ The ids are those of the IMDB data set of Keras: 0 is padding, 1 the start of a 
 word of rank r (the most frequent word has rank 1). A vocabulary of size V keeps the ids below V.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,14 +47,6 @@ class Vocabulary:
     @cached_property
     def _ids(self) -> dict[str, int]:
         return {word: rank + RESERVED for rank, word in enumerate(self.words, start=1)}
-
-    @classmethod
-    def build(cls, texts: Iterable[Sequence[str]]) -> "Vocabulary":
-        """Ranks the words of the texts by frequency; words of equal frequency keep the order in which they appear."""
-        counts: Counter[str] = Counter()
-        for text in texts:
-            counts.update(text)
-        return cls(tuple(word for word, _ in counts.most_common()))
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
