@@ -35,32 +35,40 @@ class TextFile:
         return str(self.path) if self.path.is_file() else None
 
     def identity(self, config: DataConfig) -> str:
+        part = (config.split, config.validation_split, config.train_samples, config.seed)
+        return f"{self._digest()} {config.text} {config.label} {part}{_group(config)}"
+
+    def identity_of_test_part(self, config: DataConfig) -> str:
+        part = (config.split, config.validation_split, config.seed)  # train_samples only draws from the other rows
+        return f"{self._digest()} {config.text} {config.label} {part}{_group(config)}"
+
+    def _digest(self) -> str:
         try:
-            digest = disk.file_hash(self.path)
+            return disk.file_hash(self.path)
         except FileNotFoundError:
             raise DataError(
                 f"{self.path}: no such file; data.path names a .csv, .tsv, .jsonl or .parquet file"
             ) from None
         except OSError as error:
             raise DataError(f"{self.path}: cannot be read ({error.strerror})") from None
-        part = (config.split, config.validation_split, config.train_samples, config.seed)
-        return f"{digest} {config.text} {config.label} {part}"
 
     def read(self, config: DataConfig) -> Encoded:
         frame = _frame(self.path)
-        for column in (config.text, config.label):
+        columns = (config.text, config.label, *([] if config.group is None else [config.group]))
+        for column in columns:
             if column not in frame.columns:
                 known = [str(name) for name in frame.columns]
                 raise DataError(
                     f"{self.path}: no column {column!r}{did_you_mean(column, known)}; "
-                    "name yours in data.text and data.label"
+                    f"name yours in data.text and data.label{'' if config.group is None else ', and in data.group'}"
                 )
         if frame.empty:
             raise DataError(f"{self.path}: no rows; expected texts and their labels")
-        self._check_not_empty(frame[config.text], config.text)
-        self._check_not_empty(frame[config.label], config.label)
+        for column in columns:
+            self._check_not_empty(frame[column], column)
         names, labels = self._labels([_label_name(value) for value in frame[config.label]])
-        return encode_texts([str(text) for text in frame[config.text]], labels, names, config)
+        groups = None if config.group is None else _numbers([_label_name(value) for value in frame[config.group]])
+        return encode_texts([str(text) for text in frame[config.text]], labels, names, config, groups)
 
     def _labels(self, values: list[str]) -> tuple[tuple[str, ...], NDArray[np.int32]]:
         """Returns the sorted names of the classes, and the class id of each row."""
@@ -82,6 +90,16 @@ class TextFile:
                 f"{self.path}: column {name!r} is empty in {int(empty.sum())} of {len(column)} rows "
                 f"(row {first}{', …' if empty.sum() > 3 else ''}); fill them in or remove the rows"
             )
+
+
+def _group(config: DataConfig) -> str:
+    return "" if config.group is None else f" group {config.group}"
+
+
+def _numbers(values: list[str]) -> NDArray[np.int32]:
+    """Returns a number for each value; equal values have the same."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int32)
 
 
 def _by_number_then_name(name: str) -> tuple[bool, int, str]:

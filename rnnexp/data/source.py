@@ -26,6 +26,8 @@ class Encoded:
         test_labels: class ids, shape (len(test),).
         vocabulary: all words that have an id.
         labels: the names of the classes.
+        groups: group of each text of the pool, shape (len(pool),), for a split that keeps groups together; None if
+            the groups are not known.
     """
 
     pool: Sequence[Ids]
@@ -34,6 +36,7 @@ class Encoded:
     test_labels: NDArray[np.int32]
     vocabulary: Vocabulary
     labels: tuple[str, ...]
+    groups: NDArray[np.int32] | None = None
 
 
 class DataSet(Protocol):
@@ -56,13 +59,21 @@ class DataSet(Protocol):
         """
         ...
 
+    def identity_of_test_part(self, config: DataConfig) -> str:
+        """Returns a string that changes whenever other rows are in the test part; raises as `identity` does."""
+        ...
+
     def read(self, config: DataConfig) -> Encoded:
         """Reads the data; raises as `identity` does."""
         ...
 
 
 def encode_texts(
-    texts: Sequence[str], labels: NDArray[np.int32], names: tuple[str, ...], config: DataConfig
+    texts: Sequence[str],
+    labels: NDArray[np.int32],
+    names: tuple[str, ...],
+    config: DataConfig,
+    groups: NDArray[np.int32] | None = None,
 ) -> Encoded:
     """Turns raw texts into ids: holds out a test part and builds the vocabulary from the training part only.
 
@@ -71,6 +82,7 @@ def encode_texts(
         labels: their class ids, shape (len(texts),).
         names: the names of the classes.
         config: the settings of the split; the test part is as large as the validation part.
+        groups: group of each text, shape (len(texts),); all texts of a group are in one part.
 
     Raises:
         DataError: if there are too few rows for three parts.
@@ -84,11 +96,10 @@ def encode_texts(
                 f"{source}: label {name!r} has {count} row{'s' if count != 1 else ''}, expected at least {n_parts}: "
                 "one each for training, validation and test"
             )
-    pool_rows, test_rows = hold_out(
-        labels, config.validation_split / (1 + config.validation_split), config.split, config.seed, source
-    )
-    pool_labels = labels[pool_rows]
-    train = pool_rows[split(pool_labels, config, source).train]
+    share = config.validation_split / (1 + config.validation_split)
+    pool_rows, test_rows = hold_out(labels, share, config.split, config.seed, source, groups)
+    pool_labels, pool_groups = labels[pool_rows], None if groups is None else groups[pool_rows]
+    train = pool_rows[split(pool_labels, config, source, pool_groups).train]
     tokenized = [words(text) for text in texts]
     vocabulary = Vocabulary.build(tokenized[row] for row in train)
     return Encoded(
@@ -98,4 +109,5 @@ def encode_texts(
         test_labels=labels[test_rows],
         vocabulary=vocabulary,
         labels=names,
+        groups=pool_groups,
     )
