@@ -30,7 +30,7 @@ from rnnexp.data.files import TextFile
 from rnnexp.data.source import DataSet, Encoded, Ids
 from rnnexp.data.splits import Split, split
 from rnnexp.data.task import Task
-from rnnexp.data.text import Vocabulary
+from rnnexp.data.text import RESERVED, Vocabulary
 from rnnexp.errors import DataError, DataUnavailableError
 from rnnexp.home import Home
 
@@ -38,6 +38,7 @@ _FORMAT = 1
 _HASH = "blake2b"
 _ARRAYS = ("tokens.npy", "offsets.npy", "labels.npy", "vocabulary.txt")
 _GROUPS = "groups.npy"
+_ROWS_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,15 @@ class TokenStore:
         """Returns the number of ids of each text, at most `maxlen`, shape (len(rows),)."""
         lengths: NDArray[np.int64] = np.minimum(self._offsets[rows + 1] - self._offsets[rows], maxlen)
         return lengths
+
+    def word_counts(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns how often each id occurs in some texts, shape (largest id of the vocabulary + 1,)."""
+        counts = np.zeros(len(self.vocabulary.words) + RESERVED + 1, dtype=np.int64)
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            some = rows[start : start + _ROWS_AT_ONCE]
+            ids = np.concatenate([self.token_ids(int(row)) for row in some])
+            counts += np.bincount(ids, minlength=len(counts))
+        return counts
 
     def mean_length(self, config: DataConfig) -> float:
         """Returns the mean number of time steps T of the training texts."""
