@@ -4,8 +4,9 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
-from rnnexp.data.store import prepare
+from rnnexp.data.store import digest_of_test_part, prepare
 from rnnexp.errors import DataError
 from rnnexp.export.bundle import Bundle
 from rnnexp.home import Home
@@ -45,10 +46,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _count_opening(home: Home, bundle: Bundle, digest: str, measured: dict[str, float]) -> int:
-    """Records a use of the test part; returns how often these data were used."""
+    """Records a use of the test part; returns how often its rows were used.
+
+    Records of earlier versions name only the digest of the data, which depends on the training part too.
+    """
+    test = digest_of_test_part(bundle.config.data)
     record = {
         "time": time.time(),
         "data": digest,
+        "test": test,
         "study": bundle.manifest.get("study"),
         "trial": bundle.manifest.get("trial"),
         **measured,
@@ -56,4 +62,8 @@ def _count_opening(home: Home, bundle: Bundle, digest: str, measured: dict[str, 
     with home.openings.open("a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")
     lines = home.openings.read_text(encoding="utf-8").splitlines()
-    return sum(json.loads(line).get("data") == digest for line in lines)
+    return sum(_is_of(json.loads(line), test, digest) for line in lines)
+
+
+def _is_of(record: dict[str, Any], test: str, digest: str) -> bool:
+    return record["test"] == test if "test" in record else record.get("data") == digest

@@ -17,7 +17,7 @@ _OTHER_ROWS = "trials on different texts cannot be ranked; create one study for 
 NOT_SEARCHED = {
     "train.monitor": "it is always the metric of the objective",
     "data.fallback": "it is decided once, when the study starts",
-    **dict.fromkeys(("data.name", "data.path", "data.text", "data.label"), _OTHER_ROWS),
+    **dict.fromkeys(("data.name", "data.path", "data.text", "data.label", "data.group"), _OTHER_ROWS),
     **dict.fromkeys(("data.split", "data.validation_split", "data.seed"), _OTHER_ROWS),
 }
 """Settings that a search space cannot contain, and the reason."""

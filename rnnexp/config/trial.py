@@ -72,6 +72,12 @@ class DataConfig(Section):
     )
     text: str = Field("text", description="name of the column with the texts, in your own file")
     label: str = Field("label", description="name of the column with the labels, in your own file")
+    group: str | None = Field(
+        None,
+        min_length=1,
+        description="name of a column of your own file, for example the author or the film; rows with the same value "
+        "are all in one part; null: each row is drawn on its own",
+    )
     vocab_size: int = Field(
         10_000,
         ge=4,
@@ -80,10 +86,11 @@ class DataConfig(Section):
     maxlen: int = Field(
         400, ge=1, description="largest number of tokens of a text; a longer text keeps its last tokens"
     )
-    split: Literal["stratified", "tail"] = Field(
+    split: Literal["stratified", "tail", "by_film"] = Field(
         "stratified",
         description="how the held-out rows are chosen: stratified draws the same share of each class; "
-        "tail takes the last rows",
+        "tail takes the last rows; by_film, of imdb only, draws whole blocks of 50 neighbouring reviews, so that few "
+        "films have reviews in both parts (approximate: the data set does not name the films)",
     )
     validation_split: float = Field(
         0.2,
@@ -118,6 +125,11 @@ class DataConfig(Section):
             }
         return values
 
+    @property
+    def keeps_groups(self) -> bool:
+        """Whether the rows are held out in groups: those of one film, or with one value of `group`."""
+        return self.group is not None or self.split == "by_film"
+
     @field_validator("name")
     @classmethod
     def _known(cls, name: str, info: ValidationInfo) -> str:
@@ -132,6 +144,22 @@ class DataConfig(Section):
         if path is not None and name in names.data_sets():
             raise ValueError(f"{name!r} is a built-in data set; give your file {path} another name")
         return name
+
+    @model_validator(mode="after")
+    def _groups_are_known(self) -> "DataConfig":
+        if self.split == "by_film" and (self.path is not None or self.name != "imdb"):
+            others = "data.group: COLUMN" if self.path is not None else "data.split: stratified"
+            raise ValueError(f"split: got by_film for {self.name}, expected imdb, whose films are known; use {others}")
+        if self.group is not None and self.path is None:
+            raise ValueError(
+                f"group: got {self.group!r} for the built-in data set {self.name}, which has no columns; leave it out, "
+                "or name your own file in data.path"
+            )
+        if self.group is not None and self.split == "tail":
+            raise ValueError(
+                f"group: got {self.group!r} with split: tail, which cuts the last group in two; use split: stratified"
+            )
+        return self
 
 
 class ModelConfig(Section):

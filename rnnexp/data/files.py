@@ -39,27 +39,36 @@ class TextFile:
         return str(self.path) if self.path.is_file() else None
 
     def identity(self, config: DataConfig) -> str:
+        part = (config.split, config.validation_split, config.train_samples, config.seed)
+        return f"{self._digest()} {config.text} {config.label} {part}{_group(config)}"
+
+    def identity_of_test_part(self, config: DataConfig) -> str:
+        part = (config.split, config.validation_split, config.seed)  # train_samples only draws from the other rows
+        return f"{self._digest()} {config.text} {config.label} {part}{_group(config)}"
+
+    def _digest(self) -> str:
         try:
-            digest = disk.file_hash(self.path)
+            return disk.file_hash(self.path)
         except FileNotFoundError:
             raise DataError(
                 f"{self.path}: no such file; data.path names a .csv, .tsv, .jsonl or .parquet file"
             ) from None
         except OSError as error:
             raise DataError(f"{self.path}: cannot be read ({error.strerror})") from None
-        part = (config.split, config.validation_split, config.train_samples, config.seed)
-        return f"{digest} {config.text} {config.label} {part}"
 
     def read(self, config: DataConfig) -> Encoded:
-        texts, labels = Tokenized(), _Labels(self.path)
-        empty = _Empty(self.path, config.text), _Empty(self.path, config.label)
-        for part in rows.parts(self.path, (config.text, config.label)):
-            for text, label in zip(*part.values, strict=True):
+        columns = [config.text, config.label, *([] if config.group is None else [config.group])]
+        texts, labels, groups = Tokenized(), _Labels(self.path), _Groups()
+        empty = [_Empty(self.path, column) for column in columns]
+        for part in rows.parts(self.path, columns):
+            for values in zip(*part.values, strict=True):
                 # A row with an empty field is counted, too: the error has the number of such rows.
-                is_empty = [found.check(value) for found, value in zip(empty, (text, label), strict=True)]
+                is_empty = [found.check(value) for found, value in zip(empty, values, strict=True)]
                 if not any(is_empty):
-                    texts.add(str(text))
-                    labels.add(_label_name(label))
+                    texts.add(str(values[0]))
+                    labels.add(_label_name(values[1]))
+                    for group in values[2:]:
+                        groups.add(_label_name(group))
             if texts.n_tokens > _MAX_TOKENS:
                 raise DataError(f"{self.path}: more than {_MAX_TOKENS:,} words; use a smaller file")
             if self.progress is not None:
@@ -69,7 +78,7 @@ class TextFile:
         for found in empty:
             found.raise_if_any()
         names, ids = labels.classes()
-        return split_texts(texts, ids, names, config)
+        return split_texts(texts, ids, names, config, None if config.group is None else groups.ids())
 
 
 @dataclass
@@ -137,10 +146,29 @@ class _Labels:
         return tuple(names), ids[np.frombuffer(self._rows, np.int32)]
 
 
+class _Groups:
+    """The groups of a file: a number for each row; rows with the same value have the same number."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._rows = array("i")
+
+    def add(self, name: str) -> None:
+        self._rows.append(self._numbers.setdefault(name, len(self._numbers)))
+
+    def ids(self) -> NDArray[np.int32]:
+        """Returns the number of each row's group."""
+        return np.frombuffer(self._rows, np.int32)
+
+
 def _is_missing(value: Any) -> bool:
     import pandas as pd
 
     return bool(pd.api.types.is_scalar(value) and pd.isna(value))
+
+
+def _group(config: DataConfig) -> str:
+    return "" if config.group is None else f" group {config.group}"
 
 
 def _by_number_then_name(name: str) -> tuple[bool, int, str]:

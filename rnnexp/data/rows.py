@@ -73,12 +73,13 @@ def parts(path: Path, columns: Sequence[str]) -> Iterator[Part]:
         raise DataError(f"{path}: cannot be read as {suffix} ({' '.join(str(error).split())[:200]})") from None
 
 
-def _check_columns(path: Path, wanted: Iterable[str], found: Iterable[Any]) -> None:
+def _check_columns(path: Path, wanted: Sequence[str], found: Iterable[Any]) -> None:
     known = [str(name) for name in found]
     for column in wanted:
         if column not in known:
             hint = did_you_mean(column, [short(name) for name in known[:_MAX_KEYS]])
-            raise DataError(f"{path}: no column {shown(column)}{hint}; name yours in data.text and data.label")
+            settings = "data.text and data.label" + (", and in data.group" if len(wanted) > 2 else "")
+            raise DataError(f"{path}: no column {shown(column)}{hint}; name yours in {settings}")
         if known.count(column) > 1:
             raise DataError(f"{path}: {known.count(column)} columns are named {column!r}; rename all but one")
 
@@ -90,7 +91,7 @@ def _values(frame: "pd.DataFrame", columns: Sequence[str]) -> tuple[list[Any], .
 def _separated(path: Path, columns: Sequence[str], separator: str) -> Iterator[Part]:
     """Reads a CSV or TSV file.
 
-    All columns are parsed, because pandas reports a row with too many fields only then; two are kept.
+    All columns are parsed, because pandas reports a row with too many fields only then; the named ones are kept.
     """
     import pandas as pd
 

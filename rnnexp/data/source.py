@@ -35,6 +35,8 @@ class Encoded:
         test_labels: class ids, shape (len(test),).
         vocabulary: all words that have an id.
         labels: the names of the classes.
+        groups: group of each text of the pool, shape (len(pool),), for a split that keeps groups together; None if
+            the groups are not known.
     """
 
     pool: Texts
@@ -43,6 +45,7 @@ class Encoded:
     test_labels: NDArray[np.int32]
     vocabulary: Vocabulary
     labels: tuple[str, ...]
+    groups: NDArray[np.int32] | None = None
 
 
 class DataSet(Protocol):
@@ -65,13 +68,21 @@ class DataSet(Protocol):
         """
         ...
 
+    def identity_of_test_part(self, config: DataConfig) -> str:
+        """Returns a string that changes whenever other rows are in the test part; raises as `identity` does."""
+        ...
+
     def read(self, config: DataConfig) -> Encoded:
         """Reads the data; raises as `identity` does."""
         ...
 
 
 def encode_texts(
-    texts: Sequence[str], labels: NDArray[np.int32], names: tuple[str, ...], config: DataConfig
+    texts: Sequence[str],
+    labels: NDArray[np.int32],
+    names: tuple[str, ...],
+    config: DataConfig,
+    groups: NDArray[np.int32] | None = None,
 ) -> Encoded:
     """Turns raw texts into ids, as `split_texts` does.
 
@@ -80,14 +91,21 @@ def encode_texts(
         labels: their class ids, shape (len(texts),).
         names: the names of the classes.
         config: the settings of the split.
+        groups: group of each text, as for `split_texts`.
 
     Raises:
         DataError: if there are too few rows for three parts.
     """
-    return split_texts(tokenize(texts), labels, names, config)
+    return split_texts(tokenize(texts), labels, names, config, groups)
 
 
-def split_texts(texts: Tokenized, labels: NDArray[np.int32], names: tuple[str, ...], config: DataConfig) -> Encoded:
+def split_texts(
+    texts: Tokenized,
+    labels: NDArray[np.int32],
+    names: tuple[str, ...],
+    config: DataConfig,
+    groups: NDArray[np.int32] | None = None,
+) -> Encoded:
     """Turns tokenized texts into ids: holds out a test part and builds the vocabulary from the training part only.
 
     Args:
@@ -95,6 +113,7 @@ def split_texts(texts: Tokenized, labels: NDArray[np.int32], names: tuple[str, .
         labels: their class ids, shape (len(texts),).
         names: the names of the classes.
         config: the settings of the split; the test part is as large as the validation part.
+        groups: group of each text, shape (len(texts),); all texts of a group are in one part.
 
     Raises:
         DataError: if there are too few rows for three parts.
@@ -107,11 +126,10 @@ def split_texts(texts: Tokenized, labels: NDArray[np.int32], names: tuple[str, .
                 f"{source}: label {name!r} has {count} row{'s' if count != 1 else ''}, expected at least {n_parts}: "
                 "one each for training, validation and test"
             )
-    pool_rows, test_rows = hold_out(
-        labels, config.validation_split / (1 + config.validation_split), config.split, config.seed, source
-    )
-    pool_labels = labels[pool_rows]
-    train = pool_rows[split(pool_labels, config, source).train]
+    share = config.validation_split / (1 + config.validation_split)
+    pool_rows, test_rows = hold_out(labels, share, config.split, config.seed, source, groups)
+    pool_labels, pool_groups = labels[pool_rows], None if groups is None else groups[pool_rows]
+    train = pool_rows[split(pool_labels, config, source, pool_groups).train]
     vocabulary, ids = texts.rank(train)
     return Encoded(
         pool=texts.encoded(pool_rows, ids),
@@ -120,4 +138,5 @@ def split_texts(texts: Tokenized, labels: NDArray[np.int32], names: tuple[str, .
         test_labels=labels[test_rows],
         vocabulary=vocabulary,
         labels=names,
+        groups=pool_groups,
     )

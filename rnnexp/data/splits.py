@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnexp.config.trial import DataConfig
+from rnnexp.data.groups import hold_out_groups
 from rnnexp.errors import DataError
 
 Rows = NDArray[np.int64]
@@ -29,7 +30,14 @@ class Split:
         return digest.hexdigest()[:16]
 
 
-def hold_out(labels: NDArray[np.int32], share: float, how: str, seed: int, source: str) -> tuple[Rows, Rows]:
+def hold_out(
+    labels: NDArray[np.int32],
+    share: float,
+    how: str,
+    seed: int,
+    source: str,
+    groups: NDArray[np.int32] | None = None,
+) -> tuple[Rows, Rows]:
     """Splits rows into two parts.
 
     Args:
@@ -38,6 +46,7 @@ def hold_out(labels: NDArray[np.int32], share: float, how: str, seed: int, sourc
         how: `tail` holds out the last rows; `stratified` draws the same share of each class.
         seed: seed of the draw.
         source: the name of the data for error messages.
+        groups: group of each row, shape (n,): whole groups are held out; None holds out single rows.
 
     Returns:
         The kept and the held-out row numbers, both ascending.
@@ -53,6 +62,9 @@ def hold_out(labels: NDArray[np.int32], share: float, how: str, seed: int, sourc
             raise DataError(f"{source}: {n_rows} rows cannot be split {1 - share:g} to {share:g}; add more rows")
         return kept, held
     rng = np.random.default_rng([seed, n_rows])
+    if groups is not None:
+        is_held = hold_out_groups(labels, groups, share, rng, source)
+        return np.flatnonzero(~is_held), np.flatnonzero(is_held)
     held_parts = []
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
@@ -66,18 +78,19 @@ def hold_out(labels: NDArray[np.int32], share: float, how: str, seed: int, sourc
     return np.setdiff1d(np.arange(n_rows), held, assume_unique=True), held
 
 
-def split(labels: NDArray[np.int32], config: DataConfig, source: str) -> Split:
+def split(labels: NDArray[np.int32], config: DataConfig, source: str, groups: NDArray[np.int32] | None = None) -> Split:
     """Splits the training pool by the settings.
 
     Args:
         labels: class ids of the pool, shape (n,).
         config: `split`, `validation_split`, `train_samples` and `seed` are used.
         source: the name of the data for error messages.
+        groups: group of each row of the pool, shape (n,), if the split keeps groups together, else None.
 
     Raises:
         DataError: if there are too few rows.
     """
-    train, validation = hold_out(labels, config.validation_split, config.split, config.seed, source)
+    train, validation = hold_out(labels, config.validation_split, config.split, config.seed, source, groups)
     if config.train_samples is not None:
         if config.train_samples > len(train):
             raise DataError(
@@ -90,6 +103,11 @@ def split(labels: NDArray[np.int32], config: DataConfig, source: str) -> Split:
         if len(np.unique(labels[rows])) < 2:
             raise DataError(
                 f"{source}: the {part} part has only one class ({len(rows)} rows); "
-                "use data.split: stratified, or add more rows"
+                f"{_more_of_both(config)}, or add more rows"
             )
     return Split(train, validation)
+
+
+def _more_of_both(config: DataConfig) -> str:
+    """Returns what the user can change so that both parts have all classes."""
+    return "use smaller groups" if config.keeps_groups else "use data.split: stratified"

@@ -3,10 +3,12 @@
     tokens.npy      the ids of all texts, concatenated, uint32, shape (n_tokens,)
     offsets.npy     text i is tokens[offsets[i]:offsets[i + 1]], int64, shape (n_texts + 1,)
     labels.npy      class ids, int32, shape (n_texts,)
+    groups.npy      group of each text of the training pool, int32, shape (n_pool,), if the data set has groups
     vocabulary.txt  one word per line, by rank
     meta.json       names, counts, and the hashes of the other files
 
 The training pool comes first, then the test part. A store is written to a temporary folder and renamed, under a lock.
+Stores of earlier versions have no groups; they stay valid, and are built again for a split that needs groups.
 """
 
 import hashlib
@@ -28,7 +30,7 @@ from rnnexp.data.files import Progress, TextFile
 from rnnexp.data.source import DataSet, Encoded, Texts
 from rnnexp.data.splits import Split, split
 from rnnexp.data.task import Task
-from rnnexp.data.text import Vocabulary
+from rnnexp.data.text import RESERVED, Vocabulary
 from rnnexp.data.tokenized import Ids
 from rnnexp.errors import DataError, DataUnavailableError
 from rnnexp.home import Home
@@ -39,6 +41,8 @@ _N_TEXTS = 4096
 """Number of texts that are written at once."""
 
 _ARRAYS = ("tokens.npy", "offsets.npy", "labels.npy", "vocabulary.txt")
+_GROUPS = "groups.npy"
+_ROWS_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,11 @@ class TokenStore:
         return cast(NDArray[np.int32], np.load(self.root / "labels.npy"))
 
     @cached_property
+    def groups(self) -> NDArray[np.int32]:
+        """The group of each text of the training pool, shape (n_pool,); only if the data set has groups."""
+        return cast(NDArray[np.int32], np.load(self.root / _GROUPS))
+
+    @cached_property
     def vocabulary(self) -> Vocabulary:
         return Vocabulary.load(self.root / "vocabulary.txt")
 
@@ -99,6 +108,15 @@ class TokenStore:
         lengths: NDArray[np.int64] = np.minimum(self._offsets[rows + 1] - self._offsets[rows], maxlen)
         return lengths
 
+    def word_counts(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns how often each id occurs in some texts, shape (largest id of the vocabulary + 1,)."""
+        counts = np.zeros(len(self.vocabulary.words) + RESERVED + 1, dtype=np.int64)
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            some = rows[start : start + _ROWS_AT_ONCE]
+            ids = np.concatenate([self.token_ids(int(row)) for row in some])
+            counts += np.bincount(ids, minlength=len(counts))
+        return counts
+
     def mean_length(self, config: DataConfig) -> float:
         """Returns the mean number of time steps T of the training texts."""
         if config.padding == "fixed":
@@ -107,7 +125,8 @@ class TokenStore:
 
     def split(self, config: DataConfig) -> Split:
         """Splits the training pool by the settings; raises `DataError` if there are too few rows."""
-        return split(self.label_ids[: self.n_pool], config, config.path or config.name)
+        groups = self.groups if config.keeps_groups else None
+        return split(self.label_ids[: self.n_pool], config, config.path or config.name, groups)
 
 
 def data_set(config: DataConfig, progress: Progress | None = None) -> DataSet:
@@ -120,6 +139,14 @@ def data_set(config: DataConfig, progress: Progress | None = None) -> DataSet:
 def built_in(name: str) -> DataSet:
     """Returns a built-in data set, a module of `rnnexp/data/sets/`."""
     return cast(DataSet, importlib.import_module(f"rnnexp.data.sets.{name}"))
+
+
+def digest_of_test_part(config: DataConfig) -> str:
+    """Returns a short hash of the test part: two settings with the same hash have the same rows in it.
+
+    The digest of a store depends on the vocabulary too, which is that of the training part.
+    """
+    return hashlib.sha256(data_set(config).identity_of_test_part(config).encode()).hexdigest()[:16]
 
 
 def resolve(config: DataConfig) -> tuple[DataConfig, str | None]:
@@ -138,7 +165,8 @@ def resolve(config: DataConfig) -> tuple[DataConfig, str | None]:
         data_set(config).identity(config)
     except DataUnavailableError as error:
         message = f"{error}. Using generated reviews instead (data.fallback); every run records the data that it used."
-        return decided.model_copy(update={"name": config.fallback, "path": None}), message
+        how = "stratified" if config.split == "by_film" else config.split  # generated reviews have no films
+        return decided.model_copy(update={"name": config.fallback, "path": None, "group": None, "split": how}), message
     return decided, None
 
 
@@ -157,23 +185,30 @@ def prepare(config: DataConfig, home: Home, progress: Progress | None = None) ->
     source = data_set(config, progress)
     digest = hashlib.sha256(f"{_FORMAT} {source.identity(config)}".encode()).hexdigest()[:16]
     root = home.cache / f"{config.name}-{digest}"
-    if not is_valid(root):
+    needed = (_GROUPS,) if config.keeps_groups else ()
+    if not is_valid(root, needed):
         # Everything is read and checked before the first write, so that wrong input leaves no files.
         data = source.read(config)
-        split(data.pool_labels, config, config.path or config.name)
+        if config.keeps_groups and data.groups is None:
+            raise DataError(
+                f"{config.name}: the reviews are not in the order of the published data set, so their films are not "
+                "known; use data.split: stratified, or the published files"
+            )
+        split(data.pool_labels, config, config.path or config.name, data.groups if config.keeps_groups else None)
         with locks.held(home.cache / f"{root.name}.lock"):
-            if not is_valid(root):
+            if not is_valid(root, needed):
                 _build(data, root, config.name, digest)
     store = TokenStore.open(root)
     store.split(config)
     return store
 
 
-def is_valid(root: Path) -> bool:
-    """Tells whether the store exists and every file has its recorded hash."""
+def is_valid(root: Path, needed: Sequence[str] = ()) -> bool:
+    """Tells whether the store exists, has the needed files, and every file has its recorded hash."""
     try:
         meta: dict[str, Any] = json.loads((root / "meta.json").read_text(encoding="utf-8"))
-        return all(disk.file_hash(root / name, _HASH) == meta["files"][name] for name in _ARRAYS)
+        names = {*_ARRAYS, *needed, *meta["files"]}
+        return all(disk.file_hash(root / name, _HASH) == meta["files"][name] for name in names)
     except (OSError, ValueError, KeyError):
         return False
 
@@ -184,6 +219,9 @@ def _build(data: Encoded, root: Path, name: str, digest: str) -> None:
         np.save(work / "offsets.npy", offsets)
         np.save(work / "labels.npy", np.concatenate([data.pool_labels, data.test_labels]).astype(np.int32))
         data.vocabulary.save(work / "vocabulary.txt")
+        if data.groups is not None:
+            np.save(work / _GROUPS, data.groups.astype(np.int32))
+        written = [*_ARRAYS, *([_GROUPS] if data.groups is not None else [])]
         meta = {
             "format": _FORMAT,
             "name": name,
@@ -191,7 +229,7 @@ def _build(data: Encoded, root: Path, name: str, digest: str) -> None:
             "labels": list(data.labels),
             "n_pool": len(data.pool),
             "n_test": len(data.test),
-            "files": {file: disk.file_hash(work / file, _HASH) for file in _ARRAYS},
+            "files": {file: disk.file_hash(work / file, _HASH) for file in written},
         }
         (work / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
 

@@ -6,7 +6,7 @@ It knows nothing of processes: the caller gets each event and answers whether tr
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 import keras
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rnnexp import disk
 from rnnexp.config.trial import TrialConfig
-from rnnexp.data.batches import Batch, Batches
+from rnnexp.data.batches import Batch, Batches, words_for_unknown
 from rnnexp.data.splits import Split
 from rnnexp.data.store import TokenStore
 from rnnexp.data.task import Task
@@ -291,11 +291,14 @@ def _logits(model: keras.Model, config: TrialConfig, task: Task, plan: Execution
 def parts(config: TrialConfig, store: TokenStore, split: Split, plan: ExecutionPlan) -> tuple[Batches, Batches]:
     """Returns the batches of the training part and of the validation part."""
 
+    data = config.data
+
     def part(rows: NDArray[np.int64], batch_size: int) -> Batches:
-        data = config.data
         return Batches(store, rows, data.vocab_size, data.maxlen, batch_size, data.padding, plan.bucket_lengths)
 
-    return part(split.train, config.train.batch_size), part(split.validation, plan.eval_batch_size)
+    train = part(split.train, config.train.batch_size)
+    train = replace(train, rare_words=words_for_unknown(store, split.train, data.vocab_size))
+    return train, part(split.validation, plan.eval_batch_size)
 
 
 def _restore(folder: TrialFolder, model: Any, optimizer: Any) -> tuple[list[dict[str, float]], float] | None:

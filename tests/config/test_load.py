@@ -141,6 +141,7 @@ _FAULTS = {
     "space: {model.units: {choice: [1], when: {model.units: 1}}}": "model.units: the conditions (when)",
     "space: {data.seed: {choice: [1, 2]}}": "space.data.seed: cannot be searched: trials on different texts",
     "space: {clip.threshold: {float: [1, 2]}}": "space.clip.threshold: has no effect, because clip.kind is none",
+    "space: {data.group: {choice: [author]}}": "space.data.group: cannot be searched: trials on different texts",
     "try: 5": "try: expected a list of settings, as in - {model.cell: lstm, model.units: 64}",
     "try: [lstm]": "try: expected a list of settings",
     "try: [{model.unit: 5}]": "try.0.model.unit: unknown setting; did you mean model.units?",

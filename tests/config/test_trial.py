@@ -62,6 +62,7 @@ def test_without_a_file_every_setting_has_its_documented_default() -> None:
         "data.name": "imdb",
         "data.text": "text",
         "data.label": "label",
+        "data.group": None,
         "data.vocab_size": 10_000,
         "data.maxlen": 400,
         "data.split": "stratified",
@@ -199,6 +200,14 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
         ("train: {checkpoint_metric: f1}", "train.checkpoint_metric: got 'f1', which no trial reports; expected one"),
         ("train: {checkpoint_metric: [val_loss]}", "train.checkpoint_metric: got ['val_loss']"),
         ("clip: {kind: norm, threshold: -1}", "clip.threshold: got -1, expected greater than 0"),
+        ("data: {name: reviews, split: by_film}", "data: split: got by_film for reviews, expected imdb, whose films"),
+        (
+            "data: {path: a.csv, split: by_film}",
+            "split: got by_film for a, expected imdb, whose films are known; use",
+        ),
+        ("data: {group: author}", "data: group: got 'author' for the built-in data set imdb, which has no columns; l"),
+        ("data: {path: a.csv, group: author, split: tail}", "data: group: got 'author' with split: tail, which cuts"),
+        ("data: {path: a.csv, group: ''}", "data.group: got '', expected"),
     ],
 )
 def test_a_fault_is_one_line_with_its_place(tmp_path: Path, text: str, expected: str) -> None:
@@ -248,3 +257,9 @@ def test_an_invalid_assignment_is_refused(text: str) -> None:
 def test_one_settings_value_is_checked_against_a_base() -> None:
     assert check_setting(TrialConfig(), "model.units", 8) is None
     assert check_setting(TrialConfig(), "model.units", 0) == "got 0, expected greater than or equal to 1"
+
+
+def test_the_films_of_imdb_and_a_column_of_an_own_file_are_groups() -> None:
+    assert not DataConfig().keeps_groups
+    assert DataConfig(split="by_film").keeps_groups
+    assert DataConfig(path="a.csv", group="author").keeps_groups

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import subprocess
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from rnnexp.config.trial import DataConfig
-from rnnexp.data.store import TokenStore, known, prepare, resolve
+from rnnexp.data.store import TokenStore, digest_of_test_part, is_valid, known, prepare, resolve
 from rnnexp.errors import DataError, DataUnavailableError
 from rnnexp.home import Home
 
@@ -205,3 +206,35 @@ def test_a_store_survives_a_move_of_its_home(config: DataConfig, home: Home, tmp
 def test_every_built_in_data_set_has_a_description() -> None:
     assert set(known()) == {"imdb", "reviews"}
     assert all(known().values())
+
+
+def test_fewer_training_texts_are_the_same_test_part(config: DataConfig, home: Home) -> None:
+    """Each use of the test part is counted by this digest."""
+    for whole in (config, DataConfig(name="reviews")):
+        some = whole.model_copy(update={"train_samples": 4, "vocab_size": 5, "maxlen": 3})
+        assert digest_of_test_part(some) == digest_of_test_part(whole)
+    parts = [prepare(config.model_copy(update={"train_samples": n}), home) for n in (None, 4)]
+    assert parts[0].digest != parts[1].digest, "the vocabulary is another one"
+    assert parts[0].label_ids[parts[0].test_rows].tolist() == parts[1].label_ids[parts[1].test_rows].tolist()
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"validation_split": 0.3}, {"split": "tail"}, {"group": "text"}])
+def test_other_test_parts_have_other_digests(config: DataConfig, change: dict[str, object]) -> None:
+    other = DataConfig.model_validate(config.model_dump() | change)
+    assert digest_of_test_part(other) != digest_of_test_part(config)
+
+
+def test_a_store_without_groups_is_used_unless_the_split_needs_them(config: DataConfig, home: Home) -> None:
+    """Homes of earlier versions have such stores."""
+    grouped = DataConfig.model_validate(config.model_dump() | {"group": "text"})
+    store = prepare(grouped, home)
+    meta = json.loads((store.root / "meta.json").read_text())
+    del meta["files"]["groups.npy"]
+    (store.root / "groups.npy").unlink()
+    (store.root / "meta.json").write_text(json.dumps(meta))
+    assert is_valid(store.root)
+    built = (store.root / "meta.json").stat().st_ino
+    assert prepare(grouped, home).split(grouped).digest == store.split(grouped).digest
+    assert (store.root / "meta.json").stat().st_ino != built
+    (store.root / "groups.npy").write_bytes(b"damaged")
+    assert not is_valid(store.root)

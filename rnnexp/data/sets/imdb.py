@@ -3,6 +3,9 @@
 Maas et al., "Learning Word Vectors for Sentiment Analysis", ACL 2011: 25,000 reviews for training and 25,000 for test.
 The files are searched in the folder RNNEXP_DATA, then in the cache of Keras; otherwise Keras downloads them and checks
 their hashes.
+
+The reviews are in the file in the order of their original names, NUMBER_RATING.txt: positive ones first, each class
+sorted as text. Reviews of one film have neighbouring numbers. So blocks of neighbouring numbers represent films.
 """
 
 import json
@@ -11,6 +14,7 @@ import subprocess
 import sys
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +31,23 @@ _FILES = {
     "imdb_word_index.json": "bfafd718b763782e994055a2d397834f",
 }
 _SHUFFLE_SEED = 113
+_N_OF_A_CLASS = 12_500
+_BLOCK = 50
+"""Reviews with neighbouring numbers that are held out together. A film has up to 30 of them."""
+
+_SAME_FILMS = (
+    *((0, 0), (143, 41), (597, 195), (905, 241), (1037, 277), (1467, 434), (1836, 546), (2197, 688), (2619, 838)),
+    *((3039, 918), (3331, 977), (3563, 1051), (4006, 1154), (4441, 1306), (4640, 1351), (5094, 1440), (5400, 1593)),
+    *((5519, 1613), (5926, 1775), (6288, 1900), (7041, 2138), (7488, 2280), (7891, 2370), (8091, 2456), (8574, 2622)),
+    *((8818, 2688), (9222, 2832), (9766, 2941), (10189, 3180), (10387, 3274), (10879, 3469), (11180, 3561)),
+    *((11398, 3629), (11586, 3661), (11694, 3718), (12157, 3847), (12371, 3928), (12500, 3970)),
+)
+"""Numbers of a positive and of a negative review of one film, found by the names that both contain.
+
+The films are in the same order in both classes; the negative reviews from 3970 on are of other films. Between these
+pairs the numbers are interpolated. That is exact to some ten numbers.
+"""
+
 _LABELS = ("negative", "positive")
 _DOWNLOAD_TIMEOUT_S = 600
 _DOWNLOAD = """
@@ -55,6 +76,11 @@ def identity(config: DataConfig) -> str:
     return " ".join(_digest(path, path.stat().st_mtime_ns, "sha256") for path in _locate())
 
 
+def identity_of_test_part(config: DataConfig) -> str:
+    """Returns the same: the files name the test part."""
+    return identity(config)
+
+
 def read(config: DataConfig) -> Encoded:
     """Reads, shuffles and shifts the reviews as Keras does: start 1, unknown 2, the word of rank r is r + 3."""
     reviews, index = _locate()
@@ -73,11 +99,28 @@ def read(config: DataConfig) -> Encoded:
             raise DataError(f"{reviews}: y_{part} contains {np.unique(y)[:5].tolist()}; expected only 0 and 1")
         order = np.arange(len(x))
         rng.shuffle(order)
+        if part == "train":
+            blocks = _film_blocks(y)
+            groups = None if blocks is None else blocks[order]
         reviews_of[part] = [_shift(x[row]) for row in order]
         labels_of[part] = y[order].astype(np.int32)
     return Encoded(
-        reviews_of["train"], labels_of["train"], reviews_of["test"], labels_of["test"], vocabulary, labels=_LABELS
+        reviews_of["train"], labels_of["train"], reviews_of["test"], labels_of["test"], vocabulary, _LABELS, groups
     )
+
+
+def _film_blocks(labels: NDArray[Any]) -> NDArray[np.int32] | None:
+    """Returns the block of each review of the file's training part; None if the rows are in another order."""
+    if not np.array_equal(labels, np.repeat([1, 0], _N_OF_A_CLASS)):
+        return None
+    numbers = np.array(sorted(range(_N_OF_A_CLASS), key="{}_".format))
+    positive = numbers // _BLOCK
+    of_same_film = np.interp(numbers, [negative for _, negative in _SAME_FILMS], [number for number, _ in _SAME_FILMS])
+    n_shared, n_blocks = _SAME_FILMS[-1][1], -(-_N_OF_A_CLASS // _BLOCK)
+    negative = np.where(
+        numbers < n_shared, of_same_film.astype(np.int64) // _BLOCK, n_blocks + (numbers - n_shared) // _BLOCK
+    )
+    return np.concatenate([positive, negative]).astype(np.int32)
 
 
 def _shift(ranks: NDArray[np.int64]) -> NDArray[np.uint32]:

@@ -18,6 +18,9 @@ from rnnexp.config.trial import DataConfig
 from rnnexp.data.source import Encoded, encode_texts
 
 _SIZE = 25_000
+_GENERATOR = "reviews 4"
+"""Changes with the generated texts."""
+
 _LABELS = ("negative", "positive")
 
 _NEGATED = 0.05
@@ -95,7 +98,13 @@ def local_path() -> str | None:
 def identity(config: DataConfig) -> str:
     """Returns a text that changes when the generated rows change."""
     split = (config.split, config.validation_split, config.train_samples)
-    return f"reviews 4 seed {config.seed} rows {n_rows(config)} split {split}"
+    return f"{_GENERATOR} seed {config.seed} rows {n_rows(config)} split {split}"
+
+
+def identity_of_test_part(config: DataConfig) -> str:
+    """Returns a text that changes when other rows are in the test part."""
+    split = (config.split, config.validation_split)
+    return f"{_GENERATOR} seed {config.seed} rows {n_rows(config)} split {split}"
 
 
 def n_rows(config: DataConfig) -> int:
