@@ -219,6 +219,8 @@ def _show_ranking(study: StudyView) -> None:
     console.print()
     console.print(tables.trials(study, study.ranked[:_MAX_RANKED], rank=True))
     console.print()
+    if any(row.state is State.PRUNED for row in study.ranked[:_MAX_RANKED]):
+        console.print(tables.PRUNED_NOTE, soft_wrap=True)
     n_more, n_failed = len(study.ranked) - _MAX_RANKED, study.count(State.FAIL)
     if n_more > 0:
         console.print(f"and {n_more} more: rnnexp trials {study.name}")
@@ -234,8 +236,7 @@ def _show_best(home: Home, tokens: TokenStore, base: TrialConfig, study: StudyVi
     assert best is not None
     settings = ", ".join(f"{name} {tables.short(value)}" for name, value in best.settings.items())
     tables.console().print(
-        f"best: trial {best.number}, {study.metric} {tables.number(best.value)} at epoch {best.best_epoch}"
-        f"{f': {settings}' if settings else ''}",
+        f"best: trial {best.number}, {study.metric} {tables.result(best)}{f': {settings}' if settings else ''}",
         soft_wrap=True,
         style="bold",
     )
