@@ -21,7 +21,8 @@ from rnnexp.home import FORMER_SINGLE_RUNS, Home
 from rnnexp.storage.views import StudyView, view
 from rnnexp.terminal import next_commands, tables
 from rnnexp.terminal.progress import watch
-from rnnexp.trial.states import State
+from rnnexp.trial.plan import other_machine
+from rnnexp.trial.states import FINISHED, State
 
 if TYPE_CHECKING:
     from rnnexp.study.stopping import Outcome
@@ -135,6 +136,8 @@ def _announce(config: SweepConfig, home: Home, tokens: TokenStore, workers: int 
         console.print(str(version), soft_wrap=True)
     plan = _plan_slots(config, tokens, workers)
     if before.n_finished < config.n_trials:
+        if before.trials and (note := other_machine(_plans(home, before))):
+            console.print(note, style="yellow", soft_wrap=True)
         local.warm_up()
         verb = "resumes" if before.trials else "starts"
         console.print(
@@ -144,6 +147,12 @@ def _announce(config: SweepConfig, home: Home, tokens: TokenStore, workers: int 
             soft_wrap=True,
         )
     return plan
+
+
+def _plans(home: Home, study: StudyView) -> list[Path]:
+    """Returns where the plans of the unfinished trials and of the last trial are stored."""
+    rows = [row for row in study.trials if row.state not in FINISHED or row is study.trials[-1]]
+    return [home.study(study.name).trial(row.number).plan for row in rows]
 
 
 def _plan_slots(config: SweepConfig, tokens: TokenStore, workers: int | None) -> local.SlotPlan:
