@@ -74,12 +74,12 @@ def test_the_direction_counts() -> None:
 
 
 def test_noise_is_called_noise() -> None:
-    """Of 4 studies with 5 settings each, 1 share exceeds the 95% quantile on average."""
+    """Of 8 studies with 5 settings each, 2 shares exceed the 95% quantile on average."""
     n_above = 0
-    for seed in range(4):
+    for seed in range(8):
         found = compute(trials(60, noise, seed=seed), maximize=True)
         n_above += len(found.rows) - len(found.noise)
-    assert n_above <= 4
+    assert n_above <= 6
 
 
 def test_the_same_trials_give_the_same_importances() -> None:
