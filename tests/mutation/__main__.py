@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from tests.mutation.mutants import Mutant, mutants
+from tests.mutation.mutants import Mutant, mutate, sites
 from tests.mutation.packages import PACKAGES
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -29,12 +29,10 @@ _MIN_SCORE = 0.85
 
 def draw(package: str, number: int, seed: int) -> list[Mutant]:
     """Returns mutants of a package, drawn from all of its modules by a seed, without repetition."""
-    every = [
-        mutant
-        for path in sorted((_ROOT / PACKAGES[package].folder).glob("*.py"))
-        for mutant in mutants(str(path.relative_to(_ROOT)), path.read_text(encoding="utf-8"))
-    ]
-    return random.Random(seed).sample(every, min(number, len(every)))
+    folder = _ROOT / PACKAGES[package].folder
+    sources = {str(path.relative_to(_ROOT)): path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py"))}
+    every = [site for path, source in sources.items() for site in sites(path, source)]
+    return [mutate(site, sources[site.path]) for site in random.Random(seed).sample(every, min(number, len(every)))]
 
 
 class Results:

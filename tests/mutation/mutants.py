@@ -57,26 +57,41 @@ class Mutant:
         return hashlib.sha256(f"{self.path}\n{self.source}".encode()).hexdigest()[:16]
 
 
-def mutants(path: str, source: str) -> list[Mutant]:
-    """Returns every mutant of a module, in the order of its lines.
-
-    Args:
-        path: of the module, relative to the project.
-        source: its text.
-    """
-    tree = ast.parse(source)
-    made = []
-    for places in _places(tree, ()):
-        node = _at(tree, places)
-        for operator, after in _changes(node):
-            changed = _replaced(tree, places, after)
-            before, text = ast.unparse(node), ast.unparse(after)
-            made.append(Mutant(path, node.lineno, operator, before[:120], text[:120], ast.unparse(changed) + "\n"))  # type: ignore[attr-defined]
-    return made
-
-
 _Step = tuple[str, int | None]
 """The name of a field, and the place in its list if it has one."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a module can be changed, and how; much cheaper than the mutant itself.
+
+    Attributes:
+        path: of the module, relative to the project.
+        steps: from the module's tree to the node.
+        change: the number of the change among those of the node.
+    """
+
+    path: str
+    steps: tuple[_Step, ...]
+    change: int
+
+
+def sites(path: str, source: str) -> list[Site]:
+    """Returns all changes that can be made to a module, in the order of its text."""
+    tree = ast.parse(source)
+    return [
+        Site(path, steps, change) for steps in _places(tree, ()) for change, _ in enumerate(_changes(_at(tree, steps)))
+    ]
+
+
+def mutate(site: Site, source: str) -> Mutant:
+    """Returns the mutant of a site; `source` is the text of its module."""
+    tree = ast.parse(source)
+    node = _at(tree, site.steps)
+    operator, after = list(_changes(node))[site.change]
+    before, text, line = ast.unparse(node)[:120], ast.unparse(after)[:120], int(getattr(node, "lineno", 1))
+    changed = ast.fix_missing_locations(_replaced(tree, site.steps, after))
+    return Mutant(site.path, line, operator, before, text, ast.unparse(changed) + "\n")
 
 
 def _places(node: ast.AST, at: tuple[_Step, ...]) -> Iterator[tuple[_Step, ...]]:
@@ -108,22 +123,21 @@ def _at(tree: ast.AST, places: tuple[_Step, ...]) -> ast.AST:
 
 
 def _replaced(tree: ast.AST, places: tuple[_Step, ...], new: ast.AST) -> ast.AST:
-    """Returns a copy of the tree with another node at a place."""
-    changed = copy.deepcopy(tree)
-    parent, (name, place) = _at(changed, places[:-1]), places[-1]
+    """Puts another node at a place of the tree; returns the tree."""
+    parent, (name, place) = _at(tree, places[:-1]), places[-1]
     if place is None:
         setattr(parent, name, new)
     else:
         getattr(parent, name)[place] = new
-    return ast.fix_missing_locations(changed)
+    return tree
 
 
 def _changes(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
     """Returns each change of a node: the kind of change and the new node."""
     if isinstance(node, ast.Compare):
         for place, comparison in enumerate(node.ops):
-            new = copy.deepcopy(node)
-            new.ops[place] = _COMPARISONS[type(comparison)]()
+            new = copy.copy(node)
+            new.ops = [*node.ops[:place], _COMPARISONS[type(comparison)](), *node.ops[place + 1 :]]
             yield "comparison", new
     elif isinstance(node, ast.BoolOp):
         other = ast.Or() if isinstance(node.op, ast.And) else ast.And()
@@ -131,13 +145,13 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
         yield "not", node.operand
     elif isinstance(node, ast.BinOp | ast.AugAssign) and type(node.op) in _ARITHMETIC and not _is_text(node):
-        arithmetic = copy.deepcopy(node)
+        arithmetic = copy.copy(node)
         arithmetic.op = _ARITHMETIC[type(node.op)]()
         yield "arithmetic", arithmetic
     elif isinstance(node, ast.Constant):
         yield from _constant_changes(node)
     elif isinstance(node, ast.If | ast.While | ast.IfExp):
-        negated = copy.deepcopy(node)
+        negated = copy.copy(node)
         negated.test = ast.UnaryOp(ast.Not(), node.test)
         yield "condition", negated
     elif isinstance(node, ast.Return) and node.value is not None and not _is_none(node.value):

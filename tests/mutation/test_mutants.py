@@ -6,8 +6,12 @@ from pathlib import Path
 import pytest
 
 from tests.mutation.__main__ import Results, draw, report
-from tests.mutation.mutants import Mutant, mutants
+from tests.mutation.mutants import Mutant, mutate, sites
 from tests.mutation.packages import PACKAGES
+
+
+def mutants(path: str, source: str) -> list[Mutant]:
+    return [mutate(site, source) for site in sites(path, source)]
 
 
 def changed(source: str) -> set[tuple[str, str]]:
