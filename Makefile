@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3.12 python3.13 python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: install sweep test test-slow simulate drill drill-resume soak bench check format settings constraints clean
+.PHONY: install sweep test test-slow simulate drill drill-resume soak mutation bench check format settings constraints clean
 
 install: $(VENV)/.installed
 
@@ -52,6 +52,10 @@ simulate: install
 # Runs 10,000 instant trials and 300 small ones and checks that nothing leaks: about half an hour on two cores; Linux.
 soak: install
 	$(BIN)/python -m tests.soak
+
+# Changes 200 places of each of three packages, one at a time, and reports which changes no test noticed: 40 minutes.
+mutation: install
+	nice $(BIN)/python -m tests.mutation
 
 # Runs all benchmarks: hours, on a machine without other load. See tests/benchmarks/README.md.
 bench: install build/rivals/.installed

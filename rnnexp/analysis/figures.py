@@ -2,10 +2,12 @@
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from rnnexp.storage.importances import Importance
 from rnnexp.storage.views import StudyView, TrialRow
+from rnnexp.trial.states import State
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,34 +80,40 @@ def _label(view: StudyView, number: int) -> str:
         f"{name.removeprefix('model.').removeprefix('data.').removeprefix('train.')} {_format(value)}"
         for name, value in row.settings.items()
     )
-    return f"trial {number}, {row.value:.3f}: {settings}"[:150]
+    pruned = " (pruned)" if row.state is State.PRUNED else ""
+    return f"trial {number}, {row.value:.3f}{pruned}: {settings}"[:150]
 
 
 def _format(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def importances(shares: Mapping[str, float]) -> bytes:
-    """Draws the importance of each setting as a bar chart.
+def importances(rows: Sequence[Importance]) -> bytes:
+    """Draws the importance of each setting as a bar chart, with a line where chance alone ends.
 
     Args:
-        shares: the share of the objective's variation that each setting explains, largest first.
+        rows: one for each setting, largest first.
 
     Returns:
         The figure as PNG.
     """
-    figure = _figure(7, 0.4 * len(shares) + 0.9)
+    figure = _figure(7, 0.4 * len(rows) + 1.1)
     axes = figure.subplots()
-    names = list(shares)[::-1]
-    bars = axes.barh(names, [shares[name] for name in names], color=_BLUE)
+    upwards = rows[::-1]
+    names = [row.setting for row in upwards]
+    colours = [_GREY if row.is_noise else _BLUE for row in upwards]
+    bars = axes.barh(names, [row.share for row in upwards], color=colours)
     axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
-    axes.set(xlabel="share of the objective's variation explained (PED-ANOVA)")
+    limits = [row.noise_limit for row in upwards]
+    axes.plot(limits, range(len(limits)), "|", color="black", markersize=14, label="by chance, 95% quantile")
+    axes.set(xlabel="importance for reaching the best tenth (PED-ANOVA, share of the sum)")
+    axes.legend(fontsize=8, loc="lower right")
     axes.margins(x=0.12)
     return _png(figure)
 
 
 def settings(view: StudyView, rows: Sequence[TrialRow]) -> bytes | None:
-    """Draws the objective over each setting, with one point per trial.
+    """Draws the objective over each setting, with one point per trial; the points of pruned trials are hollow.
 
     Args:
         view: the study.
@@ -122,11 +130,16 @@ def settings(view: StudyView, rows: Sequence[TrialRow]) -> bytes | None:
     figure = _figure(3.1 * n_columns, 2.5 * n_rows)
     panels = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
     for axes, name in zip(panels, names, strict=False):
-        points = [(row.settings[name], row.value) for row in rows if name in row.settings]
-        numbers = [x for x, _ in points if isinstance(x, int | float) and not isinstance(x, bool)]
-        numeric = len(numbers) == len(points)
-        xs = numbers if numeric else [str(x) for x, _ in points]
-        axes.plot(xs, [y for _, y in points], "o", markersize=4, alpha=0.7, color=_BLUE)
+        shown = [row for row in rows if name in row.settings]
+        values = [row.settings[name] for row in shown]
+        numbers = [x for x in values if isinstance(x, int | float) and not isinstance(x, bool)]
+        numeric = len(numbers) == len(values)
+        for pruned, face in ((True, "none"), (False, _BLUE)):
+            part = [row for row in shown if (row.state is State.PRUNED) is pruned]
+            xs = [row.settings[name] if numeric else str(row.settings[name]) for row in part]
+            style = {"markersize": 4, "alpha": 0.7, "color": _BLUE, "markerfacecolor": face}
+            if part:
+                axes.plot(xs, [row.value for row in part], "o", **style)
         if numeric and min(numbers) > 0 and max(numbers) / min(numbers) > 20:
             axes.set_xscale("log")
         axes.set_title(name, fontsize=9)

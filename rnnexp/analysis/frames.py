@@ -57,27 +57,67 @@ def curves(home: Home, view: StudyView) -> "pd.DataFrame":
     return pd.DataFrame(rows)
 
 
-def reasons_not_comparable(views: Sequence[StudyView]) -> list[str]:
+def reasons_not_comparable(home: Home, views: Sequence[StudyView]) -> list[str]:
     """Returns the reasons why the values of these studies cannot be compared; empty if they can.
 
-    Values are comparable only if they are the same metric on the same rows of the same data.
+    Values are comparable only if they are the same metric, at an epoch that was chosen in the same way, on the same
+    rows of the same data. The rows are those that the trials recorded. If a study has no such record, the settings of
+    the split are compared.
     """
     first, reasons = views[0], []
     for other in views[1:]:
-        for label, path in (
-            ("objective", ("objective", "metric")),
-            ("data", ("data_digest",)),
-            ("validation_split", ("base", "data.validation_split")),
-            ("split", ("base", "data.split")),
-            ("data seed", ("base", "data.seed")),
+        for label, value, other_value in (
+            ("objective", _metric(first), _metric(other)),
+            ("metric of the best epoch", _checkpoint_metric(first), _checkpoint_metric(other)),
+            ("data", first.definition.get("data_digest"), other.definition.get("data_digest")),
         ):
-            value, other_value = _lookup(first.definition, path), _lookup(other.definition, path)
             if value != other_value:
                 reasons.append(f"{label}: {first.name} has {value}, {other.name} has {other_value}")
+        reasons += _different_rows(home, first, other)
     return reasons
 
 
-def _lookup(values: Any, path: tuple[str, ...]) -> Any:
-    for key in path:
-        values = values.get(key) if isinstance(values, dict) else None
-    return values
+def _metric(view: StudyView) -> Any:
+    return view.definition.get("objective", {}).get("metric")
+
+
+def _checkpoint_metric(view: StudyView) -> Any:
+    """Returns the metric that selects the best epoch."""
+    return view.definition.get("base", {}).get("train.checkpoint_metric") or _metric(view)
+
+
+def _different_rows(home: Home, first: StudyView, other: StudyView) -> list[str]:
+    """Returns how the rows of the validation parts differ; empty if they are the same."""
+    records = [_recorded_data(home, view) for view in (first, other)]
+    rows, both_parts = ([record.get(key) for record in records] for key in ("validation", "split"))
+    if None not in rows:
+        found = _different_split_settings(first, other)
+        unexplained = [f"validation rows: {first.name} has {rows[0]}, {other.name} has {rows[1]}"]
+        return [] if rows[0] == rows[1] else found or unexplained
+    if None not in both_parts and both_parts[0] == both_parts[1]:
+        return []
+    # Records of earlier versions have one digest of both parts; if it differs, the validation parts may be equal.
+    return _different_split_settings(first, other)
+
+
+def _recorded_data(home: Home, view: StudyView) -> dict[str, Any]:
+    """Returns the description of the data that a trial of the study recorded; empty if none has started."""
+    folder = home.study(view.name)
+    for row in view.trials:
+        for event in events.read(folder.trial(row.number).events):
+            if isinstance(event, events.Started):
+                return event.data
+    return {}
+
+
+def _different_split_settings(first: StudyView, other: StudyView) -> list[str]:
+    """Returns how the settings that choose the validation rows differ."""
+    bases = [view.definition.get("base", {}) for view in (first, other)]
+    names = {"validation_split": "data.validation_split", "split": "data.split", "data seed": "data.seed"}
+    if all(base.get("data.split") == "tail" for base in bases):
+        del names["data seed"]  # the last rows do not depend on it
+    return [
+        f"{label}: {first.name} has {bases[0].get(name)}, {other.name} has {bases[1].get(name)}"
+        for label, name in names.items()
+        if bases[0].get(name) != bases[1].get(name)
+    ]

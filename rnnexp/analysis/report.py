@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rnnexp.analysis import figures, frames
+from rnnexp.analysis import explanations, figures, frames
 from rnnexp.home import Home
-from rnnexp.storage.views import StudyView, TrialRow, importances
+from rnnexp.storage.importances import importances
+from rnnexp.storage.views import StudyView, TrialRow
 from rnnexp.trial.states import FINISHED, State
 
 _STYLE = """
@@ -20,6 +21,11 @@ td.text { text-align: left; }
 img { max-width: 100%; }
 .PRUNED { color: #9a6b00; } .FAIL { color: #b00020; } .warn { color: #b00020; }
 """
+
+_PRUNED_NOTE = (
+    " The value of a pruned trial is its best before it was stopped, and its rank is not final: more epochs could have "
+    "moved it up, so it says little about its settings. Its points are hollow."
+)
 
 
 def write_csv(views: Sequence[StudyView], path: Path) -> None:
@@ -33,7 +39,7 @@ def write_html(home: Home, views: Sequence[StudyView], path: Path) -> None:
     title = " and ".join(view.name for view in views)
     parts = [f"<h1>{html.escape(title)}</h1>"]
     if len(views) > 1:
-        reasons = frames.reasons_not_comparable(views)
+        reasons = frames.reasons_not_comparable(home, views)
         if reasons:
             text = f"The values of these studies are not comparable: {'; '.join(reasons)}"
             parts.append(f'<p class="warn">{html.escape(text)}</p>')
@@ -53,8 +59,7 @@ def _study_section(home: Home, view: StudyView) -> list[str]:
         f"<h2>{html.escape(view.name)}</h2>",
         f"<p>Objective: {html.escape(view.metric)} at each trial's best epoch, {view.direction}d. Data set: "
         f"{html.escape(str(data_name))}. Trials: {view.count(State.COMPLETE)} complete, {view.count(State.PRUNED)} "
-        f"pruned, {view.count(State.FAIL)} failed. The value of a pruned trial is its best value before it was "
-        "stopped.</p>",
+        f"pruned, {view.count(State.FAIL)} failed.{_PRUNED_NOTE * (view.count(State.PRUNED) > 0)}</p>",
         _table(view),
     ]
     curves = frames.curves(home, view)
@@ -63,9 +68,10 @@ def _study_section(home: Home, view: StudyView) -> list[str]:
     scatter = figures.settings(view, view.ranked)
     if scatter is not None:
         parts += ["<h3>Settings</h3>", _image(scatter, f"{view.metric} over each setting")]
-    shares = importances(home, view.name)
-    if shares:
-        parts += ["<h3>Importances</h3>", _image(figures.importances(shares), "importance of each setting")]
+    found = importances(home, view.name)
+    parts += ["<h3>Importances</h3>", f"<p>{html.escape(explanations.describe(found))}</p>"]
+    if found.rows:
+        parts.append(_image(figures.importances(found.rows), "importance of each setting, beside chance"))
     return parts
 
 
@@ -80,6 +86,8 @@ def _table(view: StudyView) -> str:
 
 def _cells(row: TrialRow, names: list[str]) -> str:
     value = "–" if row.value is None else f"{row.value:.4f}"
+    if row.value is not None and row.state is State.PRUNED:
+        value += f" at epoch {row.best_epoch}, pruned"
     values: list[Any] = [value, row.best_epoch or "–", *(row.settings.get(name, "–") for name in names)]
     cells = [f"<td>{row.number}</td>", f'<td class="text {row.state}">{row.state}</td>']
     cells += [f"<td>{html.escape(f'{cell:.4g}' if isinstance(cell, float) else str(cell))}</td>" for cell in values]

@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 
 from rnnexp.analysis import frames, report
+from rnnexp.analysis.explanations import describe
 from rnnexp.errors import UserError
 from rnnexp.home import Home
-from rnnexp.storage.views import StudyView, importances, view
+from rnnexp.storage.importances import Importances, importances
+from rnnexp.storage.views import StudyView, view
 from rnnexp.terminal import tables
+from rnnexp.trial.states import State
 
 _MAX_ROWS = 20
 
@@ -18,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     """Prints the comparison and writes the requested files."""
     home = Home.at(args.home)
     studies = [view(home, name) for name in dict.fromkeys(args.study)]
-    reasons = frames.reasons_not_comparable(studies)
+    reasons = frames.reasons_not_comparable(home, studies)
     try:
         if args.csv:
             report.write_csv(studies, Path(args.csv))
@@ -53,13 +56,16 @@ def _print_study(home: Home, study: StudyView) -> None:
     if not study.ranked:
         console.print("no trial has finished yet\n")
         return
-    console.print(tables.trials(study, study.ranked[:_MAX_ROWS], rank=True))
+    shown = study.ranked[:_MAX_ROWS]
+    console.print(tables.trials(study, shown, rank=True))
+    if any(row.state is State.PRUNED for row in shown):
+        console.print(tables.PRUNED_NOTE, soft_wrap=True)
     if len(study.ranked) > _MAX_ROWS:
         console.print(f"and {len(study.ranked) - _MAX_ROWS} more: rnnexp trials {study.name}")
-    shares = importances(home, study.name)
-    if shares:
-        listed = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
-        console.print(f"importance (share of the objective's variation): {listed}", soft_wrap=True)
+    found = importances(home, study.name)
+    console.print(describe(found), soft_wrap=True)
+    if found.rows:
+        console.print(tables.importances(found))
     console.print()
 
 
@@ -67,14 +73,20 @@ def _as_json(home: Home, studies: list[StudyView], reasons: list[str]) -> dict[s
     return {
         "comparable": not reasons,
         "reasons": reasons,
-        "studies": [
-            {
-                "study": study.name,
-                "metric": study.metric,
-                "direction": study.direction,
-                "importances": importances(home, study.name),
-                "trials": [dataclasses.asdict(row) for row in study.ranked],
-            }
-            for study in studies
-        ],
+        "studies": [_study_as_json(study, importances(home, study.name)) for study in studies],
+    }
+
+
+def _study_as_json(study: StudyView, found: Importances) -> dict[str, object]:
+    return {
+        "study": study.name,
+        "metric": study.metric,
+        "direction": study.direction,
+        "importances": {row.setting: row.share for row in found.rows},
+        "importances_by_chance": {
+            row.setting: {"median": row.noise_median, "limit": row.noise_limit} for row in found.rows
+        },
+        "importances_like_chance": found.noise,
+        "importances_n_trials": found.n_trials,
+        "trials": [dataclasses.asdict(row) for row in study.ranked],
     }

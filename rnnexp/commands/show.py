@@ -57,7 +57,7 @@ def _print(
                 ("study", study.name),
                 ("trial", str(row.number)),
                 ("state", f"{row.state}{f' ({row.reason})' if row.reason else ''}"),
-                (study.metric, f"{tables.number(row.value)} at epoch {row.best_epoch or '–'}"),
+                (study.metric, tables.result(row)),
                 ("time", f"{tables.duration(row.duration_s)} in {row.attempts} attempt{'s' * (row.attempts != 1)}"),
                 ("MLflow run", row.run_id or "–"),
                 ("folder", folder),

@@ -25,7 +25,8 @@ from rnnexp.storage.views import StudyView, view
 from rnnexp.terminal import next_commands, tables
 from rnnexp.terminal.progress import watch
 from rnnexp.terminal.reading import progress_bar
-from rnnexp.trial.states import State
+from rnnexp.trial.plan import other_machine
+from rnnexp.trial.states import FINISHED, State
 
 if TYPE_CHECKING:
     from rnnexp.study.stopping import Outcome
@@ -172,6 +173,8 @@ def _announce(config: SweepConfig, home: Home, tokens: TokenStore, workers: int 
     is_pending = before.n_finished < config.n_trials
     plan = _plan_slots(config, tokens, workers, devices.chosen_use(home.devices) if is_pending else DeviceUse())
     if is_pending:
+        if before.trials and (note := other_machine(_plans(home, before))):
+            console.print(note, style="yellow", soft_wrap=True)
         local.warm_up()
         verb = "resumes" if before.trials else "starts"
         console.print(
@@ -181,6 +184,12 @@ def _announce(config: SweepConfig, home: Home, tokens: TokenStore, workers: int 
             soft_wrap=True,
         )
     return plan
+
+
+def _plans(home: Home, study: StudyView) -> list[Path]:
+    """Returns where the plans of the unfinished trials and of the last trial are stored."""
+    rows = [row for row in study.trials if row.state not in FINISHED or row is study.trials[-1]]
+    return [home.study(study.name).trial(row.number).plan for row in rows]
 
 
 def _plan_slots(config: SweepConfig, tokens: TokenStore, workers: int | None, use: DeviceUse) -> local.SlotPlan:
@@ -291,6 +300,8 @@ def _show_ranking(study: StudyView) -> None:
     console.print()
     console.print(tables.trials(study, study.ranked[:_MAX_RANKED], rank=True))
     console.print()
+    if any(row.state is State.PRUNED for row in study.ranked[:_MAX_RANKED]):
+        console.print(tables.PRUNED_NOTE, soft_wrap=True)
     n_more, n_failed = len(study.ranked) - _MAX_RANKED, study.count(State.FAIL)
     if n_more > 0:
         console.print(f"and {n_more} more: rnnexp trials {study.name}")
@@ -306,8 +317,7 @@ def _show_best(home: Home, tokens: TokenStore, base: TrialConfig, study: StudyVi
     assert best is not None
     settings = ", ".join(f"{name} {tables.short(value)}" for name, value in best.settings.items())
     tables.console().print(
-        f"best: trial {best.number}, {study.metric} {tables.number(best.value)} at epoch {best.best_epoch}"
-        f"{f': {settings}' if settings else ''}",
+        f"best: trial {best.number}, {study.metric} {tables.result(best)}{f': {settings}' if settings else ''}",
         soft_wrap=True,
         style="bold",
     )

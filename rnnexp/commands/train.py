@@ -70,7 +70,7 @@ def _show_result(home: Home, study: StudyView) -> None:
     best = study.best
     assert best is not None
     tables.console().print(
-        f"study {study.name}: {study.metric} {tables.number(best.value)} at epoch {best.best_epoch}; "
+        f"study {study.name}: {study.metric} {tables.result(best)}; "
         f"MLflow run {best.run_id or 'not written yet'}; files in {home.study(study.name).trial(best.number).root}",
         soft_wrap=True,
         style="bold",

@@ -41,9 +41,18 @@ class _Seeded(Section):
 
 
 class TpeSampler(_Seeded):
-    """Optuna's tree-structured Parzen estimator, multivariate and grouped: it models conditional settings."""
+    """Optuna's tree-structured Parzen estimator, multivariate and grouped: it models conditional settings.
+
+    While trials run in parallel, a running one counts as a bad one (Optuna's `constant_liar`).
+    """
 
     name: Literal["tpe"]
+    seed: int = Field(
+        0,
+        ge=0,
+        description="seed of the sampler; the same seed gives the same trials if they run one at a time "
+        "(`--workers 1`); with parallel trials they also depend on which trial ends first",
+    )
     n_startup_trials: int = Field(10, ge=0, description="number of random trials before the estimator is used")
 
 
@@ -72,7 +81,10 @@ class NoPruner(Section):
 
 
 class MedianPruner(Section):
-    """Prunes a trial whose best value is worse than the median of the other trials at the same epoch."""
+    """Prunes a trial whose best value is worse than the median of the complete trials at the same epoch.
+
+    A trial that was complete earlier, because its patience ran out, counts with its best value.
+    """
 
     name: Literal["median"]
     n_startup_trials: int = Field(5, ge=0, description="number of complete trials before any trial is pruned")

@@ -2,6 +2,10 @@
 
 Each trial gets a new sampler that is seeded by (seed, trial number). So a resumed study draws new points, and a trial
 that was interrupted while its settings were drawn gets the same settings again.
+
+The random sampler draws the same trials from the same seed in any case. TPE also reads the other trials. With one trial
+at a time it draws the same from the same seed and the same results, whether the study was interrupted or not. With
+parallel trials the result depends on which trials were running and which had ended, so it is not repeatable.
 """
 
 import warnings
@@ -23,6 +27,7 @@ from rnnexp.config.sweep import (
     TpeSampler,
 )
 from rnnexp.space import Choice, FloatRange, IntRange, Space
+from rnnexp.storage.median import CarryingMedianPruner
 
 
 def sampler(config: Sampler, number: int) -> optuna.samplers.BaseSampler:
@@ -41,7 +46,11 @@ def sampler(config: Sampler, number: int) -> optuna.samplers.BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return optuna.samplers.TPESampler(
-            seed=seed, n_startup_trials=config.n_startup_trials, multivariate=True, group=True
+            seed=seed,
+            n_startup_trials=config.n_startup_trials,
+            multivariate=True,
+            group=True,
+            constant_liar=True,  # a running trial counts as a bad one, so that parallel trials do not draw the same
         )
 
 
@@ -55,10 +64,9 @@ def pruner(config: Pruner, epochs: int) -> optuna.pruners.BasePruner:
     if isinstance(config, NoPruner):
         return optuna.pruners.NopPruner()
     if isinstance(config, MedianPruner):
-        # Optuna starts to check at step n_warmup_steps. Our first step is 1, so that would be one epoch too early.
-        return optuna.pruners.MedianPruner(
+        return CarryingMedianPruner(
             n_startup_trials=config.n_startup_trials,
-            n_warmup_steps=config.n_warmup_steps + 1,
+            n_warmup_steps=config.n_warmup_steps,
             interval_steps=config.interval_steps,
         )
     if isinstance(config, SuccessiveHalvingPruner):

@@ -1,6 +1,5 @@
 """Reads studies as plain values, for lists and analysis. Nothing here writes."""
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +13,6 @@ from rnnexp.trial import events
 from rnnexp.trial.cursor import Cursor
 from rnnexp.trial.states import FINISHED, State
 
-_MIN_FOR_IMPORTANCES = 10
-
 
 @dataclass(frozen=True)
 class TrialRow:
@@ -24,7 +21,7 @@ class TrialRow:
     Attributes:
         number: from 0.
         state: the trial's state.
-        value: the objective at the best epoch; for an unfinished trial, the best so far.
+        value: the objective at the best epoch; for an unfinished or pruned trial, the best until now or until then.
         best_epoch: from 1.
         settings: the values that were drawn from the search space.
         metrics: the metrics at the best epoch.
@@ -74,14 +71,17 @@ class StudyView:
 
     @property
     def ranked(self) -> list[TrialRow]:
-        """The complete and pruned trials, best first."""
+        """The complete and pruned trials, best first.
+
+        The value of a pruned trial is the best until it was stopped, so its rank is not final: lists say so.
+        """
         sign = -1 if self.direction == "maximize" else 1
         valued = [row for row in self.trials if row.value is not None and row.state in FINISHED]
         return sorted(valued, key=lambda row: (sign * (row.value or 0.0), row.number))
 
     @property
     def best(self) -> TrialRow | None:
-        """The best complete or pruned trial, or None."""
+        """The best complete or pruned trial, or None. A pruned one is the best so far, and has a model to export."""
         return next(iter(self.ranked), None)
 
     def count(self, state: State) -> int:
@@ -153,22 +153,3 @@ def _trial_row(folder: StudyFolder, trial: Any, with_runs: bool) -> TrialRow:
         run_id=Cursor.load(folder.trial(trial.number).tracking).run_id if with_runs else None,
         reason=reason or None,
     )
-
-
-def importances(home: Home, name: str) -> dict[str, float]:
-    """Returns the share of the objective's variation that each setting explains, largest first.
-
-    Empty if nothing varied, or if the study has fewer than 10 complete trials: then the shares mean nothing.
-    """
-    complete = [trial for trial in bulk_reader.read(home, name) if trial.state == optuna.trial.TrialState.COMPLETE]
-    if len(complete) < _MIN_FOR_IMPORTANCES:
-        return {}
-    study = optuna.create_study(direction=database.load_study(home, name).direction)
-    study.add_trials(complete)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            shares = optuna.importance.get_param_importances(study)
-    except (ValueError, RuntimeError):
-        return {}
-    return {setting: float(share) for setting, share in shares.items()}

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rnnexp.storage.importances import Importances
 from rnnexp.storage.store import TrialRequest
 from rnnexp.storage.views import StudyView, TrialRow
 from rnnexp.terminal.escapes import visible_lines
@@ -24,6 +25,11 @@ _STYLES = {
 
 _PIPE_WIDTH = 220
 """Wide enough for a table of many settings in a file or pipe."""
+
+PRUNED_NOTE = (
+    "A pruned trial was stopped early: its value is the best until then, and its rank is not final. More epochs could "
+    "have moved it up, so it says little about its settings."
+)
 
 
 class _SafeConsole(Console):
@@ -44,6 +50,19 @@ def number(value: float | None, digits: int = 4) -> str:
     if value is None:
         return "–"
     return f"{value:.{digits}f}" if abs(value) < 1e6 else f"{value:.3g}"
+
+
+def result(row: TrialRow) -> str:
+    """Formats a trial's value with its epoch: `0.8800 at epoch 5`, or `0.7740 at epoch 2, pruned`."""
+    pruned = ", pruned" if row.state is State.PRUNED and row.value is not None else ""
+    return f"{number(row.value)} at epoch {row.best_epoch or '–'}{pruned}"
+
+
+def objective(row: TrialRow | None) -> str:
+    """Formats a trial's value; that of a pruned trial with its epoch, because more epochs could have changed it."""
+    if row is None or row.value is None:
+        return number(None)
+    return result(row) if row.state is State.PRUNED else number(row.value)
 
 
 def short(value: Any) -> str:
@@ -87,7 +106,8 @@ def trials(view: StudyView, rows: Sequence[TrialRow], *, rank: bool) -> Table:
         table.add_column("rank", justify="right")
     table.add_column("trial", justify="right")
     table.add_column("state")
-    table.add_column(view.metric, justify="right", style="bold")
+    has_pruned = any(row.state is State.PRUNED for row in rows)
+    table.add_column(view.metric, justify="left" if has_pruned else "right", style="bold")
     table.add_column("best epoch", justify="right")
     columns = setting_columns(rows)
     for name in columns:
@@ -101,7 +121,7 @@ def trials(view: StudyView, rows: Sequence[TrialRow], *, rank: bool) -> Table:
         cells += [
             str(row.number),
             Text(row.state, style=_STYLES[row.state]),
-            number(row.value),
+            objective(row),
             str(row.best_epoch or "–"),
         ]
         cells += [short(row.settings[name]) if name in row.settings else "–" for name in columns]
@@ -135,7 +155,7 @@ def studies(views: Sequence[StudyView]) -> Table:
             f"{view.n_finished}/{view.n_trials or '?'}",
             *(str(view.count(state)) for state in (State.COMPLETE, State.PRUNED, State.FAIL)),
             view.metric,
-            number(best.value if best else None),
+            objective(best),
             str(best.number) if best else "–",
             str(view.owner) if view.owner else "–",
         )
@@ -177,6 +197,17 @@ def best_of(views: Sequence[StudyView]) -> Table:
             str(view.n_finished),
             str(best.number) if best else "–",
             view.metric,
-            number(best.value if best else None),
+            objective(best),
         )
+    return table
+
+
+def importances(found: Importances) -> Table:
+    """Builds a table of the settings by importance, beside what chance alone shows."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("setting", "importance", "by chance", "by chance, 95%", ""):
+        table.add_column(column, justify="left" if column in ("setting", "") else "right")
+    for row in found.rows:
+        cells = [f"{value:.2f}" for value in (row.share, row.noise_median, row.noise_limit)]
+        table.add_row(row.setting, *cells, "not distinguishable from chance" if row.is_noise else "")
     return table

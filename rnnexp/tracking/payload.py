@@ -73,6 +73,11 @@ def end_tags(event: AttemptEnded, trial_events: list[Event], log: Path) -> dict[
         tags["rnnexp.reason"] = event.reason
         if event.state == State.FAIL:
             tags["mlflow.note.content"] = _failure_note(event.reason, trial_events, log)
+        elif event.state == State.PRUNED:
+            tags["mlflow.note.content"] = (
+                f"**Pruned:** {event.reason}. The `best_` metrics are the best until then: more epochs could have "
+                "changed them, so they are no final result of these settings."
+            )
     return tags
 
 

@@ -3,6 +3,7 @@
 It knows nothing of processes: the caller gets each event and answers whether training continues.
 """
 
+import hashlib
 import os
 import time
 from collections.abc import Callable
@@ -329,6 +330,7 @@ def _describe_data(store: TokenStore, split: Split, config: TrialConfig) -> dict
         "name": store.name,
         "digest": store.digest,
         "split": split.digest,
+        "validation": hashlib.sha256(split.validation.astype("<i8").tobytes()).hexdigest()[:16],
         "labels": list(store.labels),
         "n_train": len(split.train),
         "n_validation": len(split.validation),

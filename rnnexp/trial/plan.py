@@ -1,10 +1,12 @@
 """The execution plan: how a trial is computed. It is chosen once and stored; every later attempt uses it again.
 
-A plan changes no result except the last bits of sums. So speed can depend on the machine while results are repeatable.
+A plan changes no result except the last bits of sums. So speed can depend on the machine while results are repeatable:
+bit for bit on the same type of machine, which the plan records.
 """
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from rnnexp import disk
 from rnnexp.config.trial import TrialConfig
 from rnnexp.data.batches import bucket_lengths
 from rnnexp.model.cells import cell
+from rnnexp.trial import machine_type
+from rnnexp.trial.machine_type import MachineType
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,9 @@ class ExecutionPlan:
         bucket_lengths: the lengths T of batches, ascending.
         eval_batch_size: texts in a batch of evaluation.
         device: `CPU` hides GPUs that are slower; `auto` leaves the choice to TensorFlow.
+        processor: the model of the processor of the first attempt; empty in plans of earlier versions, as the next two.
+        numba: the version of Numba.
+        blas: the kernel of the BLAS library.
     """
 
     threads: int
@@ -31,6 +38,14 @@ class ExecutionPlan:
     bucket_lengths: tuple[int, ...]
     eval_batch_size: int
     device: str = "auto"
+    processor: str = ""
+    numba: str = ""
+    blas: str = ""
+
+    @property
+    def machine(self) -> MachineType:
+        """The type of machine on which the trial began."""
+        return MachineType(self.processor, self.numba, self.blas)
 
 
 def eval_batch_size(config: TrialConfig) -> int:
@@ -44,7 +59,7 @@ def choose(config: TrialConfig, threads: int, device: str = "auto") -> Execution
     The choice follows from measurements in tests/benchmarks: on a CPU a step of the compiled layers is 1.8 (LSTM(128))
     to 4.7 (SimpleRNN(32)) times as fast as one of Keras' loop. XLA over a whole step is slower than that.
     """
-    model = config.model
+    model, machine = config.model, machine_type.current()
     is_compiled = device != "GPU" and cell(model.cell).runs_compiled(model.recurrent_dropout)
     return ExecutionPlan(
         threads=threads,
@@ -52,6 +67,9 @@ def choose(config: TrialConfig, threads: int, device: str = "auto") -> Execution
         bucket_lengths=bucket_lengths(config.data.maxlen),
         eval_batch_size=eval_batch_size(config),
         device=device,
+        processor=machine.processor,
+        numba=machine.numba,
+        blas=machine.blas,
     )
 
 
@@ -60,12 +78,35 @@ def stored_or_chosen(path: Path, config: TrialConfig, threads: int, device: str 
 
     Keys of another version are ignored.
     """
+    plan = _load(path)
+    if plan is None:
+        plan = choose(config, threads, device)
+        disk.write_text(path, json.dumps(asdict(plan), indent=1))
+    return plan
+
+
+def _load(path: Path) -> ExecutionPlan | None:
+    """Loads a stored plan; None if it is missing or damaged."""
     known = {field.name for field in dataclasses.fields(ExecutionPlan)}
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         values = {key: value for key, value in values.items() if key in known}
         return ExecutionPlan(**{**values, "bucket_lengths": tuple(values["bucket_lengths"])})
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        plan = choose(config, threads, device)
-        disk.write_text(path, json.dumps(asdict(plan), indent=1))
-        return plan
+        return None
+
+
+def other_machine(paths: Iterable[Path]) -> str | None:
+    """Returns a sentence if trials began on another type of machine than this one, else None.
+
+    Args:
+        paths: where the plans of the trials are stored; a missing file is ignored.
+    """
+    plans = [plan for path in paths if (plan := _load(path)) is not None]
+    differences = [found for plan in plans if (found := plan.machine.differences(machine_type.current()))]
+    if not differences:
+        return None
+    return (
+        f"earlier trials ran on another type of machine ({'; '.join(differences[0])}): the same settings may give "
+        "slightly other results here"
+    )

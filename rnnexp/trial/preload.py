@@ -13,5 +13,7 @@ with quiet.standard_error():
     import rnnexp.trial.history
     import rnnexp.trial.process  # noqa: F401
     from rnnexp.model.kernel.recurrence import warm_up_all
+    from rnnexp.trial import machine_type
 
     warm_up_all()
+    machine_type.current()  # after the kernels, which load their BLAS library; the trials' processes inherit the result

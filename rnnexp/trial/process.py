@@ -26,7 +26,7 @@ from rnnexp.errors import DataError
 from rnnexp.home import TrialFolder
 from rnnexp.trial import events
 from rnnexp.trial.events import EpochEnded, Event, Failed, Finished, Started
-from rnnexp.trial.plan import stored_or_chosen
+from rnnexp.trial.plan import other_machine, stored_or_chosen
 
 _LOCK_TIMEOUT_S = 15
 """An orphan terminates at once; one that holds the lock of its folder for longer hangs."""
@@ -216,6 +216,8 @@ def _run(job: TrialJob, reporter: EventReporter) -> None:
     store = TokenStore.open(job.store)
     threads = cost.useful_threads(job.config, store.mean_length(job.config.data), job.threads)
     plan = stored_or_chosen(job.folder.plan, job.config, threads, job.device)
+    if note := other_machine([job.folder.plan]):
+        print(note, flush=True)  # noqa: T201 - to the trial's log
     _select_gpu(job)
     import tensorflow as tf
 

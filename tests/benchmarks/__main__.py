@@ -12,20 +12,28 @@ from tests.benchmarks.harness import STATE, Options, Result, table
 
 BENCHMARKS = ("rivals", "quality", "trial_cost", "scale", "peak", "startup")
 """In the order in which they run; each is a module with `run(options) -> Result`."""
+ON_REQUEST = ("accuracy",)
+"""Run only if `--only` names them: they need no idle machine, but hours."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument(
-        "--only", nargs="+", choices=BENCHMARKS, default=BENCHMARKS, metavar="NAME", help=", ".join(BENCHMARKS)
+        "--only",
+        nargs="+",
+        choices=BENCHMARKS + ON_REQUEST,
+        default=BENCHMARKS,
+        metavar="NAME",
+        help=f"{', '.join(BENCHMARKS)} (all of these by default); {', '.join(ON_REQUEST)}",
     )
     parser.add_argument("--state", type=Path, default=STATE, help="folder for results and recordings (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each timing is repeated (%(default)s)")
+    parser.add_argument("--seeds", type=int, default=8, help="how many seeds `accuracy` compares (%(default)s)")
     parser.add_argument(
         "--quick", action="store_true", help="small inputs, to check that the benchmarks run; the figures mean nothing"
     )
     args = parser.parse_args()
-    options = Options(args.state.absolute(), args.rounds, args.quick)
+    options = Options(args.state.absolute(), args.rounds, args.quick, args.seeds)
     options.state.mkdir(parents=True, exist_ok=True)
     n_missed = 0
     for name in args.only:

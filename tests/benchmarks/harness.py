@@ -71,11 +71,13 @@ class Options:
         state: the folder for results and recordings.
         rounds: how often each timing is repeated, interleaved with what it is compared to.
         quick: small inputs, to check that the benchmark runs; the figures mean nothing.
+        seeds: how many seeds the accuracies are compared over.
     """
 
     state: Path
     rounds: int
     quick: bool
+    seeds: int = 8
 
 
 def median(values: Sequence[float]) -> float:

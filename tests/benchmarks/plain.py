@@ -36,13 +36,13 @@ def data(maxlen: int, n_train: int = N_TRAIN) -> Arrays:
     """Returns IMDB's training pool as (x, y) for training, at most 20,000 texts, and (x, y) for validation, 5,000."""
     import keras
 
-    x, y = _pool()
+    x, y = pool()
     x = keras.utils.pad_sequences(x, maxlen=maxlen)
     return (x[:n_train], y[:n_train]), (x[N_TRAIN:], y[N_TRAIN:])
 
 
 @lru_cache(maxsize=1)
-def _pool() -> tuple[np.ndarray, np.ndarray]:
+def pool() -> tuple[np.ndarray, np.ndarray]:
     """Loads IMDB's training pool, once per process."""
     import keras
 
@@ -52,8 +52,13 @@ def _pool() -> tuple[np.ndarray, np.ndarray]:
     return pool
 
 
-def model(settings: Mapping[str, Any]) -> Any:
-    """Returns the compiled network. The settings may include `dropout` and `learning_rate`."""
+def model(settings: Mapping[str, Any], optimizer_class: Any = None) -> Any:
+    """Returns the compiled network. The settings may include `dropout` and `learning_rate`.
+
+    Args:
+        settings: of the network and the optimizer.
+        optimizer_class: a class with the arguments of RMSprop, which is the default.
+    """
     import keras
 
     layer = {"simple_rnn": keras.layers.SimpleRNN, "gru": keras.layers.GRU, "lstm": keras.layers.LSTM}
@@ -70,7 +75,7 @@ def model(settings: Mapping[str, Any]) -> Any:
             keras.layers.Dense(1, activation="sigmoid"),
         ]
     )
-    optimizer = keras.optimizers.RMSprop(
+    optimizer = (optimizer_class or keras.optimizers.RMSprop)(
         settings.get("learning_rate", 1e-3), **({clip: settings["threshold"]} if clip else {})
     )
     network.compile(optimizer, loss="binary_crossentropy", metrics=["accuracy"])

@@ -17,11 +17,13 @@ from rnnexp.config.sweep import (
     TpeSampler,
 )
 from rnnexp.trial.events import AttemptEnded, EpochEnded, Event, Started
+from tests.benchmarks.quality import candidates, compare
 from tests.benchmarks.quality.compare import common_curves, compute_baseline, replay_seeds
 from tests.benchmarks.quality.curves import Curve, Recording, check_space, describe, draw_settings, imdb_sweep
 from tests.benchmarks.quality.program_curves import overhead_s
 from tests.benchmarks.quality.record import record_sequentially
-from tests.benchmarks.quality.replay import Candidate, Cost, ReplayResult, distance, replay
+from tests.benchmarks.quality.replay import Candidate, Cost, ReplayResult, distance, replay, replay_thresholds
+from tests.benchmarks.quality.rungs import describe_rungs, rungs
 
 EPOCHS = 4
 NO_COST = Cost(0.0, 0.0, "none")
@@ -81,6 +83,49 @@ def test_pruner_saves_epochs_and_changes_no_value(pruner: Pruner) -> None:
     assert pruned.best == whole.best == max(recorded[-1].val_accuracy)
 
 
+def test_each_threshold_has_the_result_of_a_study_that_stops_there() -> None:
+    recorded, candidate = curves(9), Candidate(RandomSampler(name="random"), NONE, nearest=False)
+    thresholds = (0.53, 0.55, UNREACHABLE)
+    found = replay_thresholds(recorded, config(), candidate, 3, thresholds, NO_COST, 2)
+    assert found == [replay(recorded, config(), candidate, 3, one, NO_COST, 2) for one in thresholds]
+    assert [one.reached for one in found] == [True, True, False]
+
+
+def test_the_target_is_about_the_shipped_pair() -> None:
+    """Even if another candidate is faster."""
+    baseline = compute_baseline(curves(6), curves(6), EPOCHS, range(5))
+    other, shipped = Candidate(RandomSampler(name="random"), NONE, nearest=False), candidates.shipped()
+    assert (shipped.sampler.name, shipped.pruner.name) == ("tpe", "hyperband")
+    assert shipped in candidates.CANDIDATES
+    fast, slow = ([[ReplayResult(seconds, True, 1, 1, 0.9)] * 3] * 3 for seconds in (1.0, baseline.seconds / 2))
+    target = compare._target([other, shipped], [fast, slow], baseline)
+    assert target.value == pytest.approx(2.0)
+    assert not target.met
+    missed = [[ReplayResult(1.0, False, 1, 1, 0.9)] * 3] * 3
+    assert compare._target([other, shipped], [fast, missed], baseline).value == 0.0
+
+
+def test_first_epochs_that_tell_the_end() -> None:
+    """All curves keep their rank, so the first epoch tells everything; shuffled first values tell nothing."""
+    found = rungs(curves(30), EPOCHS)
+    assert [one.epoch for one in found] == [1, 2, 3]
+    # The first value of curve 0 equals its later ones; all others rise in the order of their numbers.
+    assert all(one.correlation == pytest.approx(1.0) and one.n_best_in_top_third == 10 for one in found)
+    reverse = [
+        Curve(one.number, one.settings, (0.4 - one.number / 1000, *one.val_accuracy[1:]), one.seconds, 0.0)
+        for one in curves(30)
+    ]
+    first = rungs(reverse, EPOCHS)[0]
+    assert first.correlation == pytest.approx(-1.0)
+    assert first.n_best_in_top_third == 0
+    assert "1: -1.00 (0), 2: 1.00 (10)" in describe_rungs(reverse, EPOCHS)
+
+
+def test_hyperband_is_compared_for_several_first_checks() -> None:
+    found = {one.pruner.min_resource for one in candidates.CANDIDATES if isinstance(one.pruner, HyperbandPruner)}
+    assert found >= {1, 2, 3, 4}
+
+
 def test_each_recorded_configuration_is_used_once() -> None:
     recorded = curves(9)
     tpe = Candidate(TpeSampler(name="tpe", n_startup_trials=3), NONE)
@@ -110,10 +155,14 @@ def test_baseline_uses_two_thirds_of_the_curves() -> None:
     assert found.n_trials == 40
     assert found.seconds == pytest.approx(40 * (4 * 10.0 + 1.0))
     assert found.threshold == max(recorded[-1].val_accuracy)  # two thirds of the searches include the best curve
-    results = replay_seeds(
-        Candidate(RandomSampler(name="random"), NONE, False), recorded, EPOCHS, found.threshold, NO_COST, 1, range(50)
+    assert found.percentiles == pytest.approx((0.5 + 0.0100 * 44.25, 0.5 + 0.0100 * 53.1))
+    assert found.thresholds == (*found.percentiles, found.threshold)
+    by_threshold = replay_seeds(
+        Candidate(RandomSampler(name="random"), NONE, False), recorded, EPOCHS, found.thresholds, NO_COST, 1, range(50)
     )
-    assert all(result.reached for result in results)
+    assert all(result.reached for results in by_threshold for result in results)
+    for low, middle, high in zip(*by_threshold, strict=True):
+        assert low.seconds <= middle.seconds <= high.seconds
 
 
 def test_threshold_from_rnnexp_s_values_is_marked() -> None:

@@ -112,10 +112,10 @@ def small(values: dict[str, Any]) -> str:
 
 
 def shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Runs a command line in a shell that finds `rnnexp`."""
+    """Runs a command line in a shell that finds `rnnexp`; a failure before a pipe is a failure of the line."""
     path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
-        ["bash", "-c", line],
+        ["bash", "-e", "-o", "pipefail", "-c", line],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -123,6 +123,12 @@ def shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "PATH": path},
         timeout=600,
     )
+
+
+@pytest.mark.parametrize("line", ["false | cat", "false; true", "missing-program"])
+def test_a_line_of_which_one_command_fails_is_noticed(line: str, tmp_path: Path) -> None:
+    assert shell(line, tmp_path).returncode != 0
+    assert shell("true | cat", tmp_path).returncode == 0
 
 
 @pytest.mark.tensorflow

@@ -15,6 +15,7 @@ from rnnexp.config.sweep import (
     SuccessiveHalvingPruner,
     TpeSampler,
 )
+from tests.benchmarks.quality.curves import imdb_sweep
 from tests.benchmarks.quality.replay import Candidate
 
 _NONE = NoPruner(name="none")
@@ -34,7 +35,9 @@ PRUNERS: tuple[Pruner, ...] = (
     HyperbandPruner(name="hyperband", reduction_factor=2),
     HyperbandPruner(name="hyperband", reduction_factor=4),
     HyperbandPruner(name="hyperband", min_resource=2, reduction_factor=2),
+    *(HyperbandPruner(name="hyperband", min_resource=n) for n in (2, 3, 4)),
 )
+"""The last ones are Hyperband with other values of `min_resource` and all else equal: its default is chosen by them."""
 
 _RANDOM = RandomSampler(name="random")
 
@@ -52,6 +55,12 @@ CANDIDATES: tuple[Candidate, ...] = (
 
 QUICK_CANDIDATES = (CANDIDATES[0], Candidate(_RANDOM, _HYPERBAND, nearest=False), Candidate(_tpe(10), _HALVING))
 """For `--quick`."""
+
+
+def shipped() -> Candidate:
+    """Returns the sampler and the pruner of `sweeps/imdb.yaml`, which the target is about."""
+    sweep = imdb_sweep()
+    return Candidate(sweep.sampler.model_copy(update={"seed": 0}), sweep.pruner)
 
 
 def is_control(candidate: Candidate) -> bool:

@@ -101,17 +101,34 @@ def replay(
     cost: Cost,
     workers: int,
 ) -> ReplayResult:
-    """Replays one study until it reaches the threshold or has used every curve.
+    """Replays one study until it reaches the threshold or has used every curve; arguments as `replay_thresholds`."""
+    return replay_thresholds(curves, config, candidate, seed, (threshold,), cost, workers)[0]
+
+
+def replay_thresholds(
+    curves: Sequence[Curve],
+    config: SweepConfig,
+    candidate: Candidate,
+    seed: int,
+    thresholds: Sequence[float],
+    cost: Cost,
+    workers: int,
+) -> list[ReplayResult]:
+    """Replays one study until it reaches every threshold or has used every curve.
 
     Args:
         curves: the recorded curves, with at most the sweep's epochs each.
         config: the sweep, for its search space and its epochs.
         candidate: the sampler and the pruner.
         seed: the seed of the sampler, of the random order, and of Hyperband's brackets.
-        threshold: the value to reach.
+        thresholds: the values to reach, ascending.
         cost: the cost in addition to the epochs.
         workers: the number of concurrent trials.
+
+    Returns:
+        One result for each threshold.
     """
+    results: list[ReplayResult] = []
     sampler = candidate.sampler.model_copy(update={"seed": seed})
     config = config.model_copy(update={"sampler": sampler, "pruner": candidate.pruner, "tries": ()})
     storage, epochs = _Storage(), config.base.train.epochs
@@ -138,8 +155,10 @@ def replay(
             n_epochs += 1
             value = max(running.curve.val_accuracy[: running.epoch])
             best = max(best, value)
-            if best >= threshold:
-                return ReplayResult(now, True, n_trials, n_epochs, best)
+            while len(results) < len(thresholds) and best >= thresholds[len(results)]:
+                results.append(ReplayResult(now, True, n_trials, n_epochs, best))
+            if len(results) == len(thresholds):
+                return results
             prune = store.report(running.number, running.epoch, value)
             state = State.PRUNED if prune else State.COMPLETE
             if not prune and running.epoch < epochs:
@@ -149,7 +168,8 @@ def replay(
         else:
             store.tell(running.number, State.FAIL, None, {})
         heapq.heappush(slots, (now, slot, None))
-    return ReplayResult(now, False, n_trials, n_epochs, best)
+    missed = ReplayResult(now, False, n_trials, n_epochs, best)
+    return results + [missed] * (len(thresholds) - len(results))
 
 
 def _next_epoch_s(running: _RunningTrial) -> float:

@@ -13,7 +13,7 @@ import yaml
 from rnnexp.model.cells import cell
 from tests.benchmarks import plain
 from tests.benchmarks.harness import python_command, run_timed, users_environment
-from tests.benchmarks.rivals.task import REUSE_WORKERS, Task
+from tests.benchmarks.rivals.task import BY_LENGTH, REUSE_WORKERS, WHOLE_GRADIENTS, Task
 
 PYTHON = "RNNEXP_BENCH_PYTHON"
 """The environment variable with the path of the rivals' Python."""
@@ -22,6 +22,7 @@ _ROOT = Path(__file__).resolve().parents[3]
 _DEFAULT_PYTHON = _ROOT / "build" / "rivals" / "bin" / "python"
 PLAIN, KERAS_TUNER, RAY, RNNEXP = "plain loop", "KerasTuner", "Ray Tune", "rnnexp sweep"
 RAY_REUSED = "Ray Tune, workers used again"
+PLAIN_BY_LENGTH, PLAIN_WHOLE = "plain loop, batches by length", "plain loop, whole gradients"
 """The names are stored in rivals.jsonl, so they must not change."""
 
 
@@ -44,8 +45,11 @@ Contestant = Callable[[Task], RunResult]
 
 
 def find_installed() -> tuple[dict[str, Contestant], list[str]]:
-    """Returns the contestants in the order in which they run, and a line for each that is not installed."""
-    installed: dict[str, Contestant] = {PLAIN: _program("plain_loop", sys.executable)}
+    """Returns the contestants in the order of the table, and a line for each that is not installed."""
+    installed: dict[str, Contestant] = {
+        PLAIN: _program("plain_loop", sys.executable),
+        PLAIN_BY_LENGTH: _program("plain_loop", sys.executable, BY_LENGTH),
+    }
     missing: list[str] = []
     rivals = Path(os.environ.get(PYTHON) or _DEFAULT_PYTHON)
     for name, package, module, *options in (
@@ -60,6 +64,26 @@ def find_installed() -> tuple[dict[str, Contestant], list[str]]:
                 f"left out: {name}; {rivals} has no {package} (`make bench` installs it; {PYTHON} sets the Python)"
             )
     return installed | {RNNEXP: _sweep}, missing
+
+
+def trained_differently() -> dict[str, Contestant]:
+    """Returns the contestants whose training differs, so that their accuracies may; the reference is the first.
+
+    KerasTuner and Ray Tune train as the plain loop does.
+    """
+    return {
+        PLAIN: _program("plain_loop", sys.executable),
+        PLAIN_BY_LENGTH: _program("plain_loop", sys.executable, BY_LENGTH),
+        PLAIN_WHOLE: _program("plain_loop", sys.executable, WHOLE_GRADIENTS),
+        RNNEXP: _sweep,
+    }
+
+
+def build_task(folder: Path, seed: int, quick: bool) -> Task:
+    """Returns a run of a contestant: the configurations start longest first."""
+    every = Task(folder, seed, quick).configurations
+    order = sorted(range(len(every)), key=lambda index: -_cost(every[index]))
+    return Task(folder, seed, quick, tuple(order))
 
 
 def _has(interpreter: Path, package: str) -> bool:
@@ -88,10 +112,9 @@ def _program(module: str, interpreter: str, *options: str) -> Contestant:
 
 
 def _sweep(task: Task) -> RunResult:
-    """Runs `rnnexp sweep` in a new home, the longest trials first."""
-    file, home = task.folder / "eight.yaml", task.folder / "home"
-    order = sorted(range(len(plain.CONFIGURATIONS)), key=lambda index: -_cost(task.configurations[index]))
-    file.write_text(yaml.safe_dump(build_sweep(task, order), sort_keys=False))
+    """Runs `rnnexp sweep` in a new home."""
+    file, home, order = task.folder / "eight.yaml", task.folder / "home", task.order
+    file.write_text(yaml.safe_dump(build_sweep(task), sort_keys=False))
     environment = _environment()
     rnnexp = python_command("-m", "rnnexp")
     seconds, _ = run_timed([*rnnexp, "sweep", str(file), "--home", str(home)], env=environment)
@@ -108,20 +131,15 @@ def _cost(settings: Mapping[str, Any]) -> float:
     return float(cell(settings["cell"]).n_gates * settings["units"] * width * settings["maxlen"])
 
 
-def build_sweep(task: Task, order: list[int]) -> dict[str, Any]:
-    """Returns the content of the sweep file for the eight configurations.
-
-    Args:
-        task: the run.
-        order: the indices of the configurations, in the order of the trials.
-    """
+def build_sweep(task: Task) -> dict[str, Any]:
+    """Returns the content of the sweep file for the eight configurations, in the order of the task."""
     n_train = task.configurations[0].get("n_train")
     data = {"name": "imdb", "split": "tail", "validation_split": 0.2, "vocab_size": plain.VOCAB_SIZE}
     return {
         "study": "eight",
         "sampler": {"name": "random", "seed": task.seed},
         "pruner": {"name": "none"},
-        "budget": {"trials": len(order)},
+        "budget": {"trials": len(task.order)},
         "base": {
             "data": data | ({"train_samples": n_train} if n_train else {}),
             "train": {
@@ -131,7 +149,7 @@ def build_sweep(task: Task, order: list[int]) -> dict[str, Any]:
                 "seed": task.seed,
             },
         },
-        "try": [_settings(task.configurations[index]) for index in order],
+        "try": [_settings(task.configurations[index]) for index in task.order],
         "space": {
             "model.cell": {"choice": sorted({settings["cell"] for settings in plain.CONFIGURATIONS})},
             "model.units": {"choice": [32, 64, 128]},

@@ -17,7 +17,7 @@ def main() -> None:
     class Eight(keras_tuner.HyperModel):  # type: ignore[misc]
         def build(self, hp: Any) -> Any:
             keras.utils.set_random_seed(task.seed)
-            return plain.model(configurations[hp.Choice("configuration", list(range(len(configurations))))])
+            return plain.model(configurations[hp.Choice("configuration", list(task.order))])
 
         def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
             settings = configurations[hp.get("configuration")]

@@ -1,13 +1,25 @@
-"""The plain loop: Optuna and MLflow in SQLite, Keras' `fit`, one process, one trial after another."""
+"""The plain loop: Optuna and MLflow in SQLite, Keras' `fit`, one process, one trial after another.
 
+Its options change one thing about the training: the batches, or the gradients.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 from tests.benchmarks import plain
-from tests.benchmarks.rivals.task import PartTimer, parse_arguments, print_result
+from tests.benchmarks.rivals import variants
+from tests.benchmarks.rivals.task import BY_LENGTH, WHOLE_GRADIENTS, PartTimer, parse_arguments, print_result
+
+
+def _trainer(options: list[str]) -> Callable[..., list[float]]:
+    if BY_LENGTH in options:
+        return variants.train_by_length
+    return variants.train_whole_gradients if WHOLE_GRADIENTS in options else plain.train
 
 
 def main() -> None:
-    parts, (task, _) = PartTimer(), parse_arguments()
+    parts, (task, options) = PartTimer(), parse_arguments()
+    train = _trainer(options)
     import keras
     import mlflow
     import optuna
@@ -20,7 +32,7 @@ def main() -> None:
         storage=f"sqlite:///{task.folder / 'optuna.db'}", study_name="eight", direction="maximize"
     )
     configurations = task.configurations
-    for index in range(len(configurations)):
+    for index in task.order:
         study.enqueue_trial({"configuration": index})
     parts.end("stores")
 
@@ -33,7 +45,7 @@ def main() -> None:
         ]
         with mlflow.start_run(run_name=f"trial-{trial.number}"):
             mlflow.log_params(settings)
-            accuracy = max(plain.train(settings, plain.EPOCHS, task.seed, callbacks))
+            accuracy = max(train(settings, plain.EPOCHS, task.seed, callbacks))
             mlflow.log_metric("best_val_accuracy", accuracy)
             mlflow.log_artifact(str(best))
         return accuracy

@@ -39,7 +39,7 @@ def main() -> None:
     tuner = tune.Tuner(
         tune.with_resources(train, {"cpu": 1}),
         param_space={
-            "configuration": tune.grid_search(list(range(len(configurations)))),
+            "configuration": tune.grid_search(list(task.order)),
             "configurations": configurations,
             "seed": task.seed,
         },

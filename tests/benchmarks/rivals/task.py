@@ -14,6 +14,8 @@ _QUICK = {"maxlen": 16, "n_train": 512}
 
 REUSE_WORKERS = "--reuse"
 """Option of the Ray Tune program: a worker process runs several trials, one after another."""
+BY_LENGTH, WHOLE_GRADIENTS = "--by-length", "--whole-gradients"
+"""Options of the plain loop: batches of similar length; gradients of repeated words added up first."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,13 @@ class Task:
         folder: for all files of the contestant.
         seed: the seed of the initial weights and of the order of batches.
         quick: use few short texts.
+        order: the indices of the configurations in the order in which they start, the same for every contestant.
     """
 
     folder: Path
     seed: int
     quick: bool
+    order: tuple[int, ...] = tuple(range(len(plain.CONFIGURATIONS)))
 
     @property
     def configurations(self) -> list[dict[str, Any]]:
@@ -37,17 +41,20 @@ class Task:
 
     def arguments(self) -> list[str]:
         """Returns the task as command-line arguments of a rival's program."""
-        return ["--folder", str(self.folder), "--seed", str(self.seed), *(["--quick"] if self.quick else [])]
+        order = ",".join(map(str, self.order))
+        required = ["--folder", str(self.folder), "--seed", str(self.seed), "--order", order]
+        return required + (["--quick"] if self.quick else [])
 
 
-def parse_arguments() -> tuple[Task, list[str]]:
-    """Returns the task from the command line, and the remaining arguments."""
+def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[Task, list[str]]:
+    """Returns the task from the command line (or from these arguments), and the remaining arguments."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--quick", action="store_true")
-    args, others = parser.parse_known_args()
-    return Task(args.folder, args.seed, args.quick), others
+    parser.add_argument("--order", type=lambda text: tuple(map(int, text.split(","))), required=True)
+    args, others = parser.parse_known_args(arguments)
+    return Task(args.folder, args.seed, args.quick, args.order), others
 
 
 class PartTimer:

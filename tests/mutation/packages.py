@@ -1,0 +1,53 @@
+"""The packages whose tests are tested, and how."""
+
+from dataclasses import dataclass
+
+_PURE = ("pytest", "numpy", "pandas", "optuna", "sqlalchemy", "pydantic", "yaml", "rich", "psutil")
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package, and the tests that must notice a change of it.
+
+    Attributes:
+        folder: of its modules.
+        tests: files and folders, those that notice most first.
+        marks: for `pytest -m`.
+        preload: libraries that are imported once, before the tests of each mutant run in a forked process.
+        environment: further variables of the environment.
+        options: further options of pytest.
+    """
+
+    folder: str
+    tests: tuple[str, ...]
+    marks: str
+    preload: tuple[str, ...]
+    environment: dict[str, str]
+    options: tuple[str, ...] = ()
+
+
+PACKAGES = {
+    "study": Package(
+        "rnnexp/study",
+        ("tests/study", "tests/storage", "tests/simulation/test_simulation.py"),
+        "not tensorflow and not slow",
+        _PURE,
+        {},
+    ),
+    "storage": Package(
+        "rnnexp/storage",
+        ("tests/storage", "tests/study", "tests/commands", "tests/analysis", "tests/health"),
+        "not tensorflow and not slow",
+        _PURE,
+        {},
+    ),
+    "kernel": Package(
+        "rnnexp/model/kernel",
+        ("tests/model/test_kernel.py", "tests/model/test_cells.py"),
+        "not slow",  # its tests compare with TensorFlow
+        (*_PURE, "tensorflow", "keras", "numba", "scipy"),
+        # Not compiled: Numba's cache misses changes of kernel/math.py, and compiling takes longer than the tests.
+        {"NUMBA_DISABLE_JIT": "1", "TF_CPP_MIN_LOG_LEVEL": "2"},
+        ("-W", "ignore:overflow encountered:RuntimeWarning"),  # of a hash: only NumPy's own loops warn
+    ),
+}

@@ -1,0 +1,103 @@
+"""The changes that mutation testing makes, and the draw of them."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.mutation.__main__ import Results, draw, report
+from tests.mutation.mutants import Mutant, mutate, sites
+from tests.mutation.packages import PACKAGES
+
+
+def mutants(path: str, source: str) -> list[Mutant]:
+    return [mutate(site, source) for site in sites(path, source)]
+
+
+def changed(source: str) -> set[tuple[str, str]]:
+    """Returns the kind and the new text of each change."""
+    return {(mutant.operator, mutant.after) for mutant in mutants("m.py", source)}
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("a < b", {("comparison", "a <= b")}),
+        ("a is None", {("comparison", "a is not None")}),
+        ("a in b", {("comparison", "a not in b")}),
+        ("a and b", {("boolean", "a or b")}),
+        ("not a", {("not", "a")}),
+        ("a + b", {("arithmetic", "a - b")}),
+        ("a // b", {("arithmetic", "a * b")}),
+        ("a += b", {("arithmetic", "a -= b"), ("statement", "pass")}),
+        ("x = 3", {("constant", "4")}),
+        ("x = True", {("constant", "False")}),
+        ("f(a)", {("statement", "pass")}),
+        ("raise E", {("statement", "pass")}),
+        ("y = a if b else c", {("condition", "a if not b else c")}),
+    ],
+)
+def test_each_operator(source: str, expected: set[tuple[str, str]]) -> None:
+    assert changed(source) == expected
+
+
+def test_a_return_value_is_replaced_by_none() -> None:
+    assert ("return", "return None") in changed("def f():\n    return a")
+    assert not changed("def f():\n    return None")
+
+
+def test_what_has_no_behaviour_is_not_changed() -> None:
+    source = '''
+"""Text."""
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    f(1)
+class A(B):
+    """Text."""
+    x: list[1]
+@g(1)
+def f(a: T[1]) -> T[1]:
+    """Text."""
+    assert a < 1
+    return f"{a + 1}" + "text"
+'''
+    assert {operator for operator, _ in changed(source)} == {"return"}
+
+
+def test_a_mutant_is_a_whole_module_with_one_change() -> None:
+    source = "x = 1\nif x < 2:\n    f(x)\n"
+    made = mutants("m.py", source)
+    assert [mutant.line for mutant in made] == [1, 2, 2, 2, 3]
+    assert len({mutant.id for mutant in made}) == len(made)
+    for mutant in made:
+        different = [
+            (old, new)
+            for old, new in zip(ast.unparse(ast.parse(source)).split("\n"), mutant.source.split("\n"), strict=False)
+            if old != new
+        ]
+        assert len(different) == 1
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_draw_depends_on_the_seed_only(package: str) -> None:
+    one, same, other = draw(package, 20, 1), draw(package, 20, 1), draw(package, 20, 2)
+    assert one == same != other
+    assert len({mutant.id for mutant in one}) == 20
+    for mutant in one:
+        compile(mutant.source, mutant.path, "exec")
+
+
+def test_results_are_kept_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drawn = mutants("m.py", "x = 1 + 2 + 3 + 4\n")
+    results = Results(tmp_path / "results.jsonl")
+    for number, mutant in enumerate(drawn):
+        outcome = "survived" if number == 0 else "killed"
+        results.add("study", mutant, {"outcome": outcome, "seconds": 1.0})
+    again = Results(tmp_path / "results.jsonl")
+    assert set(again.by_id) == {mutant.id for mutant in drawn}
+    assert report("study", drawn, again) is (1 - 1 / len(drawn) >= 0.85)
+    printed = capsys.readouterr().out
+    assert f"{len(drawn)} of {len(drawn)} mutants tested" in printed
+    assert f"  m.py:1 {drawn[0].operator}: {drawn[0].before!r} -> {drawn[0].after!r}" in printed
+    missing = [*drawn, Mutant("m.py", 1, "constant", "1", "2", "y = 2")]
+    assert report("study", missing, again) is False, "a mutant without a result"

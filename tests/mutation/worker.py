@@ -1,0 +1,89 @@
+"""Runs the tests of mutants in a copy of the project, each in a process that is forked after the slow imports.
+
+It reads one JSON object per line: the path and the new text of a module, the original text, and the time limit. It
+writes one JSON object per line: the outcome and the seconds. It never imports `rnnexp` itself.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tests.mutation.packages import PACKAGES, Package
+
+_POLL_S = 0.02
+
+
+def main() -> None:
+    package, tree = PACKAGES[sys.argv[1]], Path.cwd()
+    answers = os.fdopen(os.dup(1), "w")
+    log = os.open(tree / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(log, 1)  # what the tests and the libraries print
+    os.dup2(log, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in package.preload:
+            importlib.import_module(name)
+    for line in sys.stdin:
+        answers.write(json.dumps(_run(package, tree, json.loads(line))) + "\n")
+        answers.flush()
+
+
+def _run(package: Package, tree: Path, task: dict[str, Any]) -> dict[str, Any]:
+    """Runs the tests with one module changed; the module is the original one again afterwards."""
+    module = tree / task["path"]
+    os.truncate(tree / "log.txt", 0)
+    module.write_text(task["source"], encoding="utf-8")
+    start = time.monotonic()
+    try:
+        outcome = _fork_tests(package, tree, task["timeout_s"])
+    finally:
+        module.write_text(task["original"], encoding="utf-8")
+    return {"outcome": outcome, "seconds": round(time.monotonic() - start, 2)}
+
+
+def _fork_tests(package: Package, tree: Path, timeout_s: float) -> str:
+    """Returns `survived`, `killed` or `timeout`. The tests and all processes that they start are ended."""
+    pid = os.fork()
+    if pid == 0:
+        _run_tests(package, tree)
+    deadline = time.monotonic() + timeout_s
+    while True:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done or time.monotonic() > deadline:
+            break
+        time.sleep(_POLL_S)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+    if not done:
+        os.waitpid(pid, 0)
+        return "timeout"
+    return "survived" if os.waitstatus_to_exitcode(status) == 0 else "killed"
+
+
+def _run_tests(package: Package, tree: Path) -> NoReturn:
+    os.setsid()  # a group of its own, so that all its processes can be ended
+    code = 70
+    try:
+        import pytest
+
+        os.lseek(1, 0, os.SEEK_SET)
+        options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--basetemp", str(tree / "tmp")]
+        code = int(pytest.main([*options, *package.options, "-m", package.marks, *package.tests]))
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    main()
