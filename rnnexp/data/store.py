@@ -148,24 +148,35 @@ def prepare(config: DataConfig, home: Home) -> TokenStore:
     source = data_set(config)
     digest = hashlib.sha256(f"{_FORMAT} {source.identity(config)}".encode()).hexdigest()[:16]
     root = home.cache / f"{config.name}-{digest}"
-    if not is_valid(root):
+    if not _is_built(root):
         # Everything is read and checked before the first write, so that wrong input leaves no files.
         data = source.read(config)
         split(data.pool_labels, config, config.path or config.name)
         with locks.held(home.cache / f"{root.name}.lock"):
-            if not is_valid(root):
+            if not _is_built(root):
                 _build(data, root, config.name, digest)
     store = TokenStore.open(root)
     store.split(config)
     return store
 
 
+def _is_built(root: Path) -> bool:
+    try:
+        return is_valid(root)
+    except OSError as error:
+        raise DataError(f"{root}: cannot be read now ({error.strerror or error}); try again") from None
+
+
 def is_valid(root: Path) -> bool:
-    """Tells whether the store exists and every file has its recorded hash."""
+    """Tells whether the store exists and every file has its recorded hash.
+
+    Raises:
+        OSError: if its files cannot be read now, for example because too many files are open.
+    """
     try:
         meta: dict[str, Any] = json.loads((root / "meta.json").read_text(encoding="utf-8"))
         return all(disk.file_hash(root / name, _HASH) == meta["files"][name] for name in _ARRAYS)
-    except (OSError, ValueError, KeyError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return False
 
 

@@ -9,6 +9,7 @@ from rnnexp.health import history, mlflow_tables, studies
 from rnnexp.health.files import mlflow_copy_of_best
 from rnnexp.health.finding import Finding
 from rnnexp.health.mlflow_tables import MetricSteps
+from rnnexp.health.places import link_out_of
 from rnnexp.health.studies import TrialSnapshot
 from rnnexp.home import Home
 from rnnexp.tracking import maintenance
@@ -22,10 +23,13 @@ from rnnexp.trial.states import FINISHED, RUN_STATUS, State
 CHECK = "runs"
 
 
-def check(home: Home) -> Iterator[Finding]:
+def check(home: Home, held: str | None = None) -> Iterator[Finding]:
     """Checks the runs of the studies that no supervisor runs."""
-    groups = {name: studies.trials(home, name) for name in studies.idle(home)}
-    with_events = {name: [snapshot for snapshot in group if snapshot.events] for name, group in groups.items()}
+    groups = {name: studies.trials(home, name) for name in studies.idle(home, held)}
+    with_events = {
+        name: [snapshot for snapshot in group if link_out_of(home, snapshot.folder) is None and snapshot.events]
+        for name, group in groups.items()
+    }
     if not any(with_events.values()) or (home.tracking_server is None and not home.mlflow_db.exists()):
         return
     try:

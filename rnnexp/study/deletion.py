@@ -17,14 +17,19 @@ def delete(home: Home, study: str) -> None:
     Raises:
         StudyError: if the study is running.
     """
+    with hold_study_lock(home.study(study).lock, study):
+        delete_locked(home, study)
+
+
+def delete_locked(home: Home, study: str) -> None:
+    """Deletes the study as `delete` does. The caller holds the study's lock."""
     folder = home.study(study)
-    with hold_study_lock(folder.lock, study):
-        folder.deleted.touch()
-        if home.tracking_server is not None or home.mlflow_db.exists():
-            delete_experiment(home, study)
-        shutil.rmtree(home.experiment_artifacts(study), ignore_errors=True)
-        delete_study(home, study)
-        for path in folder.root.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-        shutil.rmtree(folder.root, ignore_errors=True)
+    folder.deleted.touch()
+    if home.tracking_server is not None or home.mlflow_db.exists():
+        delete_experiment(home, study)
+    shutil.rmtree(home.experiment_artifacts(study), ignore_errors=True)
+    delete_study(home, study)
+    for path in folder.root.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+    shutil.rmtree(folder.root, ignore_errors=True)

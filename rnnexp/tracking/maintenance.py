@@ -51,15 +51,18 @@ def delete_permanently(home: Home) -> None:
 
 
 def find_trial_run(client: Any, study: str, identity: str, number: int) -> Any:
-    """Returns the oldest active run of a trial.
+    """Returns the oldest active run of a trial; None if MLflow has no such run.
 
     Raises:
-        Exception: if MLflow fails, or has no experiment or run of it.
+        Exception: if MLflow fails.
     """
     experiment = client.get_experiment_by_name(study)
+    if experiment is None:
+        return None
     wanted = {"rnnexp.trial": str(number), "rnnexp.study_id": identity}
     query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in wanted.items())
-    return client.search_runs([experiment.experiment_id], filter_string=query)[-1]
+    runs = client.search_runs([experiment.experiment_id], filter_string=query)
+    return runs[-1] if runs else None
 
 
 def runs_by_trial(client: Any, experiment_id: str, identity: str) -> dict[int, list[Any]]:

@@ -213,7 +213,10 @@ def _restore(folder: TrialFolder, model: Any, optimizer: Any) -> tuple[list[dict
     if not folder.state.exists():
         return None
     for path in (folder.best, folder.held_out):
-        fault = disk.zip_fault(path)
+        try:
+            fault = disk.zip_fault(path)
+        except OSError as error:
+            fault = str(error)
         if fault:
             print(f"{path.name} is damaged ({fault}); starting again from epoch 1")  # noqa: T201 - goes to the trial's log
             return None
