@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import shutil
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -44,6 +45,11 @@ def is_full(error: BaseException) -> bool:
     )
 
 
+def has_cause(error: BaseException, kinds: tuple[type[BaseException], ...]) -> bool:
+    """Tells whether an exception, or one of its causes, is of one of these kinds."""
+    return any(isinstance(each, kinds) for each in _chain(error))
+
+
 def is_locked(error: BaseException) -> bool:
     """Tells whether an exception, or one of its causes, reports that another process has a database locked."""
     return any("database is locked" in str(each) for each in _chain(error))
@@ -64,12 +70,27 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(existing).free
 
 
+_ARCHIVE_ERRORS = (zipfile.BadZipFile, EOFError, ValueError, RuntimeError, OverflowError, struct.error, zlib.error)
+"""The exceptions of `zipfile` for damaged content. A `RuntimeError` means that a damaged flag demands a password."""
+
+
 def zip_fault(path: Path) -> str | None:
-    """Returns what is wrong with a ZIP file (`.npz`, `.keras`), or None if every part has its checksum."""
+    """Returns what is wrong with a ZIP file (`.npz`, `.keras`), or None if every part has its checksum.
+
+    Raises:
+        OSError: if the file cannot be read now, for example because too many files are open. This says nothing about
+            its content.
+    """
     try:
         with zipfile.ZipFile(path) as parts:
             damaged = parts.testzip()
-    except (OSError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, zlib.error) as error:
+    except FileNotFoundError:
+        return "it is missing"
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a damaged offset leads to an impossible place in the file
+            raise
+        return str(error)
+    except _ARCHIVE_ERRORS as error:
         return str(error) or type(error).__name__
     return f"{damaged} does not have its checksum" if damaged else None
 

@@ -121,6 +121,9 @@ def _disk_rows(home: Home, space: Usage) -> list[tuple[str, str]]:
         rows.append((f"  {name}", ", ".join(f"{kind} {_bytes(size)}" for kind, size in parts)))
     others = {"cache": space.cache, "databases": space.databases, "database backups": space.copies}
     rows += [(f"  {kind}", _bytes(size)) for kind, size in others.items() if size]
+    if space.set_aside:
+        where = home.work / "*" / "trials" / "*" / "set-aside"
+        rows.append(("  set aside", f"{_bytes(space.set_aside)} of models, part of the work; remove them from {where}"))
     return rows
 
 

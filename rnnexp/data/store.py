@@ -186,7 +186,7 @@ def prepare(config: DataConfig, home: Home, progress: Progress | None = None) ->
     digest = hashlib.sha256(f"{_FORMAT} {source.identity(config)}".encode()).hexdigest()[:16]
     root = home.cache / f"{config.name}-{digest}"
     needed = (_GROUPS,) if config.keeps_groups else ()
-    if not is_valid(root, needed):
+    if not _is_built(root, needed):
         # Everything is read and checked before the first write, so that wrong input leaves no files.
         data = source.read(config)
         if config.keeps_groups and data.groups is None:
@@ -196,20 +196,31 @@ def prepare(config: DataConfig, home: Home, progress: Progress | None = None) ->
             )
         split(data.pool_labels, config, config.path or config.name, data.groups if config.keeps_groups else None)
         with locks.held(home.cache / f"{root.name}.lock"):
-            if not is_valid(root, needed):
+            if not _is_built(root, needed):
                 _build(data, root, config.name, digest)
     store = TokenStore.open(root)
     store.split(config)
     return store
 
 
+def _is_built(root: Path, needed: Sequence[str]) -> bool:
+    try:
+        return is_valid(root, needed)
+    except OSError as error:
+        raise DataError(f"{root}: cannot be read now ({error.strerror or error}); try again") from None
+
+
 def is_valid(root: Path, needed: Sequence[str] = ()) -> bool:
-    """Tells whether the store exists, has the needed files, and every file has its recorded hash."""
+    """Tells whether the store exists, has the needed files, and every file has its recorded hash.
+
+    Raises:
+        OSError: if its files cannot be read now, for example because too many files are open.
+    """
     try:
         meta: dict[str, Any] = json.loads((root / "meta.json").read_text(encoding="utf-8"))
         names = {*_ARRAYS, *needed, *meta["files"]}
         return all(disk.file_hash(root / name, _HASH) == meta["files"][name] for name in names)
-    except (OSError, ValueError, KeyError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return False
 
 

@@ -1,17 +1,26 @@
-"""The list of all checks, and two functions that run them: `examine` only reports, `repair` also repairs."""
+"""The list of all checks, and two functions that run them: `find_problems` only reports, `repair` also repairs.
 
+A repair never acts on an old observation: it takes the lock of the study, or of the whole home, searches the fault
+again, and acts only if the fault is still there.
+"""
+
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from rnnexp import addresses
-from rnnexp.health import databases, files, leftovers, machine, moved, orphans, runs, trials, unknown
+from rnnexp import addresses, disk
+from rnnexp.errors import StudyError
+from rnnexp.health import databases, files, leftovers, machine, moved, orphans, outside, runs, stores, trials, unknown
 from rnnexp.health.finding import Finding
 from rnnexp.home import Home
+from rnnexp.storage.study_lock import hold_home_lock, hold_study_lock
 
 _MAX_ROUNDS = 3
 """A repair may reveal another fault: the checkpoint of a trial is checked only after it was set back to WAITING."""
 
 _OPTUNA, _MLFLOW = "optuna.db", "mlflow.db"
+_NOT_ATTEMPTED = "not attempted, because an earlier repair or check failed"
 
 
 @dataclass(frozen=True)
@@ -19,25 +28,29 @@ class Check:
     """One kind of check.
 
     Attributes:
-        find: yields the faults of a home.
+        name: of its findings.
+        find: yields the faults of a home. If a study is named, the caller holds its lock, and only the faults that need
+            this lock are searched.
         needs: the databases that must be readable.
     """
 
-    find: Callable[[Home], Iterator[Finding]]
+    name: str
+    find: Callable[[Home, str | None], Iterator[Finding]]
     needs: frozenset[str] = frozenset()
 
 
 CHECKS = (
-    Check(orphans.check),
-    Check(databases.check),
-    Check(moved.check, frozenset({_MLFLOW})),
-    Check(unknown.check, frozenset({_OPTUNA})),
-    Check(trials.check, frozenset({_OPTUNA})),
-    Check(files.check_stores),
-    Check(files.check_checkpoints, frozenset({_OPTUNA})),
-    Check(runs.check, frozenset({_OPTUNA, _MLFLOW})),
-    Check(leftovers.check, frozenset({_OPTUNA, _MLFLOW})),
-    Check(machine.check_data, frozenset({_OPTUNA})),
+    Check(outside.CHECK, outside.check),
+    Check(orphans.CHECK, orphans.check),
+    Check(databases.CHECK, databases.check),
+    Check(moved.CHECK, moved.check, frozenset({_MLFLOW})),
+    Check(unknown.CHECK, unknown.check, frozenset({_OPTUNA})),
+    Check(trials.CHECK, trials.check, frozenset({_OPTUNA})),
+    Check(stores.CHECK, stores.check),
+    Check(files.CHECK, files.check, frozenset({_OPTUNA})),
+    Check(runs.CHECK, runs.check, frozenset({_OPTUNA, _MLFLOW})),
+    Check(leftovers.CHECK, leftovers.check, frozenset({_OPTUNA, _MLFLOW})),
+    Check(machine.DATA, machine.check_data, frozenset({_OPTUNA})),
 )
 """In the order of repair: first processes that still write, then the databases, then what is compared with them, then
 deletions."""
@@ -65,7 +78,18 @@ def find_problems(home: Home) -> Iterator[Finding]:
         if check.needs and readable is None:
             readable = databases.usable(home)
         if check.needs <= (readable or set()):
-            yield from check.find(home)
+            yield from _find(check, home)
+
+
+def _find(check: Check, home: Home, held: str | None = None) -> Iterator[Finding]:
+    """Runs one check. If files cannot be read now, that is its last finding: it says nothing about their content."""
+    try:
+        yield from check.find(home, held)
+    except Exception as error:
+        if not disk.has_cause(error, (OSError, sqlite3.OperationalError)):
+            raise
+        what = f"this check could not be completed ({_one_line(error)}); run `rnnexp doctor` again"
+        yield Finding(check.name, str(home.root), what, blocks=True)
 
 
 def repair(home: Home) -> Iterator[RepairOutcome]:
@@ -74,7 +98,7 @@ def repair(home: Home) -> Iterator[RepairOutcome]:
     Yields:
         Each repair when it is done; at the end the remaining findings, without `done`.
     """
-    failures: dict[tuple[str, str, str], str] = {}
+    failures: dict[tuple[str, str, str | None], str] = {}
     for _ in range(_MAX_ROUNDS):
         repaired = False
         for outcome in _repair_once(home):
@@ -82,26 +106,70 @@ def repair(home: Home) -> Iterator[RepairOutcome]:
             if outcome.done is not None:
                 yield outcome
             else:
-                finding = outcome.finding
-                failures[finding.check, finding.where, finding.what] = outcome.failure or ""
+                failures[outcome.finding.identity] = outcome.failure or ""
         if not repaired:
             break
     for finding in find_problems(home):
-        yield RepairOutcome(finding, failure=failures.get((finding.check, finding.where, finding.what)))
+        yield RepairOutcome(finding, failure=failures.get(finding.identity))
 
 
 def _repair_once(home: Home) -> Iterator[RepairOutcome]:
-    """Runs each check once and repairs what it finds."""
+    """Runs each check once and repairs what it finds.
+
+    After a repair has failed, its study gets no further repair, and neither does the home: what a later repair removes
+    may be what the earlier one would have saved.
+    """
     readable: set[str] | None = None
+    failed: set[str | None] = set()
     for check in CHECKS:
         if check.needs and readable is None:
             readable = databases.usable(home)
         if not check.needs <= (readable or set()):
             continue
-        for finding in list(check.find(home)):
-            if finding.fix is None:
+        found = list(_find(check, home))
+        if any(finding.blocks for finding in found):
+            failed.add(None)
+        for study, group in _by_study(found).items():
+            if None in failed or study in failed or (study is None and failed):
+                yield from (RepairOutcome(finding, failure=_NOT_ATTEMPTED) for finding in group)
                 continue
-            try:
-                yield RepairOutcome(finding, done=finding.fix())
-            except Exception as error:  # a failed repair does not prevent the others
-                yield RepairOutcome(finding, failure=addresses.one_line(error, 240))
+            for outcome in _repair_group(home, check, study, group):
+                if outcome.done is None:
+                    failed.add(study)
+                yield outcome
+
+
+def _by_study(found: list[Finding]) -> dict[str | None, list[Finding]]:
+    """Groups the findings that can be repaired by the lock that their repair needs."""
+    groups: dict[str | None, list[Finding]] = {}
+    for finding in found:
+        if finding.fix is not None:
+            groups.setdefault(finding.study, []).append(finding)
+    return groups
+
+
+def _repair_group(home: Home, check: Check, study: str | None, group: list[Finding]) -> Iterator[RepairOutcome]:
+    """Takes the lock of a study or of the home, searches the findings again, and repairs those that are still there."""
+    wanted = {finding.identity for finding in group}
+    try:
+        with _lock(home, study):
+            for finding in list(_find(check, home, study)):
+                if finding.fix is not None and finding.study == study and finding.identity in wanted:
+                    yield _repair_one(finding, finding.fix)
+    except (StudyError, OSError) as error:  # the lock cannot be taken
+        yield from (RepairOutcome(finding, failure=_one_line(error)) for finding in group)
+
+
+def _lock(home: Home, study: str | None) -> AbstractContextManager[None]:
+    return hold_home_lock(home) if study is None else hold_study_lock(home.study(study).lock, study)
+
+
+def _repair_one(finding: Finding, fix: Callable[[], str]) -> RepairOutcome:
+    try:
+        return RepairOutcome(finding, done=fix())
+    except Exception as error:  # a failed repair of one finding does not prevent those of other studies
+        return RepairOutcome(finding, failure=_one_line(error))
+
+
+def _one_line(error: Exception) -> str:
+    return addresses.one_line(error, 240) or type(error).__name__

@@ -1,5 +1,6 @@
 """Checks the two databases: the file is intact, its schema is the library's, its journal mode suits its file system."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,6 @@ from rnnexp.health.finding import Finding
 from rnnexp.home import Home
 from rnnexp.storage import maintenance as optuna_maintenance
 from rnnexp.storage import sqlite
-from rnnexp.storage.database import study_names
 from rnnexp.storage.rebuild import rebuild
 from rnnexp.tracking import maintenance as mlflow_maintenance
 from rnnexp.tracking.projection import Projection
@@ -25,7 +25,7 @@ class Database:
 
     Attributes:
         path: its file.
-        expected: whether the home has content that was written to it.
+        expected: tells whether the home has content that was written to it.
         repair: what the rebuild does, in words.
         rebuild: creates the database again from the trials' folders; returns what it did.
         versions: returns the library's schema version and all versions that the library can upgrade from.
@@ -33,7 +33,7 @@ class Database:
     """
 
     path: Path
-    expected: bool
+    expected: Callable[[], bool]
     repair: str
     rebuild: Callable[[], str]
     versions: Callable[[], tuple[str, frozenset[str]]]
@@ -45,7 +45,7 @@ def databases(home: Home) -> tuple[Database, ...]:
     return (
         Database(
             path=home.optuna_db,
-            expected=any(home.study(name).sweep.exists() for name in studies.folders(home)),
+            expected=lambda: any(home.study(name).sweep.exists() for name in studies.folders(home)),
             repair="the studies are rebuilt from their folders",
             rebuild=lambda: _rebuild_optuna(home),
             versions=optuna_maintenance.schema_versions,
@@ -53,7 +53,7 @@ def databases(home: Home) -> tuple[Database, ...]:
         ),
         Database(
             path=home.mlflow_db,
-            expected=home.tracking_server is None and any(True for _ in _cursors(home)),
+            expected=lambda: home.tracking_server is None and any(True for _ in _cursors(home)),
             repair="the events of all trials are sent again",
             rebuild=lambda: _rebuild_mlflow(home),
             versions=mlflow_maintenance.schema_versions,
@@ -67,7 +67,7 @@ def usable(home: Home) -> set[str]:
     return {database.path.name for database in databases(home) if not any(_faults(home, database))}
 
 
-def check(home: Home) -> Iterator[Finding]:
+def check(home: Home, _: str | None = None) -> Iterator[Finding]:
     """Checks both databases."""
     for database in databases(home):
         faults = list(_faults(home, database))
@@ -75,9 +75,17 @@ def check(home: Home) -> Iterator[Finding]:
 
 
 def _faults(home: Home, database: Database) -> Iterator[Finding]:
-    """Yields the faults that make a database unreadable."""
+    """Yields the faults that make a database unreadable. One that cannot be read now is not damaged."""
+    try:
+        yield from _content_faults(home, database)
+    except (sqlite3.Error, OSError) as error:
+        what = f"it could not be checked ({error}); run `rnnexp doctor` again when the cause is removed"
+        yield Finding(CHECK, database.path.name, what, blocks=True)
+
+
+def _content_faults(home: Home, database: Database) -> Iterator[Finding]:
     path = database.path
-    fault = sqlite_files.damage(path, database.expected)
+    fault = sqlite_files.damage(path, database.expected())
     if fault is not None:
         move = f"it is renamed to {path.name}.damaged-DATE; " if path.exists() else ""
         yield Finding(CHECK, path.name, fault, f"{move}{database.repair}", database.rebuild)
@@ -118,50 +126,46 @@ def _set_journal(path: Path, switched: str) -> str:
 
 
 def _upgrade(home: Home, database: Database, version: str | None, latest: str) -> str:
-    with studies.hold_all_locks(home):
-        backup = sqlite_files.back_up(database.path, str(version))
-        database.upgrade()
+    backup = sqlite_files.back_up(database.path, str(version))
+    database.upgrade()
     return f"upgraded to {latest}; the old database is {backup.name}"
 
 
 def _rebuild_optuna(home: Home) -> str:
-    with studies.hold_all_locks(home):
-        moved = sqlite_files.move_away(home.optuna_db)
-        optuna_maintenance.create_database(home)
-        rebuilt, failed = [], []
-        for name in studies.folders(home):
-            folder = home.study(name)
-            if not folder.sweep.exists() or folder.deleted.exists():
-                continue
-            try:
-                n_trials = rebuild(home, name, mlflow_tables.study_identity(home, name))
-                rebuilt.append(f"{name} ({n_trials} trials)")
-            except RnnexpError as error:
-                failed.append(f"{name} cannot be rebuilt ({error})")
+    moved = sqlite_files.move_away(home.optuna_db)
+    optuna_maintenance.create_database(home)
+    rebuilt, failed = [], []
+    for name in studies.folders(home):
+        folder = home.study(name)
+        if not folder.sweep.exists() or folder.deleted.exists():
+            continue
+        try:
+            n_trials = rebuild(home, name, mlflow_tables.study_identity(home, name))
+            rebuilt.append(f"{name} ({n_trials} trials)")
+        except RnnexpError as error:
+            failed.append(f"{name} cannot be rebuilt ({error})")
     return "; ".join([f"{moved}rebuilt: {', '.join(rebuilt) or 'nothing'}", *failed])
 
 
 def _cursors(home: Home) -> Iterator[Path]:
     """Yields the cursors of the trials that have a run in the home's own MLflow."""
     for name in studies.folders(home):
-        folder = home.study(name)
-        for number in folder.numbers():
-            path = folder.trial(number).tracking
+        for number in studies.numbers(home, name):
+            path = home.study(name).trial(number).tracking
             cursor = Cursor.load(path)
             if cursor.run_id is not None and cursor.store == Cursor().store:
                 yield path
 
 
 def _rebuild_mlflow(home: Home) -> str:
-    with studies.hold_all_locks(home):
-        moved = sqlite_files.move_away(home.mlflow_db)
-        for path in list(_cursors(home)):
-            path.unlink()
-        n_runs = 0
-        for name in study_names(home):
-            folder = home.study(name)
-            if not folder.numbers() or folder.deleted.exists():
-                continue
-            projection = Projection.open(home, name, studies.identity(home, name))
-            n_runs += sum(projection.replay(number) is not None for number in folder.numbers())
+    moved = sqlite_files.move_away(home.mlflow_db)
+    for path in list(_cursors(home)):
+        path.unlink()
+    n_runs = 0
+    for name in studies.idle(home):
+        numbers = studies.numbers(home, name)
+        if not numbers:
+            continue
+        projection = Projection.open(home, name, studies.identity(home, name))
+        n_runs += sum(projection.replay(number) is not None for number in numbers)
     return f"{moved}{n_runs} runs are sent again; the next sweep of a study writes its own run and registered model"

@@ -2,6 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class StudyFix:
+    """A repair that needs the lock of one study. The caller holds it.
+
+    Attributes:
+        lock: the file of the study's lock.
+        study: the study's name.
+        action: repairs it and returns one line about what it did.
+    """
+
+    lock: Path
+    study: str
+    action: Callable[[], str]
+
+    def __call__(self) -> str:
+        return self.action()
 
 
 @dataclass(frozen=True)
@@ -13,8 +32,10 @@ class Finding:
         where: a file, a study, a trial or a device.
         what: the fault, in one line.
         repair: what `--repair` does; None if `rnnexp doctor` cannot repair it.
-        fix: repairs it and returns one line about what it did.
+        fix: repairs it and returns one line about what it did. The caller holds the lock of the study (`StudyFix`) or
+            of the whole home (any other function), and has found the fault again since it took the lock.
         frees_bytes: the disk space that the repair frees.
+        blocks: whether later checks must not repair anything: the state of the home is not known.
     """
 
     check: str
@@ -23,3 +44,14 @@ class Finding:
     repair: str | None = None
     fix: Callable[[], str] | None = None
     frees_bytes: int = 0
+    blocks: bool = False
+
+    @property
+    def study(self) -> str | None:
+        """The study whose lock the repair needs; None if it needs the lock of the whole home."""
+        return self.fix.study if isinstance(self.fix, StudyFix) else None
+
+    @property
+    def identity(self) -> tuple[str, str, str | None]:
+        """Identifies the fault when it is searched again. The words of `what` may have changed meanwhile."""
+        return self.check, self.where, self.repair

@@ -3,9 +3,10 @@
 import csv
 import itertools
 import json
+from collections.abc import Callable
 from typing import Any
 
-from rnnexp import disk
+from rnnexp import addresses, disk
 from rnnexp.config.trial import load_trial
 from rnnexp.errors import RnnexpError
 from rnnexp.health import studies
@@ -16,6 +17,7 @@ from rnnexp.tracking import maintenance
 from rnnexp.tracking.client import open_client
 from rnnexp.tracking.ownership import Ownership
 from rnnexp.trial import events
+from rnnexp.trial.cursor import OWN, Cursor
 from rnnexp.trial.events import AttemptEnded, EpochEnded, Event, Finished, Started
 from rnnexp.trial.states import FINISHED, State
 
@@ -27,9 +29,8 @@ def _has_result(snapshot: TrialSnapshot) -> bool:
 
 def missing(snapshot: TrialSnapshot) -> str:
     """Returns in words what is missing from a trial's events; an empty text if they are complete."""
-    recorded = {epoch.epoch for epoch in events.epochs(snapshot.events)}
-    expected = set(snapshot.trial.intermediate_values) | set(range(1, max(recorded, default=0) + 1))
-    absent = sorted(expected - recorded)
+    recorded = events.epochs(snapshot.events)
+    _, absent = _expected_epochs(snapshot)
     words = [f"epoch{'s' * (len(absent) > 1)} {', '.join(map(str, absent))}"] if absent else []
     if _has_result(snapshot) or (recorded and snapshot.state in FINISHED):
         words += [] if any(isinstance(event, Started) for event in snapshot.events) else ["its start"]
@@ -44,10 +45,55 @@ def write(snapshot: TrialSnapshot, trial_events: list[Event]) -> str:
     return "they are restored from Optuna and MLflow"
 
 
-def restored(home: Home, snapshot: TrialSnapshot) -> list[Event] | None:
-    """Returns the complete events of a finished trial, in order; None if they cannot be restored."""
-    run = _run(home, snapshot)
-    epochs = _epochs(home, snapshot, run)
+class UnavailableError(Exception):
+    """MLflow cannot be asked now, so nobody knows whether it has what is missing."""
+
+
+class MlflowHistory:
+    """The runs in the home's MLflow, with the points of their metrics.
+
+    After an error it asks no more: a server that is out of reach answers only after the client's time limit.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._fault: str | None = None
+
+    def run(self, snapshot: TrialSnapshot) -> Any:
+        """Returns the trial's run; None if MLflow has none; raises `UnavailableError`."""
+        cursor, home = Cursor.load(snapshot.folder.tracking), self._home
+        if cursor.run_id is not None and cursor.store != (home.tracking_server or OWN):
+            place = "the home's own MLflow" if cursor.store == OWN else cursor.store
+            raise UnavailableError(f"its run is in {place}; MLFLOW_TRACKING_URI names another MLflow")
+        if home.tracking_server is None and not home.mlflow_db.exists():
+            return None
+        ownership = Ownership.of(home, snapshot.study, studies.identity(home, snapshot.study))
+        return self._ask(lambda client: maintenance.find_trial_run(client, ownership, snapshot.number))
+
+    def points(self, run: Any) -> dict[int, dict[str, tuple[float, float]]]:
+        """Returns the points of a run's metrics as `maintenance.epoch_metrics` does; raises `UnavailableError`."""
+        points: dict[int, dict[str, tuple[float, float]]] = self._ask(
+            lambda client: maintenance.epoch_metrics(client, run)
+        )
+        return points
+
+    def _ask(self, question: Callable[[Any], Any]) -> Any:
+        if self._fault is None:
+            try:
+                return question(open_client(self._home))
+            except Exception as error:
+                self._fault = f"MLflow cannot be read now ({addresses.one_line(error)})"
+        raise UnavailableError(self._fault)
+
+
+def restored(snapshot: TrialSnapshot, mlflow: MlflowHistory) -> list[Event] | None:
+    """Returns the complete events of a finished trial, in order; None if they cannot be restored.
+
+    Raises:
+        UnavailableError: if MLflow is needed and cannot be asked now.
+    """
+    run = mlflow.run(snapshot) if _needs_mlflow(snapshot) else None
+    epochs = _epochs(snapshot, run, mlflow)
     started = [event for event in snapshot.events if isinstance(event, Started)] or _started(run, snapshot)
     if epochs is None or not started:
         return None
@@ -66,29 +112,31 @@ def restored(home: Home, snapshot: TrialSnapshot) -> list[Event] | None:
     return sorted([*complete, *other], key=lambda event: (event.time, order.get(type(event), 3)))
 
 
-def _run(home: Home, snapshot: TrialSnapshot) -> Any:
-    """Returns the trial's run; None if MLflow has none or fails."""
-    try:
-        identity = studies.identity(home, snapshot.study)
-        ownership = Ownership.of(home, snapshot.study, identity)
-        return maintenance.find_trial_run(open_client(home), ownership, snapshot.number)
-    except Exception:  # without MLflow, Optuna is the only source
-        return None
+def _expected_epochs(snapshot: TrialSnapshot) -> tuple[list[int], list[int]]:
+    """Returns the numbers of the epochs that the trial has completed, and those whose events are absent."""
+    recorded = {epoch.epoch for epoch in events.epochs(snapshot.events)}
+    expected = sorted(set(snapshot.trial.intermediate_values) | set(range(1, max(recorded, default=0) + 1)))
+    return expected, [epoch for epoch in expected if epoch not in recorded]
 
 
-def _epochs(home: Home, snapshot: TrialSnapshot, run: Any) -> list[EpochEnded] | None:
+def _needs_mlflow(snapshot: TrialSnapshot) -> bool:
+    """Tells whether epochs or the start are missing: everything else is in Optuna."""
+    _, absent = _expected_epochs(snapshot)
+    return bool(absent) or not any(isinstance(event, Started) for event in snapshot.events)
+
+
+def _epochs(snapshot: TrialSnapshot, run: Any, mlflow: MlflowHistory) -> list[EpochEnded] | None:
     """Returns all epochs, the missing ones from MLflow; None if one cannot be restored."""
     recorded = {epoch.epoch: epoch for epoch in events.epochs(snapshot.events)}
     reports = dict(snapshot.trial.intermediate_values)
-    expected = sorted(set(reports) | set(range(1, max(recorded, default=0) + 1)))
-    absent = [epoch for epoch in expected if epoch not in recorded]
+    expected, absent = _expected_epochs(snapshot)
     if not absent:
         return [recorded[epoch] for epoch in expected]
     if run is None:
         return None
-    points = maintenance.epoch_metrics(open_client(home), run)
+    points = mlflow.points(run)
     names = {name for epoch in points.values() for name in epoch}
-    if any(epoch not in reports or set(points.get(epoch, {})) != names for epoch in absent):
+    if not names or any(epoch not in reports or set(points.get(epoch, {})) != names for epoch in absent):
         return None
     seconds = _seconds(snapshot, recorded, absent)
     for epoch in absent:

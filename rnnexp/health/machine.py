@@ -97,7 +97,7 @@ def slower_gpus(measured: Devices) -> list[str]:
     ]
 
 
-def check_data(home: Home) -> Iterator[Finding]:
+def check_data(home: Home, _: str | None = None) -> Iterator[Finding]:
     """Yields the user's own data files that an unfinished trial needs and that do not exist."""
     missing: dict[str, str] = {}
     for name in studies.idle(home):

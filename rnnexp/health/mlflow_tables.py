@@ -35,13 +35,13 @@ class DeletedItems:
         n_experiments: experiments.
         n_runs: runs.
         n_models: logged models.
-        places: where the runs and models have their files.
+        places: the id of each run and model, and the address of its files.
     """
 
     n_experiments: int
     n_runs: int
     n_models: int
-    places: list[str]
+    places: list[tuple[str, str]]
 
 
 def study_identity(home: Home, study: str) -> str | None:
@@ -59,7 +59,7 @@ def study_identity(home: Home, study: str) -> str | None:
     identity = home_id.peek(home)
     own = [identity.value, *identity.former]
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{home.mlflow_db}?mode=ro", uri=True)) as connection:
+        with contextlib.closing(sqlite3.connect(f"{home.mlflow_db.as_uri()}?mode=ro", uri=True)) as connection:
             row = connection.execute(query, (study, own[0], json.dumps(own))).fetchone()
     except sqlite3.Error:
         return None
@@ -78,11 +78,22 @@ def metric_steps(home: Home) -> MetricSteps:
 def deleted_items(home: Home) -> DeletedItems:
     """Returns what is marked as deleted."""
     with connect(home.mlflow_db) as connection:
-        runs = connection.execute(f"SELECT artifact_uri FROM runs WHERE {_IS_DELETED}").fetchall()
-        models = connection.execute(f"SELECT artifact_location FROM logged_models WHERE {_IS_DELETED}").fetchall()
+        runs = connection.execute(f"SELECT run_uuid, artifact_uri FROM runs WHERE {_IS_DELETED}").fetchall()
+        models = connection.execute(
+            f"SELECT model_id, artifact_location FROM logged_models WHERE {_IS_DELETED}"
+        ).fetchall()
         n_experiments = connection.execute(f"SELECT count(*) FROM experiments WHERE {_IS_DELETED}").fetchone()[0]
-    places = [str(place) for (place,) in [*runs, *models] if place]
+    places = [(str(owner), str(place or "")) for owner, place in [*runs, *models]]
     return DeletedItems(int(n_experiments), len(runs), len(models), places)
+
+
+def replace_place(home: Home, owner: str, place: str) -> None:
+    """Replaces the address of the files of a deleted run or model."""
+    with contextlib.closing(sqlite3.connect(home.mlflow_db, timeout=_WRITE_TIMEOUT_S)) as connection, connection:
+        connection.execute(f"UPDATE runs SET artifact_uri = ? WHERE run_uuid = ? AND {_IS_DELETED}", (place, owner))
+        connection.execute(
+            f"UPDATE logged_models SET artifact_location = ? WHERE model_id = ? AND {_IS_DELETED}", (place, owner)
+        )
 
 
 def run_and_model_ids(home: Home) -> set[str]:
@@ -103,7 +114,7 @@ def experiment_places(home: Home) -> list[str]:
 
 
 def replace_root(home: Home, old: str, new: str) -> int:
-    """Replaces the folder `old` by `new` at the start of all stored paths; returns the number of changed paths."""
+    """Replaces the address of a folder at the start of all stored addresses; returns how many were changed."""
     n_changed = 0
     with contextlib.closing(sqlite3.connect(home.mlflow_db, timeout=_WRITE_TIMEOUT_S)) as connection, connection:
         connection.execute("BEGIN IMMEDIATE")
@@ -119,9 +130,9 @@ def _replace_prefix(connection: sqlite3.Connection, table: str, column: str, old
     """Replaces the prefix of one column, with and without the scheme `file://`."""
     n_changed = 0
     for scheme in ("", "file://"):
-        before = f"{scheme}{old}/"
+        before, after = f"{scheme}{old}/", f"{new}/" if new.startswith("file:") else f"{scheme}{new}/"
         n_changed += connection.execute(
             f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
-            (f"{scheme}{new}/", len(before) + 1, len(before), before),
+            (after, len(before) + 1, len(before), before),
         ).rowcount
     return n_changed

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 
-from rnnexp.health import mlflow_tables, sqlite_files, studies
+from rnnexp.health import mlflow_tables, sqlite_files
 from rnnexp.health.finding import Finding
 from rnnexp.home import Home
+from rnnexp.tracking.paths import artifact_address, local_path
 
 CHECK = "moved"
 
 
-def check(home: Home) -> Iterator[Finding]:
+def check(home: Home, _: str | None = None) -> Iterator[Finding]:
     """Yields the other homes in which MLflow's database expects the files of this home."""
     if not home.mlflow_db.exists():
         return
@@ -21,14 +22,13 @@ def check(home: Home) -> Iterator[Finding]:
 
 def _old_roots(home: Home) -> list[str]:
     marker = f"/{home.artifacts.name}/"
-    parts = [place.rpartition(marker) for place in mlflow_tables.experiment_places(home) if place.startswith("/")]
+    parts = [place.rpartition(marker) for place in mlflow_tables.experiment_places(home)]
     # An experiment without a folder here belongs to another program, which stores its files elsewhere on purpose.
     roots = {root for root, _, name in parts if root and (home.artifacts / name).is_dir()}
-    return sorted(roots - {str(home.root)})
+    return sorted(root for root in roots if local_path(root) not in (None, home.root))
 
 
 def _correct_paths(home: Home, old: str) -> str:
-    with studies.hold_all_locks(home):
-        backup = sqlite_files.back_up(home.mlflow_db, "move")
-        n_paths = mlflow_tables.replace_root(home, old, str(home.root))
+    backup = sqlite_files.back_up(home.mlflow_db, "move")
+    n_paths = mlflow_tables.replace_root(home, old, artifact_address(home.root))
     return f"{n_paths} paths are corrected; the old database is {backup.name}"

@@ -18,14 +18,12 @@ CHECK = "orphans"
 _KILL_TIMEOUT_S = 10
 
 
-def check(home: Home) -> Iterator[Finding]:
+def check(home: Home, held: str | None = None) -> Iterator[Finding]:
     """Checks the locks of all trials, except those of running studies."""
-    busy = set(studies.running(home))
-    for name in studies.folders(home):
-        folder = home.study(name)
-        for number in folder.numbers():
-            lock = folder.trial(number).lock
-            if name in busy or not locks.is_held(lock):
+    for name in studies.idle_folders(home, held):
+        for number in studies.numbers(home, name):
+            lock = home.study(name).trial(number).lock
+            if not locks.is_held(lock):
                 continue
             where, pids = f"{name} trial {number}", lock_holders(lock)
             if pids:

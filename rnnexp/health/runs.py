@@ -10,6 +10,7 @@ from rnnexp.health import history, mlflow_tables, studies
 from rnnexp.health.files import mlflow_copy_of_best
 from rnnexp.health.finding import Finding
 from rnnexp.health.mlflow_tables import MetricSteps
+from rnnexp.health.places import link_out_of
 from rnnexp.health.studies import TrialSnapshot
 from rnnexp.home import Home
 from rnnexp.tracking import maintenance
@@ -24,11 +25,14 @@ from rnnexp.trial.states import FINISHED, RUN_STATUS, State
 CHECK = "runs"
 
 
-def check(home: Home) -> Iterator[Finding]:
+def check(home: Home, held: str | None = None) -> Iterator[Finding]:
     """Checks the runs of the studies that no supervisor runs."""
-    yield from _check_credentials(home)
-    groups = {name: studies.trials(home, name) for name in studies.idle(home)}
-    with_events = {name: [snapshot for snapshot in group if snapshot.events] for name, group in groups.items()}
+    yield from _check_credentials(home, held)
+    groups = {name: studies.trials(home, name) for name in studies.idle(home, held)}
+    with_events = {
+        name: [snapshot for snapshot in group if link_out_of(home, snapshot.folder) is None and snapshot.events]
+        for name, group in groups.items()
+    }
     if not any(with_events.values()) or (home.tracking_server is None and not home.mlflow_db.exists()):
         return
     try:
@@ -44,9 +48,9 @@ def check(home: Home) -> Iterator[Finding]:
         yield Finding(CHECK, home.tracking_server, f"it cannot be read ({addresses.one_line(error)})")
 
 
-def _check_credentials(home: Home) -> Iterator[Finding]:
+def _check_credentials(home: Home, held: str | None) -> Iterator[Finding]:
     """Finds credentials of a server, which earlier versions wrote into the cursors."""
-    for name in studies.idle(home):
+    for name in studies.idle(home, held):
         folder = home.study(name)
         paths = [folder.trial(number).tracking for number in folder.numbers()]
         paths = [path for path in paths if Cursor.has_credentials(path)]

@@ -8,6 +8,8 @@ import sqlite3
 import time
 from pathlib import Path
 
+from rnnexp import disk
+
 _TIMEOUT_S = 30
 _SUFFIXES = ("", "-wal", "-shm")
 
@@ -15,6 +17,10 @@ _SUFFIXES = ("", "-wal", "-shm")
 def connect(path: Path) -> contextlib.closing[sqlite3.Connection]:
     """Opens a database; the connection is closed at the end of the `with` block."""
     return contextlib.closing(sqlite3.connect(path, timeout=_TIMEOUT_S))
+
+
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+"""The primary error codes that report damaged content. All others (full disk, no descriptor, locked) do not."""
 
 
 def damage(path: Path, expected: bool) -> str | None:
@@ -26,6 +32,10 @@ def damage(path: Path, expected: bool) -> str | None:
 
     Returns:
         None if the file is intact, or is absent and not expected.
+
+    Raises:
+        sqlite3.DatabaseError: if the file cannot be read now, which says nothing about its content.
+        OSError: the same.
     """
     if not path.exists():
         return "it is missing" if expected else None
@@ -33,11 +43,9 @@ def damage(path: Path, expected: bool) -> str | None:
         with connect(path) as connection:
             report = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(1)")]
             n_tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    except sqlite3.OperationalError as error:
-        if "locked" in str(error):
-            return None
-        return f"it is damaged ({error})"
     except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF not in _DAMAGE:  # the low byte is the primary code
+            raise
         return f"it is damaged ({error})"
     if report != ["ok"]:
         return f"it is damaged ({' '.join(report[0].split())[:120]})"
@@ -61,7 +69,9 @@ def schema_version(path: Path) -> str | None:
     with connect(path) as connection:
         try:
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as error:
+            if "no such table" not in str(error):
+                raise
             return None
     return str(row[0]) if row else None
 
@@ -69,7 +79,11 @@ def schema_version(path: Path) -> str | None:
 def back_up(path: Path, reason: str) -> Path:
     """Copies a database, with the content of its write-ahead log; returns the copy, named after the reason and time."""
     target_path = path.with_name(f"{path.name}.before-{reason}-{_timestamp()}")
-    with connect(path) as source, contextlib.closing(sqlite3.connect(target_path)) as target:
+    with (
+        disk.replacing(target_path) as temporary,
+        connect(path) as source,
+        contextlib.closing(sqlite3.connect(temporary)) as target,
+    ):
         source.backup(target)
     return target_path
 

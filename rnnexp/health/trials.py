@@ -19,15 +19,16 @@ from rnnexp.trial.states import FINISHED, State
 CHECK = "trials"
 
 
-def check(home: Home) -> Iterator[Finding]:
+def check(home: Home, held: str | None = None) -> Iterator[Finding]:
     """Checks every trial of the studies that no supervisor runs."""
-    for snapshot in studies.idle_trials(home):
+    mlflow = history.MlflowHistory(home)
+    for snapshot in studies.idle_trials(home, held):
         if snapshot.state is State.RUNNING:
             what = "it is RUNNING in Optuna, but no supervisor runs it"
             fix = studies.with_study_lock(home, snapshot.study, lambda snapshot=snapshot: _requeue(home, snapshot))  # type: ignore[misc]
             yield Finding(CHECK, snapshot.where, what, "it is set back to WAITING; the next start resumes it", fix)
         elif snapshot.state in FINISHED:
-            yield from _check_finished(home, snapshot)
+            yield from _check_finished(home, snapshot, mlflow)
         else:
             yield from _check_waiting(home, snapshot)
 
@@ -39,10 +40,15 @@ def _requeue(home: Home, snapshot: TrialSnapshot) -> str:
     return "set back to WAITING"
 
 
-def _check_finished(home: Home, snapshot: TrialSnapshot) -> Iterator[Finding]:
+def _check_finished(home: Home, snapshot: TrialSnapshot, mlflow: history.MlflowHistory) -> Iterator[Finding]:
     missing = history.missing(snapshot)
     if missing:
-        restored = history.restored(home, snapshot)
+        try:
+            restored = history.restored(snapshot, mlflow)
+        except history.UnavailableError as error:
+            what = f"its events lack {missing}; whether MLflow has it is not known: {error}"
+            yield Finding(CHECK, snapshot.where, what)
+            return
         if restored is None:
             yield _lost(home, snapshot, missing)
             return

@@ -13,17 +13,16 @@ from rnnexp.study import deletion
 CHECK = "folders"
 
 
-def check(home: Home) -> Iterator[Finding]:
+def check(home: Home, held: str | None = None) -> Iterator[Finding]:
     """Checks the folders of all studies that no supervisor runs."""
-    known, busy = set(database.study_names(home)), set(studies.running(home))
-    for name in studies.folders(home):
+    known = set(database.study_names(home))
+    for name in studies.idle_folders(home, held):
         folder = home.study(name)
-        if name in busy:
-            continue
         if folder.deleted.exists():
             frees = size(folder.root) + size(home.experiment_artifacts(name))
             what, repair = "its deletion was interrupted", "the deletion is completed"
-            yield Finding(CHECK, f"study {name}", what, repair, lambda name=name: _delete(home, name), frees)  # type: ignore[misc]
+            fix = studies.with_study_lock(home, name, lambda name=name: _delete(home, name))  # type: ignore[misc]
+            yield Finding(CHECK, f"study {name}", what, repair, fix, frees)
         elif name not in known and folder.numbers():
             if folder.sweep.exists():
                 what = "it has a folder, but Optuna does not know it"
@@ -53,7 +52,7 @@ def _unknown_trials(home: Home, name: str) -> Iterator[Finding]:
 
 
 def _delete(home: Home, name: str) -> str:
-    deletion.delete(home, name)
+    deletion.delete_locked(home, name)
     return "the deletion is completed"
 
 

@@ -18,6 +18,7 @@ class Usage:
         databases: the two databases with their write-ahead logs.
         copies: copies of databases, made before or by a repair.
         other: bug reports and other files.
+        set_aside: models that a repair has set aside; a part of `work`.
         work: the work folder of each study.
         artifacts: the MLflow artifacts of each study.
     """
@@ -27,6 +28,7 @@ class Usage:
     databases: int
     copies: int
     other: int
+    set_aside: int
     work: dict[str, int]
     artifacts: dict[str, int]
 
@@ -77,6 +79,7 @@ def usage(home: Home) -> Usage:
         databases=databases,
         copies=copies,
         other=other,
+        set_aside=sum(size(path) for path in home.work.glob("*/trials/*/set-aside")),
         work=_sizes(home.work),
         artifacts=_sizes(home.artifacts),
     )

@@ -1,13 +1,14 @@
 """Optuna's database in a home: opens it, creates its tables, and lists, creates, loads and deletes studies."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 
 import optuna
 
 from rnnexp import locks
-from rnnexp.config.sweep import SweepConfig
+from rnnexp.config.sweep import STUDY_NAME, SweepConfig
 from rnnexp.errors import StudyError, did_you_mean
 from rnnexp.home import Home
 from rnnexp.storage import sampling, sqlite
@@ -50,10 +51,15 @@ def _max_epochs(config: SweepConfig) -> int:
 
 
 def study_names(home: Home) -> list[str]:
-    """Returns the studies' names, oldest first; empty if the home has no database."""
+    """Returns the studies' names, oldest first; empty if the home has no database.
+
+    A name is the name of a folder, too. A study whose name could lead to another place (`../x`) was not written by this
+    program and is left out.
+    """
     if not home.optuna_db.exists():
         return []
-    return list(optuna.get_all_study_names(open_storage(home)))
+    names = optuna.get_all_study_names(open_storage(home))
+    return [name for name in names if re.fullmatch(STUDY_NAME, name)]
 
 
 def load_study(home: Home, name: str) -> optuna.Study:

@@ -27,13 +27,18 @@ def delete(home: Home, study: str) -> DeletedRecords:
         StudyError: if the study is running.
         WorkError: if the server does not answer, or files cannot be removed.
     """
+    with hold_study_lock(home.study(study).lock, study):
+        return delete_locked(home, study)
+
+
+def delete_locked(home: Home, study: str) -> DeletedRecords:
+    """Deletes the study as `delete` does. The caller holds the study's lock."""
     folder = home.study(study)
-    with hold_study_lock(folder.lock, study):
-        folder.deleted.touch()
-        records = _delete_records(home, study)
-        _remove_artifacts(home, study, records)
-        database.delete_study(home, study)
-        _remove_folder(folder, study)
+    folder.deleted.touch()
+    records = _delete_records(home, study)
+    _remove_artifacts(home, study, records)
+    database.delete_study(home, study)
+    _remove_folder(folder, study)
     return records
 
 

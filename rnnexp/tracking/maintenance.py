@@ -53,16 +53,18 @@ def delete_permanently(home: Home) -> None:
 
 
 def find_trial_run(client: Any, ownership: Ownership, number: int) -> Any:
-    """Returns the oldest active run of a trial.
+    """Returns the oldest active run of a trial; None if MLflow has no such run.
 
     Raises:
-        Exception: if MLflow fails, or has no experiment or run of it.
+        Exception: if MLflow fails.
     """
     experiment = client.get_experiment_by_name(ownership.study)
+    if experiment is None:
+        return None
     wanted = {TRIAL: str(number), STUDY_ID: ownership.identity}
     query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in wanted.items())
     found = client.search_runs([experiment.experiment_id], filter_string=query)
-    return [run for run in found if ownership.owns(run.data.tags)][-1]
+    return next((run for run in reversed(found) if ownership.owns(run.data.tags)), None)
 
 
 def runs_by_trial(

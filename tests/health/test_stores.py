@@ -20,8 +20,8 @@ from rnnexp.study import deletion
 from rnnexp.tracking.client import MovedError, import_mlflow
 from rnnexp.tracking.projection import Projection
 from tests.e2e import contents
-from tests.e2e.conftest import rnnexp
-from tests.health.conftest import STUDY, HomeCopy, make_waiting, truncate
+from tests.e2e.conftest import rnnexp, sweep
+from tests.health.conftest import STUDY, SWEEP_WITH_TWO_MODELS, HomeCopy, make_waiting, truncate
 
 pytestmark = pytest.mark.tensorflow
 
@@ -97,7 +97,7 @@ def test_the_database_of_a_running_study_is_not_repaired(home_copy: HomeCopy) ->
     with hold_study_lock(home_copy.home.study(STUDY).lock, STUDY):
         (outcome,) = checks.repair(home_copy.home)
     assert outcome.failure is not None
-    assert "is being run already" in outcome.failure
+    assert "cannot be repaired while small is running" in outcome.failure
     assert (home_copy.root / "optuna.db").read_bytes() == damaged
 
 
@@ -190,6 +190,24 @@ def test_a_moved_home_works_after_the_repair(moved_copy: HomeCopy, tmp_path: Pat
     finally:
         hidden.rename(original / "home")
     contents.check_runs(moved_copy.client(), STUDY, moved_copy.rows(), keep=2)
+
+
+@pytest.mark.parametrize("name", ["home #1?x", "a%20b{c}"])
+def test_a_home_with_special_characters_in_its_path(tmp_path: Path, name: str) -> None:
+    """A real study in such a home, then its move to an ordinary one."""
+    (tmp_path / name).mkdir()
+    sweep(tmp_path / name, SWEEP_WITH_TWO_MODELS)
+    home_copy = HomeCopy(tmp_path / name / "home", tmp_path / name / "sweep.yaml")
+    assert home_copy.findings() == []
+    contents.check_runs(home_copy.client(), STUDY, home_copy.rows(), keep=2)
+    assert [path.name for path in tmp_path.iterdir()] == [name], "a folder was created elsewhere"
+    database.open_storage.cache_clear()
+    moved = HomeCopy(tmp_path / "moved", home_copy.sweep)
+    home_copy.root.rename(moved.root)
+    assert moved.findings()[0].check == "moved"
+    moved.repair()
+    contents.check_runs(moved.client(), STUDY, moved.rows(), keep=2)
+    database.open_storage.cache_clear()
 
 
 def test_an_experiment_of_another_program_is_not_a_finding(home_copy: HomeCopy, tmp_path: Path) -> None:

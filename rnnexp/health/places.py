@@ -1,0 +1,55 @@
+"""Finds what leads out of the home: symbolic links, and names or addresses in the databases of a copied home.
+
+A repair removes and writes files. It must not do so outside the home, so what leads there is only reported.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from rnnexp.config.sweep import STUDY_NAME
+from rnnexp.home import Home, TrialFolder
+from rnnexp.tracking.paths import local_path
+
+_RUN_OR_MODEL_ID = "(m-)?[0-9a-f]{32}"
+
+
+def is_inside(folder: Path, path: Path) -> bool:
+    """Tells whether a path is below a folder after all symbolic links are followed; the folder itself is not."""
+    outer, inner = folder.resolve(), path.resolve()
+    return outer != inner and inner.is_relative_to(outer)
+
+
+def is_study_name(name: str) -> bool:
+    """Tells whether a name follows the rule for studies, so that it names one folder."""
+    return re.fullmatch(STUDY_NAME, name) is not None
+
+
+def link_out_of(home: Home, folder: TrialFolder) -> Path | None:
+    """Returns the first of a trial's folders and files that is a symbolic link to a place outside the home."""
+    for path in _paths(folder):
+        if path.is_symlink() and not is_inside(home.root, path):
+            return path
+    return None
+
+
+def _paths(folder: TrialFolder) -> Iterator[Path]:
+    yield folder.root
+    for each in (folder.root, folder.best.parent, folder.set_aside):
+        if each.is_dir():
+            yield from each.iterdir()
+
+
+def own_artifact_folder(home: Home, address: str, owner: str) -> Path | None:
+    """Returns the artifact folder of a run or a logged model; None if the address names another place.
+
+    Args:
+        home: the folder must be in its artifacts.
+        address: of the artifacts, from MLflow's database.
+        owner: the id of the run or model; it names the folder, so that no other folder of the home is meant.
+    """
+    path = local_path(address)
+    if path is None or not re.fullmatch(_RUN_OR_MODEL_ID, owner) or path.resolve().parent.name != owner:
+        return None
+    # `artifacts` itself may be a link.
+    return path if is_inside(home.artifacts, path) and is_inside(home.root, path) else None
