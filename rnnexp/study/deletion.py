@@ -7,10 +7,11 @@ from pathlib import Path
 from rnnexp import addresses
 from rnnexp.errors import WorkError
 from rnnexp.home import Home, StudyFolder
-from rnnexp.storage import database, metadata
+from rnnexp.storage import metadata
+from rnnexp.storage.database import delete_study, load_study, study_names
 from rnnexp.storage.metadata import StudyMetadata
 from rnnexp.storage.study_lock import hold_study_lock
-from rnnexp.tracking.experiments import DeletedRecords, delete_records
+from rnnexp.tracking.experiments import DeletedRecords, delete_experiment
 from rnnexp.tracking.ownership import Ownership
 
 
@@ -37,7 +38,7 @@ def delete_locked(home: Home, study: str) -> DeletedRecords:
     folder.deleted.touch()
     records = _delete_records(home, study)
     _remove_artifacts(home, study, records)
-    database.delete_study(home, study)
+    delete_study(home, study)
     _remove_folder(folder, study)
     return records
 
@@ -49,7 +50,7 @@ def _delete_records(home: Home, study: str) -> DeletedRecords:
     ownership = Ownership.of(home, study, _identity(home, study))
     known = frozenset(ownership.run_ids(folder))
     try:
-        return delete_records(home, ownership, known)
+        return delete_experiment(home, ownership, known)
     except Exception as error:
         if home.tracking_server is None:
             raise
@@ -61,8 +62,8 @@ def _delete_records(home: Home, study: str) -> DeletedRecords:
 
 def _identity(home: Home, study: str) -> str:
     """Returns the study's identity; Optuna may have lost the study, or an earlier deletion may have removed it."""
-    if study in database.study_names(home):
-        return metadata.identity(database.load_study(home, study))
+    if study in study_names(home):
+        return metadata.identity(load_study(home, study))
     saved = StudyMetadata.load(home.study(study).about)
     return saved.identity if saved is not None else ""
 

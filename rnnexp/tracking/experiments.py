@@ -23,7 +23,7 @@ class DeletedRecords:
     Attributes:
         run_ids: the study's runs.
         model_ids: the models that its runs have logged.
-        n_others: the runs and models of others in the study's experiment, which stay.
+        n_others: the runs and models of others in the study's experiment, which stay; traces count as one.
         n_other_versions: the versions of others of the registered model, which stay.
     """
 
@@ -33,7 +33,7 @@ class DeletedRecords:
     n_other_versions: int = 0
 
 
-def delete_records(home: Home, ownership: Ownership, known: frozenset[str] = frozenset()) -> DeletedRecords:
+def delete_experiment(home: Home, ownership: Ownership, known: frozenset[str] = frozenset()) -> DeletedRecords:
     """Deletes the study's runs, models and versions; the experiment and the registered model only if nothing is left.
 
     A server may have runs of other homes or programs in the same experiment. MLflow only marks an experiment as
@@ -50,7 +50,7 @@ def delete_records(home: Home, ownership: Ownership, known: frozenset[str] = fro
     others: list[Any] = []
     if experiment is not None:
         for run in _runs(client, experiment.experiment_id):
-            is_known = run.info.run_id in known and ownership.is_of_home(run.data.tags)
+            is_known = run.info.run_id in known and ownership.owns_named(run.data.tags)
             if ownership.owns(run.data.tags) or is_known:
                 own[run.info.run_id] = run
             elif not _is_deleted_for_good(run):
@@ -61,15 +61,15 @@ def delete_records(home: Home, ownership: Ownership, known: frozenset[str] = fro
     own_models, other_models = _models(client, experiment.experiment_id, own)
     for model_id in own_models:
         client.delete_logged_model(model_id)
-    n_others = len(others) + len(other_models)
+    n_others = len(others) + len(other_models) + _has_traces(client, experiment.experiment_id)
     if not n_others and experiment.experiment_id != DEFAULT_EXPERIMENT:
-        n_others = _delete_experiment(client, experiment, ownership.study, own)
+        n_others = _delete_empty_experiment(client, experiment, ownership.study, own)
     if n_others or experiment.experiment_id == DEFAULT_EXPERIMENT:
         _delete_runs(client, own)
     return DeletedRecords(frozenset(own), frozenset(own_models), n_others, n_other_versions)
 
 
-def _delete_experiment(client: Any, experiment: Any, study: str, own: dict[str, Any]) -> int:
+def _delete_empty_experiment(client: Any, experiment: Any, study: str, own: dict[str, Any]) -> int:
     """Deletes an empty experiment; returns the number of runs of others that were created in the meantime."""
     identity = experiment.experiment_id
     if experiment.lifecycle_stage != "active":
@@ -139,6 +139,18 @@ def _models(client: Any, experiment_id: str, own_runs: dict[str, Any]) -> tuple[
         if error.error_code != "ENDPOINT_NOT_FOUND":  # an older server has no logged models
             raise
     return own, others
+
+
+def _has_traces(client: Any, experiment_id: str) -> bool:
+    """Tells whether an experiment has traces, which only other programs write."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return bool(client.search_traces(locations=[experiment_id], max_results=1, include_spans=False))
+    except MlflowException as error:
+        if error.error_code != "ENDPOINT_NOT_FOUND":  # an older server has no traces
+            raise
+        return False
 
 
 def _pages(search: Callable[[str | None], Any]) -> Iterator[Any]:

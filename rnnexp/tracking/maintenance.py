@@ -88,7 +88,7 @@ def runs_by_trial(
                 tags.get(TRIAL, ""),
                 run.info.run_id in known and tags.get(STUDY_ID) == ownership.identity,
             )
-            if number.isdigit() and (ownership.owns(tags) or (is_known and ownership.is_of_home(tags))):
+            if number.isdigit() and (ownership.owns(tags) or (is_known and ownership.owns_named(tags))):
                 runs[int(number)].append(run)
         token = page.token
         if not token:

@@ -58,6 +58,10 @@ class Ownership:
             return owner is None or owner in (self.home.value, *self.home.former)
         return owner == self.home.value if owner is not None else not self.home.is_copy
 
+    def owns_named(self, tags: Mapping[str, str]) -> bool:
+        """Tells by its tags whether a run belongs to the study, if a cursor of the study names it."""
+        return self.store == OWN or self.is_of_home(tags)  # the identity of a home may have been lost
+
     def counts(self, cursor: Cursor) -> bool:
         """Tells whether a cursor counts the events of a run that belongs to the study in this MLflow."""
         if cursor.store != self.store:

@@ -33,7 +33,7 @@ class StudyRuns:
     def claim(self, run_id: str) -> bool:
         """Adds the home's tag to a run of an earlier version; returns False if the run belongs to another home."""
         tags = self._client.get_run(run_id).data.tags
-        if not self._ownership.is_of_home(tags):
+        if not self._ownership.owns_named(tags):
             return False
         self._add_home(run_id, tags)
         return True
@@ -46,7 +46,7 @@ class StudyRuns:
             run = self._client.get_run(run_id)
         except MlflowException:
             return  # the run no longer exists; the replay creates another one
-        if run.info.experiment_id == self._experiment and self._ownership.is_of_home(run.data.tags):
+        if run.info.experiment_id == self._experiment and self._ownership.owns_named(run.data.tags):
             if run.info.lifecycle_stage != "active":
                 self._client.restore_run(run_id)
             batch = RunBatch()

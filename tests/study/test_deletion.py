@@ -133,6 +133,20 @@ def test_the_users_own_run_and_its_files_stay(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("local")
+def test_an_experiment_with_traces_of_others_stays(tmp_path: Path) -> None:
+    from mlflow.entities import TraceInfo, TraceLocation, TraceState
+
+    home = Home.open(tmp_path / "home")
+    _study(home, "traced")
+    client = studies.client(home.mlflow_uri)
+    place = TraceLocation.from_experiment_id(client.get_experiment_by_name("traced").experiment_id)
+    trace = TraceInfo(trace_id="tr-1", trace_location=place, request_time=1, state=TraceState.OK)
+    client._tracking_client.store.start_trace(trace)
+    assert deletion.delete(home, "traced").n_others == 1
+    assert client.get_experiment_by_name("traced").lifecycle_stage == "active"
+
+
+@pytest.mark.usefixtures("local")
 def test_an_experiment_that_was_deleted_in_the_ui_frees_its_name(tmp_path: Path) -> None:
     home = Home.open(tmp_path / "home")
     _study(home, "gone")

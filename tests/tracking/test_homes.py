@@ -160,6 +160,30 @@ def test_a_copied_home_keeps_the_runs_of_its_own_database(tmp_path: Path, monkey
     assert len(studies.runs(copy.mlflow_uri, "local")) == 1
 
 
+def test_a_home_that_lost_its_identity_keeps_the_runs_of_its_own_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    home = Home.open(tmp_path / "home")
+    studies.finish_trial(home, "lost", 0.6)
+    first = studies.send(home, "lost")
+    home.id_file.unlink()
+    assert [finding.what for finding in runs_check.check(home)] == []
+    assert Projection.open(home, "lost", studies.identity(home, "lost")).resend(0) == first
+    assert [finding.what for finding in runs_check.check(home)] == []
+
+
+def test_credentials_in_a_cursor_of_an_earlier_version_are_removed(tmp_path: Path) -> None:
+    home = Home.open(tmp_path / "home")
+    studies.finish_trial(home, "secret", 0.6)
+    path = home.study("secret").trial(0).tracking
+    path.write_text(json.dumps({"run_id": "a", "sent": 1, "store": "http://me:secret-word@host:5000"}))
+    assert Cursor.load(path) == Cursor("a", 1, "http://host:5000")
+    assert len(_repair_runs(home)) == 1
+    assert "secret-word" not in path.read_text()
+    assert Cursor.load(path) == Cursor("a", 1, "http://host:5000")
+
+
 def test_the_alias_of_another_home_is_not_taken(on_server: str, tmp_path: Path) -> None:
     first, second = _two_homes(tmp_path)
     code, bundle = studies.model_code(tmp_path)
