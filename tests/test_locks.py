@@ -15,7 +15,7 @@ from rnnexp import locks
 from rnnexp.errors import StudyError
 from rnnexp.home import TrialFolder
 from rnnexp.storage.study_lock import hold_study_lock, lock_owner
-from rnnexp.trial import process
+from rnnexp.trial import folder_lock
 
 _WAIT = """
 import sys
@@ -23,13 +23,13 @@ from pathlib import Path
 from rnnexp import locks
 from rnnexp.home import TrialFolder
 from rnnexp.storage import study_lock
-from rnnexp.trial import process
+from rnnexp.trial import folder_lock
 study_lock._ACQUIRE_TIMEOUT_S = 60
 path = Path(sys.argv[2])
 holding = {
     "study": lambda: study_lock.hold_study_lock(path, "cells"),
     "store": lambda: locks.held(path),
-    "trial": lambda: process._folder_lock(TrialFolder(path.parent)),
+    "trial": lambda: folder_lock.hold_folder_lock(TrialFolder(path.parent)),
 }[sys.argv[1]]
 print("waiting", flush=True)
 with holding():
@@ -38,10 +38,10 @@ with holding():
 """
 
 
-def _holding(kind: str, path: Path) -> AbstractContextManager[None]:
+def _holding(kind: str, path: Path) -> AbstractContextManager[object]:
     if kind == "study":
         return hold_study_lock(path, "cells")
-    return locks.held(path) if kind == "store" else process._folder_lock(TrialFolder(path.parent))
+    return locks.held(path) if kind == "store" else folder_lock.hold_folder_lock(TrialFolder(path.parent))
 
 
 @contextmanager

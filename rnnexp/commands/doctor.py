@@ -84,19 +84,15 @@ def _show(home: Home, about: Machine, space: Usage, found: list[RepairOutcome], 
     if not found:
         console.print("no problems found", style="green")
     elif not left:
-        console.print(f"{_count(n_repaired, 'problem')} repaired, none left", style="green")
+        console.print(f"{tables.count(n_repaired, 'problem')} repaired, none left", style="green")
     else:
         repairable = [finding for finding in left if finding.fix is not None]
         freed = sum(finding.frees_bytes for finding in repairable)
         frees = f" and frees {_bytes(freed)}" if freed else ""
         offer = f"; --repair fixes {len(repairable)}{frees}" if repairable and not repairing else ""
-        repaired = f"{_count(n_repaired, 'problem')} repaired, " if n_repaired else ""
+        repaired = f"{tables.count(n_repaired, 'problem')} repaired, " if n_repaired else ""
         verb = "left" if repairing else "found"
-        console.print(f"{repaired}{_count(len(left), 'problem')} {verb}{offer}", style="red")
-
-
-def _count(n: int, word: str) -> str:
-    return f"{n} {word}{'s' * (n != 1)}"
+        console.print(f"{repaired}{tables.count(len(left), 'problem')} {verb}{offer}", style="red")
 
 
 def _machine_rows(about: Machine) -> list[tuple[str, str]]:

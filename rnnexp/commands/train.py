@@ -4,7 +4,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from rnnexp.commands.sweep import prepare_data, resolve_data, run_study
+from rnnexp.commands.run_study import prepare_data, resolve_data, run_study
 from rnnexp.config.files import parse_assignment
 from rnnexp.config.sweep import Budget, Objective, RandomSampler, SweepConfig, fingerprint
 from rnnexp.config.trial import TrialConfig, load_trial

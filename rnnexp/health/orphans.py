@@ -12,7 +12,7 @@ from rnnexp.errors import WorkError
 from rnnexp.health import studies
 from rnnexp.health.finding import Finding
 from rnnexp.home import Home
-from rnnexp.trial.process import lock_holders
+from rnnexp.trial.folder_lock import lock_holders
 
 CHECK = "orphans"
 _KILL_TIMEOUT_S = 10

@@ -9,7 +9,7 @@ from rnnexp.home import StudyFolder, TrialFolder
 from rnnexp.storage.store import TrialRequest
 from rnnexp.study import retention
 from rnnexp.study.failures import FAILURE_POLICY, FINAL_ACTIONS, FailureKind, parse_kind
-from rnnexp.trial import checkpoint, events, process
+from rnnexp.trial import checkpoint, events, folder_lock
 from rnnexp.trial.events import AttemptEnded, Event, Evicted, Failed, Finished, Started
 from rnnexp.trial.states import State
 
@@ -37,7 +37,7 @@ class TrialRecords:
 
         A folder of another study's trial is renamed.
         """
-        process.wait_for_lock_release(self.folder.trial(request.number))
+        folder_lock.wait_for_lock_release(self.folder.trial(request.number))
         self._set_aside(self.folder.trial(request.number))
         disk.write_text(self.folder.trial(request.number).config, request.config.to_yaml())
 

@@ -70,6 +70,11 @@ def short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+def count(n: int, word: str) -> str:
+    """Returns a number with its noun: 1 trial, 2 trials."""
+    return f"{n} {word}{'s' * (n != 1)}"
+
+
 def duration(seconds: float | None) -> str:
     """Formats seconds as 43 s, 12 min 5 s or 2 h 10 min, None as a dash."""
     if seconds is None:

@@ -12,24 +12,20 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from multiprocessing import connection, forkserver, parent_process, resource_tracker
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
-import psutil
-
-from rnnexp import disk, locks
+from rnnexp import disk
 from rnnexp.config.trial import TrialConfig
 from rnnexp.errors import DataError
 from rnnexp.home import TrialFolder
 from rnnexp.trial import events
 from rnnexp.trial.events import EpochEnded, Event, Failed, Finished, Started
+from rnnexp.trial.folder_lock import hold_folder_lock
 from rnnexp.trial.plan import other_machine, stored_or_chosen
 
-_LOCK_TIMEOUT_S = 15
-"""An orphan terminates at once; one that holds the lock of its folder for longer hangs."""
 _HEARTBEAT_S = 2.0
 _LOOK_INTERVAL_S = 0.25
 DISK_FULL, ORPHANED, LOCKED = 78, 79, 80
@@ -93,7 +89,7 @@ def main(job: TrialJob, pipe: Any, preloaded: bool) -> None:
         faulthandler.enable()
         if preloaded and "tensorflow" not in sys.modules:
             print("the forkserver could not import TensorFlow; this process imports it", flush=True)  # noqa: T201
-        with _folder_lock(job.folder) as is_locked:
+        with hold_folder_lock(job.folder) as is_locked:
             if not is_locked:
                 print("another process works in this folder", flush=True)  # noqa: T201 - to the trial's log
                 os._exit(LOCKED)
@@ -303,58 +299,3 @@ def _exit_when_supervisor_dies() -> None:
         os._exit(ORPHANED)
 
     threading.Thread(target=watch, daemon=True, name="supervisor-watch").start()
-
-
-@contextlib.contextmanager
-def _folder_lock(folder: TrialFolder) -> Iterator[bool]:
-    """Holds the lock of the folder and yields True; yields False if another process holds it for too long.
-
-    An orphan of an earlier supervisor may need a moment to terminate.
-    """
-    file = locks.open_locked(folder.lock, _LOCK_TIMEOUT_S)
-    if file is None:
-        yield False
-        return
-    with file:
-        _record_holder(file)
-        yield True
-
-
-def _record_holder(file: IO[str]) -> None:
-    """Writes into the lock's file which process holds it, for systems without a list of locks."""
-    with contextlib.suppress(OSError):
-        os.ftruncate(file.fileno(), 0)
-        os.write(file.fileno(), f"{os.getpid()} {psutil.Process().create_time()}".encode())
-
-
-def lock_holders(lock: Path) -> list[int]:
-    """Returns the ids of the processes that hold the lock of a trial's folder; empty if they are unknown.
-
-    The caller has found that the lock is held.
-    """
-    found = locks.holders(lock)
-    if found:
-        return found
-    with contextlib.suppress(OSError, ValueError, psutil.Error):
-        pid, created = lock.read_text(encoding="utf-8").split()
-        # The number of an ended process may belong to another one now, which has a later time.
-        if int(pid) != os.getpid() and psutil.Process(int(pid)).create_time() == float(created):
-            return [int(pid)]
-    return []
-
-
-def wait_for_lock_release(folder: TrialFolder) -> None:
-    """Waits until no process uses the folder; kills a process that hangs.
-
-    Only the holder of the study's lock may call this: a process that still writes to the folder is then an orphan.
-    """
-    if not folder.lock.exists():
-        return
-    file = locks.open_locked(folder.lock, _LOCK_TIMEOUT_S)
-    if file is None:
-        for pid in lock_holders(folder.lock):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        file = locks.open_locked(folder.lock, _LOCK_TIMEOUT_S)
-    if file is not None:
-        file.close()

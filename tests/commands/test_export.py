@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rnnexp import disk
-from rnnexp.commands import export, sweep
+from rnnexp.commands import export, run_study
 from rnnexp.config.trial import DataConfig
 from rnnexp.data.store import TokenStore, prepare
 from rnnexp.errors import UserError, WorkError
@@ -167,7 +167,7 @@ def test_a_model_that_cannot_be_exported_is_not_blamed_on_mlflow(
     Cursor("a" * 32, 1).save(exporting.trial.tracking)
     home, study = exporting.study.home, exporting.study.view
     home.study("s").sweep.write_text("study: s\n")
-    fault = sweep._record(home, study, 0.0)
+    fault = run_study._record(home, study, 0.0)
     assert fault is not None
     assert "trial 0, the best one, could not be exported" in fault
     assert "the probabilities differ" in fault
@@ -178,5 +178,5 @@ def test_a_model_that_cannot_be_exported_is_not_blamed_on_mlflow(
     assert "MLflow" not in capsys.readouterr().out
     assert not home.study("s").bundle.exists()
     exporting.during = lambda: None
-    assert sweep._record(home, study, 0.0) is None, "the same command tries it again"
+    assert run_study._record(home, study, 0.0) is None, "the same command tries it again"
     assert recorded[1][1] == home.study("s").bundle

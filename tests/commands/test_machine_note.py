@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from rnnexp.commands.sweep import _plans
+from rnnexp.commands.run_study import _plans
 from rnnexp.config.trial import TrialConfig
 from rnnexp.home import Home
 from rnnexp.trial.plan import other_machine, stored_or_chosen

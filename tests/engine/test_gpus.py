@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rnnexp.commands import sweep
+from rnnexp.commands.run_study import plan_slots
 from rnnexp.config.load import load_sweep
 from rnnexp.config.trial import DataConfig, TrialConfig
 from rnnexp.data.store import TokenStore, prepare
@@ -102,7 +102,7 @@ def test_a_line_says_that_trials_share_a_gpu(
     monkeypatch.setattr(local, "free_memory_gb", lambda: 64.0)
     file = tmp_path / "sweep.yaml"
     file.write_text("study: s\nbudget: {trials: 9}\nbase: {data: {name: reviews}}\n")
-    plan = sweep._plan_slots(load_sweep(file, {}), store, workers, DeviceUse("GPU", ("0", "1", "2", "3")))
+    plan = plan_slots(load_sweep(file, {}), store, workers, DeviceUse("GPU", ("0", "1", "2", "3")))
     assert plan.slots == (workers or 4)
     printed = capsys.readouterr().out
     assert line in printed

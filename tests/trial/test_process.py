@@ -17,7 +17,7 @@ import pytest
 from rnnexp.config.trial import TrialConfig
 from rnnexp.errors import DataError
 from rnnexp.home import TrialFolder
-from rnnexp.trial import events, process
+from rnnexp.trial import events, folder_lock, process
 from rnnexp.trial.events import EpochEnded, Failed, Finished, Started
 
 DATA = {"name": "fake", "n_train": 8, "n_validation": 2}
@@ -114,13 +114,13 @@ def test_an_error_of_the_system_before_the_training_is_that_of_the_environment(
 
 def test_a_new_supervisor_waits_for_the_folder(tmp_path: Path) -> None:
     folder = TrialFolder(tmp_path)
-    process.wait_for_lock_release(folder)
+    folder_lock.wait_for_lock_release(folder)
     assert not folder.lock.exists()
     orphan = folder.lock.open("w")
     fcntl.flock(orphan, fcntl.LOCK_EX)
     ending = threading.Timer(0.5, orphan.close)
     ending.start()
-    process.wait_for_lock_release(folder)
+    folder_lock.wait_for_lock_release(folder)
     assert orphan.closed
     ending.join()
 
@@ -138,13 +138,13 @@ ATTEMPT = """
 import pathlib, sys
 from rnnexp.config.trial import TrialConfig
 from rnnexp.home import TrialFolder
-from rnnexp.trial import process
+from rnnexp.trial import folder_lock, process
 
 class Pipe:
     def send(self, message):
         print("sent", message, flush=True)
 
-process._LOCK_TIMEOUT_S = float(sys.argv[2])
+folder_lock._LOCK_TIMEOUT_S = float(sys.argv[2])
 folder = TrialFolder(pathlib.Path(sys.argv[1]))
 process.main(process.TrialJob(TrialConfig(), folder, folder.root / "nowhere", 1, 1, "s"), Pipe(), False)
 """
@@ -179,9 +179,9 @@ def test_a_process_without_the_lock_of_its_folder_writes_no_event(tmp_path: Path
 RECORDING_HOLDER = """
 import pathlib, sys, time
 from rnnexp.home import TrialFolder
-from rnnexp.trial import process
+from rnnexp.trial import folder_lock
 
-with process._folder_lock(TrialFolder(pathlib.Path(sys.argv[1]))) as is_locked:
+with folder_lock.hold_folder_lock(TrialFolder(pathlib.Path(sys.argv[1]))) as is_locked:
     print(is_locked, flush=True)
     time.sleep(600)
 """
@@ -191,15 +191,17 @@ def test_an_orphan_is_found_by_the_lock_file_where_the_system_has_no_list_of_loc
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = TrialFolder(tmp_path)
-    monkeypatch.setattr(process.locks, "holders", lambda path: [])
-    monkeypatch.setattr(process, "_LOCK_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(folder_lock.locks, "holders", lambda path: [])
+    monkeypatch.setattr(folder_lock, "_LOCK_TIMEOUT_S", 0.3)
     with subprocess.Popen([sys.executable, "-c", RECORDING_HOLDER, str(tmp_path)], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"True\n"
         try:
             assert _attempt(tmp_path, 0.1).returncode == process.LOCKED
-            assert process.lock_holders(folder.lock) == [holder.pid], "a process that waits does not change the file"
-            process.wait_for_lock_release(folder)
+            assert folder_lock.lock_holders(folder.lock) == [holder.pid], (
+                "a process that waits does not change the file"
+            )
+            folder_lock.wait_for_lock_release(folder)
             assert holder.wait(5) == -signal.SIGKILL
         finally:
             holder.kill()
@@ -209,21 +211,21 @@ def test_a_later_process_with_the_number_of_the_holder_is_not_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lock = TrialFolder(tmp_path).lock
-    monkeypatch.setattr(process.locks, "holders", lambda path: [])
+    monkeypatch.setattr(folder_lock.locks, "holders", lambda path: [])
     for content in ("", "1", "1 2 3", f"{os.getppid()} 12.5", f"{2**22 + 1} 12.5", "x y"):
         lock.write_text(content)
-        assert process.lock_holders(lock) == []
+        assert folder_lock.lock_holders(lock) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who holds a lock")
 def test_an_orphan_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = TrialFolder(tmp_path)
-    monkeypatch.setattr(process, "_LOCK_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(folder_lock, "_LOCK_TIMEOUT_S", 0.5)
     with subprocess.Popen([sys.executable, "-c", HOLDER, str(folder.lock)], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
         os.kill(holder.pid, signal.SIGSTOP)
-        process.wait_for_lock_release(folder)
+        folder_lock.wait_for_lock_release(folder)
         assert holder.wait(5) == -signal.SIGKILL
 
 
