@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3.12 python3.13 python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: install sweep test test-slow simulate drill drill-resume soak mutation bench check format settings constraints clean
+.PHONY: install sweep test test-slow simulate drill drill-resume soak fuzz mutation bench check format settings constraints clean
 
 install: $(VENV)/.installed
 
@@ -36,6 +36,10 @@ drill: install
 # Kills and resumes twenty trials, and compares their weights with those of a run without faults.
 drill-resume: install
 	$(BIN)/python -m tests.drill --resume-check 20 --seed 0
+
+# Gives every reader of files damaged and hostile input for twenty minutes; cases with a fault are written to build/fuzz/.
+fuzz: install
+	$(BIN)/python -m tests.fuzz --minutes 20 --seed 0
 
 # The quick checks during development: they do not import TensorFlow.
 check: install

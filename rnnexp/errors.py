@@ -90,9 +90,9 @@ def shown(value: object) -> str:
 
 
 def short(text: object) -> str:
-    """Returns a text, such as a name from a file, cut to `MAX_SHOWN` characters."""
-    whole = str(text)
-    return whole if len(whole) <= MAX_SHOWN else whole[: MAX_SHOWN - 3] + "..."
+    """Returns a text, such as a name from a file, on one line and cut to `MAX_SHOWN` characters."""
+    start = one_line(str(text)[: MAX_SHOWN + 1])
+    return start if len(start) <= MAX_SHOWN else start[: MAX_SHOWN - 3] + "..."
 
 
 class _Brief(reprlib.Repr):

@@ -11,24 +11,26 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from rnnexp import disk, quiet
 from rnnexp.config.trial import TrialConfig, load_trial
 from rnnexp.data.store import TokenStore
 from rnnexp.data.text import Vocabulary
-from rnnexp.errors import UserError
+from rnnexp.errors import UserError, one_line, short, shown
 
 PYFUNC_CODE = Path(__file__).with_name("pyfunc_model.py")
 """The code that MLflow runs to label texts with a bundle."""
 
 FORMATS = ("keras", "saved_model")
 _VERSION = 1
+_MAX_MANIFEST_BYTES = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -65,19 +67,12 @@ class Bundle:
         Raises:
             UserError: if the folder is not a bundle, or a file was changed.
         """
-        try:
-            manifest = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
-            files: dict[str, str] = manifest["files"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = "no manifest.json" if isinstance(error, OSError) else f"damaged manifest.json: {error}"
-            raise UserError(
-                f"{root}: not a bundle ({reason}); create one with `rnnexp export STUDY --to DIR`"
-            ) from None
-        for name, digest in files.items():
-            path = root / name
-            if not path.is_file() or disk.file_hash(path) != digest:
-                state = "was changed" if path.is_file() else "is missing"
-                raise UserError(f"{root}: {name} {state} since the export; export again")
+        manifest = _read_manifest(root)
+        for name, digest in manifest["files"].items():
+            found = _digest(root / name)
+            if found != digest:
+                state = "is missing" if found is None else "was changed"
+                raise UserError(f"{root}: {short(name)} {state} since the export; export again")
         return cls(root, manifest, load_trial(root / "config.yaml", {}))
 
     @property
@@ -87,7 +82,10 @@ class Bundle:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        return Vocabulary.load(self.root / "vocabulary.txt")
+        try:
+            return Vocabulary.load(self.root / "vocabulary.txt")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{self.root}: vocabulary.txt is not UTF-8 (byte {error.start}); export again") from None
 
     @property
     def formats(self) -> tuple[str, ...]:
@@ -173,6 +171,59 @@ def _is_bundle(folder: Path) -> bool:
         return "bundle" in manifest and "files" in manifest
     except (OSError, ValueError, TypeError):
         return False
+
+
+def _read_manifest(root: Path) -> dict[str, Any]:
+    """Returns the manifest, and checks what the program reads of it; a bundle can come from anywhere."""
+    try:
+        with (root / "manifest.json").open("rb") as file:
+            manifest = json.loads(file.read(_MAX_MANIFEST_BYTES))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = "no manifest.json" if isinstance(error, OSError) else f"damaged manifest.json: {one_line(str(error))}"
+        raise UserError(f"{root}: not a bundle ({reason}); create one with `rnnexp export STUDY --to DIR`") from None
+    fault = _manifest_fault(manifest)
+    if fault:
+        raise UserError(
+            f"{root}: not a bundle (damaged manifest.json: {fault}); create one with `rnnexp export STUDY --to DIR`"
+        )
+    return dict(manifest)
+
+
+def _manifest_fault(manifest: Any) -> str | None:
+    """Returns what is wrong with a manifest, or None."""
+    if not isinstance(manifest, dict):
+        return f"got {shown(manifest)}, expected a mapping"
+    read: dict[str, Any] = manifest
+    files, labels, formats, data = read.get("files"), read.get("labels"), read.get("formats"), read.get("data")
+    if not isinstance(files, dict) or not all(isinstance(digest, str) for digest in files.values()):
+        return f"files: got {shown(files)}, expected a hash for each file"
+    outside = [
+        name for name in files if name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name) or "\0" in name
+    ]
+    if outside:
+        return f"files: got {shown(outside[0])}, expected names inside the bundle"
+    missing = [name for name in ("config.yaml", "vocabulary.txt", "model.keras") if name not in files]
+    if missing:
+        return f"files: without {missing[0]}"
+    if not _are_texts(labels) or len(set(labels)) != len(labels) or len(labels) < 2:
+        return f"labels: got {shown(labels)}, expected two or more names"
+    if not _are_texts(formats) or not set(formats) <= set(FORMATS):
+        return f"formats: got {shown(formats)}, expected some of {', '.join(FORMATS)}"
+    if not isinstance(data, dict) or not _are_texts([data.get("name"), data.get("digest")]):
+        return f"data: got {shown(data)}, expected name and digest"
+    return None
+
+
+def _digest(path: Path) -> str | None:
+    """Returns the hash of a file, or None if it is missing, no file, or cannot be read."""
+    try:
+        return disk.file_hash(path) if path.is_file() else None
+    except OSError:
+        return None
+
+
+def _are_texts(values: Any) -> TypeGuard[list[str]]:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
 def _write_manifest(work: Path, source: Source, formats: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from rnnexp.data.batches import Batches, bucket_lengths, pad
 from rnnexp.data.store import TokenStore
 from rnnexp.data.task import Task
 from rnnexp.data.text import cut, words
+from rnnexp.errors import UserError, one_line, short
 from rnnexp.export.bundle import Bundle
 
 _BATCH_SIZE = 256
@@ -43,8 +44,7 @@ class Predictor:
             import keras
             import tensorflow  # noqa: F401 - it logs during its import
 
-            self._model: Any = keras.saving.load_model(bundle.root / "model.keras", compile=False, safe_mode=True)
-            self._model.predict_on_batch(np.ones((1, bundle.config.data.maxlen), dtype=np.int32))
+            self._model: Any = _load(keras, bundle)
         self._vocabulary = bundle.vocabulary
         self._task = Task(bundle.labels)
         self._data = bundle.config.data
@@ -89,6 +89,24 @@ class Predictor:
 
     def _run(self, tokens: NDArray[np.int32]) -> NDArray[np.float32]:
         return by_label(np.asarray(self._model.predict_on_batch(tokens)), self._task)
+
+
+def _load(keras: Any, bundle: Bundle) -> Any:
+    """Loads the model and calls it once; a model from anywhere can fail in many ways.
+
+    Raises:
+        UserError: if it cannot be loaded, or its outputs are not those of the labels.
+    """
+    path, n_outputs = bundle.root / "model.keras", Task(bundle.labels).n_outputs
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        shape = np.shape(model.predict_on_batch(np.ones((1, bundle.config.data.maxlen), dtype=np.int32)))
+    except Exception as error:
+        reason = short(one_line(f"{type(error).__name__}: {' '.join(str(error).split())}"))
+        raise UserError(f"{path}: cannot be loaded ({reason}); export again") from None
+    if shape != (1, n_outputs):
+        raise UserError(f"{path}: has the outputs {shape}, expected {(1, n_outputs)}; export again")
+    return model
 
 
 def by_label(outputs: NDArray[np.float32], task: Task) -> NDArray[np.float32]:
