@@ -186,8 +186,24 @@ class _Reader:
             self.faults.append(
                 "space.clip.threshold: has no effect, because clip.kind is none; set clip.kind or add it to space"
             )
+        self._check_decay(space, base)
         self._check_conditions(space, base)
         return space
+
+    def _check_decay(self, space: dict[str, Any], base: TrialConfig) -> None:
+        """Only adamw has a weight decay: the space must not give one to a trial with another optimizer."""
+        if "train.weight_decay" not in space:
+            return
+        optimizer = space.get("train.optimizer")
+        possible = space["train.weight_decay"].when.get(
+            "train.optimizer", optimizer.choice if isinstance(optimizer, spaces.Choice) else (base.train.optimizer,)
+        )
+        others = [str(name) for name in possible if name != "adamw"]
+        if others:
+            self.faults.append(
+                f"space.train.weight_decay: got {', '.join(others)} as train.optimizer, which has none; use adamw, "
+                "or add when: {train.optimizer: adamw}"
+            )
 
     def _check_conditions(self, space: dict[str, Any], base: TrialConfig) -> None:
         for name, distribution in space.items():

@@ -184,6 +184,12 @@ class TrainConfig(Section):
 
     optimizer: Literal["rmsprop", "adam", "adamw", "sgd"] = Field("adam", description="Keras optimizer")
     learning_rate: float = Field(1e-3, gt=0, description="learning rate; it is constant")
+    weight_decay: float | None = Field(
+        None,
+        ge=0,
+        description="decoupled weight decay of adamw: each step subtracts this share, times the learning rate, from "
+        "every weight; null: 0.004, the default of Keras; null with another optimizer",
+    )
     batch_size: int = Field(128, ge=1, description="number of texts per training step")
     epochs: int = Field(5, ge=1, description="largest number of passes over the training part")
     patience: int | None = Field(
@@ -196,6 +202,15 @@ class TrainConfig(Section):
         None, description="metric that selects the best epoch; null: the same as train.monitor"
     )
     seed: int = Field(0, ge=0, description="seed of the initial weights, of dropout and of the order of the batches")
+
+    @model_validator(mode="after")
+    def _decay_is_of_adamw(self) -> "TrainConfig":
+        if self.weight_decay is not None and self.optimizer != "adamw":
+            raise ValueError(
+                f"weight_decay: got {self.weight_decay:g} with optimizer: {self.optimizer}, which has none; leave it "
+                "out, or use adamw"
+            )
+        return self
 
     @property
     def best_metric(self) -> str:
@@ -262,7 +277,10 @@ def setting_names() -> list[str]:
     return list(TrialConfig().settings())
 
 
-_APPLIES_WITH: dict[str, dict[str, Value]] = {"clip.threshold": {"clip.kind": "norm"}}
+_APPLIES_WITH: dict[str, dict[str, Value]] = {
+    "clip.threshold": {"clip.kind": "norm"},
+    "train.weight_decay": {"train.optimizer": "adamw"},
+}
 """Conditional settings, and values of other settings with which they apply; they are checked with those."""
 
 

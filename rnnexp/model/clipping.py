@@ -87,6 +87,7 @@ def optimizer(train: TrainConfig, clipping: ClipConfig) -> Any:
     The object is a `keras.Optimizer` with `read_clipping()`; Keras' own clip arguments are never passed.
     """
     stock = _STOCK[train.optimizer]
-    built = type(f"Clipping{stock.__name__}", (_Clipping, stock), {})(learning_rate=train.learning_rate)
+    decay = {} if train.weight_decay is None else {"weight_decay": train.weight_decay}
+    built = type(f"Clipping{stock.__name__}", (_Clipping, stock), {})(learning_rate=train.learning_rate, **decay)
     built.set_up_clipping(clipping)
     return built

@@ -141,6 +141,13 @@ _FAULTS = {
     "space: {model.units: {choice: [1], when: {model.units: 1}}}": "model.units: the conditions (when)",
     "space: {data.seed: {choice: [1, 2]}}": "space.data.seed: cannot be searched: trials on different texts",
     "space: {clip.threshold: {float: [1, 2]}}": "space.clip.threshold: has no effect, because clip.kind is none",
+    "space: {train.weight_decay: {float: [0.01, 1]}}": "space.train.weight_decay: got adam as train.optimizer, which",
+    "space: {train.weight_decay: {float: [0.01, 1]}, train.optimizer: {choice: [adamw, sgd]}}": (
+        "space.train.weight_decay: got sgd as train.optimizer, which has none; use adamw, or add when: {train.optimizer"
+    ),
+    "base: {train: {optimizer: adamw, weight_decay: 0.1}}\nspace: {train.optimizer: {choice: [adamw, sgd]}}": (
+        "space.train.optimizer: 'sgd' is not allowed: weight_decay: got 0.1 with optimizer: sgd, which has none"
+    ),
     "space: {data.group: {choice: [author]}}": "space.data.group: cannot be searched: trials on different texts",
     "try: 5": "try: expected a list of settings, as in - {model.cell: lstm, model.units: 64}",
     "try: [lstm]": "try: expected a list of settings",
@@ -448,3 +455,15 @@ def test_a_sweep_with_all_defaults_written_is_the_same_study(tmp_path: Path, pat
     again = _load(tmp_path, config.to_yaml())
     assert again == config
     assert fingerprint(again.definition()) == fingerprint(config.definition())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "base: {train: {optimizer: adamw}}\nspace: {train.weight_decay: {float: [0.01, 1]}}",
+        "space: {train.optimizer: {choice: [adam, adamw]}, "
+        "train.weight_decay: {float: [0.01, 1], when: {train.optimizer: adamw}}}",
+    ],
+)
+def test_the_decay_of_adamw_can_be_searched(tmp_path: Path, text: str) -> None:
+    assert "train.weight_decay" in _load(tmp_path, f"{_HEAD}{text}\n").space

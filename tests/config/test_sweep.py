@@ -6,7 +6,7 @@ import pytest
 
 from rnnexp.config.files import load_mapping
 from rnnexp.config.load import load_sweep
-from rnnexp.config.sweep import Objective, SweepConfig, differences, fingerprint, json_schema
+from rnnexp.config.sweep import Objective, SweepConfig, differences, fingerprint, json_schema, with_defaults
 from rnnexp.config.trial import SECTIONS, setting_names
 
 _SWEEPS = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
@@ -186,3 +186,14 @@ def test_the_schema_names_every_setting() -> None:
         if field.get("description")
     }
     assert described == set(setting_names())
+
+
+def test_a_study_without_the_newer_settings_is_the_same_study(tmp_path: Path) -> None:
+    config = _load(tmp_path)
+    stored = json.loads(json.dumps(config.definition()))
+    for name in ("data.group", "train.weight_decay"):
+        del stored["base"][name]
+    filled = with_defaults(stored, config)
+    now = json.loads(json.dumps(config.definition()))
+    assert differences(filled, now) == []
+    assert fingerprint(filled) == fingerprint(now)

@@ -81,6 +81,7 @@ def test_without_a_file_every_setting_has_its_documented_default() -> None:
         "model.recurrent_dropout": 0.0,
         "train.optimizer": "adam",
         "train.learning_rate": 0.001,
+        "train.weight_decay": None,
         "train.batch_size": 128,
         "train.epochs": 5,
         "train.patience": None,
@@ -200,6 +201,8 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
         ("train: {checkpoint_metric: f1}", "train.checkpoint_metric: got 'f1', which no trial reports; expected one"),
         ("train: {checkpoint_metric: [val_loss]}", "train.checkpoint_metric: got ['val_loss']"),
         ("clip: {kind: norm, threshold: -1}", "clip.threshold: got -1, expected greater than 0"),
+        ("train: {weight_decay: 0.1}", "train: weight_decay: got 0.1 with optimizer: adam, which has none; leave it"),
+        ("train: {optimizer: adamw, weight_decay: -1}", "train.weight_decay: got -1, expected greater than or equal"),
         ("data: {name: reviews, split: by_film}", "data: split: got by_film for reviews, expected imdb, whose films"),
         (
             "data: {path: a.csv, split: by_film}",
@@ -257,6 +260,13 @@ def test_an_invalid_assignment_is_refused(text: str) -> None:
 def test_one_settings_value_is_checked_against_a_base() -> None:
     assert check_setting(TrialConfig(), "model.units", 8) is None
     assert check_setting(TrialConfig(), "model.units", 0) == "got 0, expected greater than or equal to 1"
+
+
+def test_another_optimizer_than_adamw_keeps_no_decay_by_accident() -> None:
+    adamw = TrialConfig().with_settings({"train.optimizer": "adamw"})
+    assert adamw.train.weight_decay is None, "the default of Keras, as in earlier versions"
+    assert adamw.with_settings({"train.optimizer": "adam"}).train.weight_decay is None
+    assert adamw.with_settings({"train.weight_decay": 0.1}).train.weight_decay == 0.1
 
 
 def test_the_films_of_imdb_and_a_column_of_an_own_file_are_groups() -> None:

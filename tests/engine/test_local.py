@@ -76,30 +76,40 @@ def arrays(folder: TrialFolder) -> dict[str, np.ndarray]:
         return {name: state[name] for name in state.files if name != "about"}
 
 
-def test_one_config_gives_one_result_whatever_the_threads_and_interruptions(home: Home) -> None:
+@pytest.mark.parametrize(("kernel", "first"), [("stock", 0), ("compiled", 40)])
+def test_one_config_gives_one_result_whatever_the_threads_and_interruptions(
+    home: Home, kernel: str, first: int
+) -> None:
+    """The compiled layers add the gradients of a batch by thread, so there the last bits depend on their number."""
+    changes: dict[str, object] = {} if kernel == "stock" else {"model.recurrent_dropout": 0.0}
+    numbers = (first, first + 1, first + 2)
     executor = local.LocalExecutor(2)
-    threaded = job(home, 1)
-    stored_or_chosen(threaded.folder.plan, threaded.config, threads=2)  # more than such small steps get
-    seen = run(executor, {0: job(home, 0), 1: threaded})
-    assert [type(message) for number, message in seen if number == 0] == [
+    threaded = job(home, numbers[1], **changes)
+    plan = stored_or_chosen(threaded.folder.plan, threaded.config, threads=2)  # more than such small steps get
+    assert (plan.kernel, plan.threads) == (kernel, 2)
+    seen = run(executor, {numbers[0]: job(home, numbers[0], **changes), numbers[1]: threaded})
+    assert [type(message) for number, message in seen if number == numbers[0]] == [
         Started,
         *[EpochEnded] * 4,
         Finished,
         Exited,
     ]
 
-    killed = run(executor, {2: job(home, 2)}, kill_after=2)
+    killed = run(executor, {numbers[2]: job(home, numbers[2], **changes)}, kill_after=2)
     assert killed[-1][1] == Exited(-signal.SIGKILL)
-    resumed = run(executor, {2: job(home, 2, attempt=2)})
+    resumed = run(executor, {numbers[2]: job(home, numbers[2], attempt=2, **changes)})
     started = next(message for _, message in resumed if isinstance(message, Started))
     assert started.from_epoch == 2
     assert [m.epoch for _, m in resumed if isinstance(m, EpochEnded)] == [2, 3, 4], "the last one is reported again"
 
-    folders = [home.study("engine").trial(number) for number in (0, 1, 2)]
+    folders = [home.study("engine").trial(number) for number in numbers]
     whole, by_two, interrupted = (arrays(folder) for folder in folders)
     for name, value in whole.items():
         np.testing.assert_array_equal(value, interrupted[name], err_msg=name)
-        np.testing.assert_array_equal(value, by_two[name], err_msg=name)
+        if kernel == "stock":
+            np.testing.assert_array_equal(value, by_two[name], err_msg=name)
+        else:
+            np.testing.assert_allclose(value, by_two[name], rtol=1e-3, atol=1e-4, err_msg=name)
     curves = [events.epochs(events.read(folder.events)) for folder in folders]
     assert [epoch.metrics for epoch in curves[0]] == [epoch.metrics for epoch in curves[2]]
     assert [epoch.epoch for epoch in curves[2]] == [1, 2, 3, 4]

@@ -105,3 +105,18 @@ def test_the_clip_rate_and_the_norm_before_clipping_are_counted(model: Any, name
     free = optimizer(TrainConfig(optimizer=name), ClipConfig())  # type: ignore[arg-type]
     update(model, free)
     assert free.read_clipping()["clip_rate"] == 0.0
+
+
+def test_the_decay_of_adamw_is_a_setting(model: Any) -> None:
+    """A step subtracts the learning rate times the decay of each weight, whatever the gradient."""
+    from rnnexp.model.clipping import optimizer
+
+    weights, changes = model.get_weights(), {}
+    for decay in (None, 0.0, 0.004, 2.0):
+        model.set_weights(weights)
+        made = optimizer(TrainConfig(optimizer="adamw", learning_rate=0.1, weight_decay=decay), ClipConfig())
+        changes[decay] = update(model, made)
+    for index, weight in enumerate(weights):
+        free = changes[0.0][index]
+        np.testing.assert_allclose(changes[2.0][index] - free, 0.1 * 2.0 * weight, atol=1e-6)
+        np.testing.assert_array_equal(changes[None][index], changes[0.004][index], "as before this was a setting")

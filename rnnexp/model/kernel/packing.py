@@ -50,30 +50,61 @@ def _hash(number):
 
 
 @inline
-def _drop(row, seed, k, rate, out):
-    """Writes the k-th word's vector, with some entries zero and the others scaled. A seed always drops the same."""
+def _mix(number):
+    """The final step of SplitMix64: each of the 64 result bits depends on all bits of the number."""
+    number = np.uint64(number ^ (number >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    number = np.uint64(number ^ (number >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.uint64(number ^ (number >> np.uint64(31)))
+
+
+@inline
+def _key_of_step(seed):
+    """Returns the key of a training step from its seed: the number of the generator, and the number of the step.
+
+    The key is hashed before the place of a word is added to it. If the number of the step were combined with the place
+    directly, steps would have the same masks at other places.
+    """
+    return _mix((np.uint64(seed[0]) << np.uint64(32) | np.uint64(seed[1])) + np.uint64(0x9E3779B97F4A7C15))
+
+
+@inline
+def _drop(row, key, text, rate, out):
+    """Writes a word's vector, with some entries zero and the others scaled.
+
+    What is dropped depends on the key of its place in the texts and on the text's row in the batch, on nothing else.
+    """
     threshold = np.uint32(rate * 4294967296.0)
     scale = np.float32(1.0 / (1.0 - rate))
-    start = _hash(np.uint32(seed[0] ^ _hash(np.uint32(k ^ seed[1]))))
+    start = _hash(np.uint32(_hash(np.uint32(np.uint32(text) + np.uint32(key))) ^ np.uint32(key >> np.uint64(32))))
     for j in range(len(row)):
         random_bits = _hash(np.uint32(start + np.uint32(j) * np.uint32(0x9E3779B9)))
         out[j] = row[j] * (scale if random_bits >= threshold else np.float32(0))
 
 
 @jit
-def look_up_dropped(embedding, rows, words, seed, rate, vectors):
+def look_up_dropped(embedding, rows, words, order, active, seed, rate, vectors):
     """Writes the vector of each word with dropout, (N, E)."""
-    for k in range(len(words)):
-        _drop(embedding[rows[words[k]]], seed, k, rate, vectors[k])
+    key = _key_of_step(seed)
+    k = 0
+    for t in range(len(active)):
+        key_of_place = _mix(key + np.uint64(t))
+        for b in range(active[t]):
+            _drop(embedding[rows[words[k]]], key_of_place, order[b], rate, vectors[k])
+            k += 1
 
 
 @jit
-def add_dropped(d_vectors, words, seed, rate, d_rows):
+def add_dropped(d_vectors, words, order, active, seed, rate, d_rows):
     """Adds up the gradients of each distinct word, with the dropout of the forward pass, (N, E) → (R, E)."""
     kept = np.empty(d_vectors.shape[1], np.float32)
-    for k in range(len(words)):
-        _drop(d_vectors[k], seed, k, rate, kept)
-        add(d_rows[words[k]], kept)
+    key = _key_of_step(seed)
+    k = 0
+    for t in range(len(active)):
+        key_of_place = _mix(key + np.uint64(t))
+        for b in range(active[t]):
+            _drop(d_vectors[k], key_of_place, order[b], rate, kept)
+            add(d_rows[words[k]], kept)
+            k += 1
 
 
 @jit

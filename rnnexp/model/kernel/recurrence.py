@@ -40,7 +40,8 @@ class Embedding:
     Attributes:
         vectors: (V, E).
         dropout: share of a vector's entries that are dropped, independently for each word of the batch.
-        seed: selects the dropped entries, (2,), int32.
+        seed: selects the dropped entries, together with the place of a word in the batch; (2,), int32: the number of
+            the generator, and the number of the step.
     """
 
     vectors: Floats
@@ -76,7 +77,7 @@ class Recurrence:
         cell: a cell with compiled loops.
         threads: they share the texts of a batch; the last bits of the weights' gradients depend on their number.
         """
-        self._shares = [_Share(cell, index) for index in range(threads)]
+        self._shares = [_Share(cell) for _ in range(threads)]
         self._used = self._shares
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self._bias_shape: tuple[int, ...] = ()
@@ -198,12 +199,11 @@ class _PackedInputs:
 class _Share:
     """One thread's share of the texts of a batch, and its buffers, which are reused for every batch."""
 
-    def __init__(self, cell: Cell, index: int) -> None:
+    def __init__(self, cell: Cell) -> None:
         if cell.loops is None:
             raise ValueError("the cell has no compiled loops")
         self._cell, self._loops = cell, cell.loops
         self._forward, self._backward = compiled(cell.loops.forward), compiled(cell.loops.backward)
-        self._index = np.int32(index)
         self._buffers: dict[str, Any] = {}
 
     def _array(self, name: str, *shape: int, dtype: Any = np.float32) -> Any:
@@ -272,11 +272,9 @@ class _Share:
             np.take(embedding.vectors, rows, axis=0, out=vectors, mode="clip")
             return _PackedInputs(active, first, order, numbers, numbers, vectors, rows, summed=True)
         vectors = self._array("vectors", len(numbers), embedding.vectors.shape[1])
-        packing.look_up_dropped(embedding.vectors, rows, numbers, self._seed(embedding), embedding.dropout, vectors)
+        seed, dropout = embedding.seed.view(np.uint32), embedding.dropout
+        packing.look_up_dropped(embedding.vectors, rows, numbers, order, active, seed, dropout, vectors)
         return _PackedInputs(active, first, order, each, numbers, vectors, rows, summed=False)
-
-    def _seed(self, embedding: Embedding) -> NDArray[np.uint32]:
-        return (embedding.seed ^ self._index).astype(np.uint32)
 
     def backward(self, gradient: Floats, d_inputs: Floats | None) -> tuple[Ints, Floats, Floats, Floats, Floats]:
         """Returns rows, their gradients, and those of the weights; fills `d_inputs` where the inputs are vectors."""
@@ -304,6 +302,6 @@ class _Share:
         elif self._embedding is not None and not packed.summed:
             d_words, d_vectors = d_vectors, self._array("d_rows", len(packed.rows), kernel.shape[0])
             d_vectors[:] = 0
-            seed, dropout = self._seed(self._embedding), self._embedding.dropout
-            packing.add_dropped(d_words, packed.numbers, seed, dropout, d_vectors)
+            seed, dropout = self._embedding.seed.view(np.uint32), self._embedding.dropout
+            packing.add_dropped(d_words, packed.numbers, packed.order, packed.active, seed, dropout, d_vectors)
         return packed.rows, d_vectors, packed.vectors.T @ d_projected, self._kept[2].T @ gates, d_bias
