@@ -32,6 +32,7 @@ RATES: Mapping[str, Mapping[str, float]] = {
     "begin": {"record: disk full": 0.01, "supervisor killed in a write": 0.015},
     "disk check": {"disk nearly full": 0.02},
     "submit": {"submit fails": 0.03, "environment unfit": 0.01},
+    "orphan": {"orphan hangs": 0.25},
     "between starts": {"model damaged": 0.15, "model missing": 0.05},
     "prepare": {"data error": 0.02},
     "answer": {"answer lost": 0.008},
@@ -55,7 +56,7 @@ RATES: Mapping[str, Mapping[str, float]] = {
         "trial exceeds memory limit": 0.005,
     },
     "trial write": {"trial: disk full": 0.006, "trial: torn": 0.004, "trial killed in a write": 0.008},
-    "epoch": {"trial diverges": 0.012},
+    "epoch": {"trial diverges": 0.03},
     "restore": {"checkpoint damaged": 0.03},
 }
 """The probability of each fault, by the place where it can occur."""
@@ -104,7 +105,7 @@ def draw(seed: int, *, faults: bool = True) -> Plan:
         config=config,
         n_slots=rng.randint(1, 3),
         more_trials=0 if grid else rng.choice([0, 0, 0, 1, 3]),
-        epoch_s=rng.choice([0.3, 1.0, 3.0]),
+        epoch_s=rng.choice([0.3, 1.0, 3.0] + [10.0] * (config.budget.timeout_s is None)),
         n_faults=rng.randint(8, 40) if faults else 0,
         rates=_rates(rng, config),
     )

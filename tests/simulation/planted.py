@@ -146,6 +146,14 @@ BUGS = (
         Change("supervisor", "has_trained=has_trained or not may_be_environment", "has_trained=True"),
     ),
     Planted(
+        "a process that does not get the lock of its folder uses a retry",
+        Change(
+            "failures",
+            'return Failure(FailureKind.ENVIRONMENT, "another',
+            'return Failure(FailureKind.KILLED, "another',
+        ),
+    ),
+    Planted(
         "a start that failed is tried again at once",
         Change("start_failures", "return now < self._paused_until", "return False"),
     ),

@@ -97,6 +97,7 @@ class SimExecutor:
         self._inbox = [item for item in self._inbox if item[0] > world.now]
         for _, _, number, message in arrived:
             self._last_heartbeat[number] = world.now
+            self._check_stop(number)
             if isinstance(message, EpochEnded):
                 self._unanswered.add(number)
             if isinstance(message, Exited):
@@ -147,8 +148,9 @@ class SimExecutor:
 
     def _check_stop(self, number: int) -> None:
         """Checks that a trial that trains was not left to train after a stop request."""
-        seconds = self._world.now - self._world.stop_taken_at.get(number, self._world.now)
-        if self._processes[number].trains and seconds > _MAX_SECONDS_AFTER_STOP:
+        taken_at = self._world.stop_taken_at.get(number, self._world.now)
+        seconds = self._processes[number].seconds_of_new_epoch(taken_at)
+        if seconds > _MAX_SECONDS_AFTER_STOP:
             raise Violation(f"trial {number} still trains {seconds:.1f} s after it should have been stopped")
 
     def _record_cause_of_kill(self, number: int) -> None:

@@ -5,6 +5,7 @@ A process writes the real events into its real folder. It can end at each step. 
 
 import contextlib
 import json
+import math
 import signal
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -14,7 +15,7 @@ from rnnexp import disk
 from rnnexp.engine.executor import Exited
 from rnnexp.trial import checkpoint, events
 from rnnexp.trial.events import STOPPED_BY_HAND, EndReason, EpochEnded, Event, Failed, Finished, Started
-from rnnexp.trial.process import DISK_FULL, ORPHANED, Heartbeat, TrialJob
+from rnnexp.trial.process import DISK_FULL, LOCKED, ORPHANED, Heartbeat, TrialJob
 from rnnexp.trial.progress import Progress
 from tests.simulation.sim_storage import Append, write_torn
 from tests.simulation.sim_training import DATA, archive_of, describe, epoch_of_archive, metrics_of
@@ -22,7 +23,7 @@ from tests.simulation.world import Cause, Violation, World
 
 _HEARTBEAT_INTERVAL_S = 2.0
 _LOCK_TIMEOUT_S = 15.0
-_MAX_SECONDS_AS_ORPHAN = 3.0
+_MAX_SECONDS_AS_ORPHAN, _MAX_SECONDS_AS_HUNG_ORPHAN = 3.0, 100.0
 
 Steps = Generator[float | None, None, Any]
 """The steps of a process. Each yields the seconds to wait, or None to wait for the supervisor's answer."""
@@ -63,17 +64,19 @@ class Process:
         self.n_bytes = 2**28
         self._is_waiting_for_answer = False
         self._answer = True
-        self._is_endless = self._is_stopped = self._hangs = self._is_training = False
-        self.n_epochs = self._first_end = 0
+        self._is_endless = self._is_stopped = self._hangs = False
+        self.n_epochs, self._first_end, self._new_since = 0, 0, math.inf
         self._finished = False
         self._steps = self._main()
         world.processes.append(self)
         world.schedule(world.rng.uniform(0.02, 0.6), self._continue)
 
     def become_orphan(self) -> None:
-        """The supervisor has died. The process ends within seconds, or when it next sends a message."""
+        """The supervisor has died. The process ends within seconds, or when it next sends a message, or it hangs."""
         self.orphaned = True
-        self._world.schedule(self._world.rng.uniform(0, _MAX_SECONDS_AS_ORPHAN), lambda: self.end(ORPHANED))
+        self._hangs = self._hangs or self._world.draw_fault("orphan") is not None
+        longest_s = _MAX_SECONDS_AS_HUNG_ORPHAN if self._hangs else _MAX_SECONDS_AS_ORPHAN
+        self._world.schedule(self._world.rng.uniform(0, longest_s), lambda: self.end(ORPHANED))
 
     def answer(self, go_on: bool) -> None:
         """The supervisor's answer to `EpochEnded` arrives."""
@@ -90,11 +93,10 @@ class Process:
         """Whether it trains epochs again that were reported, or whose model was saved."""
         return self.n_epochs < self._first_end
 
-    @property
-    def trains(self) -> bool:
-        """Whether it trains a new epoch, so that it ends soon after a request."""
-        waits = self._is_waiting_for_answer or self._hangs
-        return self.alive and self._is_training and not (waits or self.is_repeating)
+    def seconds_of_new_epoch(self, since: float) -> float:
+        """Returns how long it has trained a new epoch after a time: it may end then, and does so after a request."""
+        may_end = self.alive and not (self._is_waiting_for_answer or self._hangs or self.is_repeating)
+        return self._world.now - max(since, self._new_since) if may_end else 0.0
 
     def has_trained(self) -> bool:
         """Tells whether the trial's record has the start of this attempt."""
@@ -119,7 +121,7 @@ class Process:
             self._deliver(Exited(code), 0.001)
 
     def _continue(self) -> None:
-        if not self.alive:
+        if not self.alive or self._hangs:
             return
         try:
             wait_s = next(self._steps)
@@ -159,7 +161,9 @@ class Process:
         locks, deadline = self._world.folder_locks, self._world.now + _LOCK_TIMEOUT_S
         while self.number in locks:
             if self._world.now > deadline:
-                raise Violation(f"trial {self.number}: an orphan still holds the folder's lock")
+                if not locks[self.number].orphaned:
+                    raise Violation(f"trial {self.number}: two processes were started for it")
+                raise _ProcessExit(LOCKED)
             yield 0.1
         locks[self.number] = self
         if self.orphaned:
@@ -208,6 +212,7 @@ class Process:
             go_on = yield from self._tell(self._epoch_ended(progress, 0.0, written_epochs))
         while (go_on or self.is_repeating) and progress.epoch < last_epoch and not progress.out_of_patience:
             is_complete = yield from self._train()
+            self._new_since = math.inf
             if not is_complete:
                 return "stopped", STOPPED_BY_HAND
             epoch = progress.epoch + 1
@@ -245,7 +250,7 @@ class Process:
     def _train(self) -> Generator[float | None, None, bool]:
         """Trains for the time of an epoch; returns whether it is complete: a trial that is stopped ends at once."""
         left_s = self._world.plan.epoch_s * self._world.rng.uniform(0.8, 1.2)
-        self._is_training = True
+        self._new_since = math.inf if self.is_repeating else self._world.now
         self._inject_fault("an epoch")
         while left_s > _HEARTBEAT_INTERVAL_S or self._is_endless:
             left_s -= _HEARTBEAT_INTERVAL_S

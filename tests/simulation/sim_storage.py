@@ -21,6 +21,7 @@ from tests.simulation.world import Generation, Violation, World
 
 Append = Callable[[Path, Event], None]
 
+_LOCK_TIMEOUT_S = 15.0
 _MAX_TRIALS = 40
 """More than twice the largest budget of a plan."""
 
@@ -130,8 +131,7 @@ class SimRecords:
         self._world.started_at[request.number] = self._world.now
         self._world.stop_taken_at.pop(request.number, None)  # it was of an earlier attempt
         self._generation.step(f"begin {request.number}", "write")
-        while request.number in self._world.folder_locks:
-            self._world.advance(self._world.now + 0.1)  # like the real one, wait for an orphan
+        self._wait_for_orphan(request.number)
         kind = self._world.draw_fault("begin")
         config = self.folder.trial(request.number).config
         if kind == "record: disk full":
@@ -143,6 +143,17 @@ class SimRecords:
             self._generation.kill(f"the middle of begin {request.number}")
         self._inner.create_folder(request)
         self._generation.step(f"after begin {request.number}", "write")
+
+    def _wait_for_orphan(self, number: int) -> None:
+        """Waits for an orphan as the real method does. One that hangs is killed, if the system tells which it is."""
+        world = self._world
+        deadline = world.now + _LOCK_TIMEOUT_S
+        while number in world.folder_locks:
+            if world.now > deadline:
+                if world.rng.random() < 0.5:
+                    world.folder_locks[number].end(-9)
+                return
+            world.advance(world.now + 0.1)
 
     def read(self, number: int) -> list[Event]:
         self._generation.step(f"read {number}")
