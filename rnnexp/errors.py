@@ -45,19 +45,19 @@ class ConfigError(UserError):
     """
 
     def __init__(self, source: str, faults: Iterable[str]) -> None:
-        found = [one_line(fault) for fault in faults]
+        found = [escaped(fault) for fault in faults]
         if len(found) > _MAX_FAULTS:
             found[_MAX_FAULTS:] = [f"and {len(found) - _MAX_FAULTS} more faults"]
         self.source = source
         self.faults = tuple(found)
-        super().__init__("\n".join(f"{one_line(source)}: {fault}" for fault in self.faults))
+        super().__init__("\n".join(f"{escaped(source)}: {fault}" for fault in self.faults))
 
 
 class DataError(UserError):
     """A data set is missing, damaged or unsuitable."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(one_line(message))
+        super().__init__(escaped(message))
 
 
 class DataUnavailableError(DataError):
@@ -76,8 +76,8 @@ class WorkError(RnnexpError):
     """The input was correct, but the work failed: no trial finished, or a check did not pass."""
 
 
-def one_line(text: str) -> str:
-    """Returns the text on one line: line breaks and other control characters are written as escape sequences."""
+def escaped(text: str) -> str:
+    """Returns the text with line breaks and other control characters as escape sequences, so that it is one line."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
@@ -91,7 +91,7 @@ def shown(value: object) -> str:
 
 def short(text: object) -> str:
     """Returns a text, such as a name from a file, on one line and cut to `MAX_SHOWN` characters."""
-    start = one_line(str(text)[: MAX_SHOWN + 1])
+    start = escaped(str(text)[: MAX_SHOWN + 1])
     return start if len(start) <= MAX_SHOWN else start[: MAX_SHOWN - 3] + "..."
 
 

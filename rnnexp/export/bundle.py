@@ -23,7 +23,7 @@ from rnnexp import disk, quiet
 from rnnexp.config.trial import TrialConfig, load_trial
 from rnnexp.data.store import TokenStore
 from rnnexp.data.text import Vocabulary
-from rnnexp.errors import UserError, one_line, short, shown
+from rnnexp.errors import UserError, escaped, short, shown
 
 PYFUNC_CODE = Path(__file__).with_name("pyfunc_model.py")
 """The code that MLflow runs to label texts with a bundle."""
@@ -179,7 +179,7 @@ def _read_manifest(root: Path) -> dict[str, Any]:
         with (root / "manifest.json").open("rb") as file:
             manifest = json.loads(file.read(_MAX_MANIFEST_BYTES))
     except (OSError, ValueError, RecursionError) as error:
-        reason = "no manifest.json" if isinstance(error, OSError) else f"damaged manifest.json: {one_line(str(error))}"
+        reason = "no manifest.json" if isinstance(error, OSError) else f"damaged manifest.json: {escaped(str(error))}"
         raise UserError(f"{root}: not a bundle ({reason}); create one with `rnnexp export STUDY --to DIR`") from None
     fault = _manifest_fault(manifest)
     if fault:

@@ -12,7 +12,7 @@ from rnnexp.data.batches import Batches, bucket_lengths, pad
 from rnnexp.data.store import TokenStore
 from rnnexp.data.task import Task
 from rnnexp.data.text import cut, words
-from rnnexp.errors import UserError, one_line, short
+from rnnexp.errors import UserError, escaped, short
 from rnnexp.export.bundle import Bundle
 
 _BATCH_SIZE = 256
@@ -102,7 +102,7 @@ def _load(keras: Any, bundle: Bundle) -> Any:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
         shape = np.shape(model.predict_on_batch(np.ones((1, bundle.config.data.maxlen), dtype=np.int32)))
     except Exception as error:
-        reason = short(one_line(f"{type(error).__name__}: {' '.join(str(error).split())}"))
+        reason = short(escaped(f"{type(error).__name__}: {' '.join(str(error).split())}"))
         raise UserError(f"{path}: cannot be loaded ({reason}); export again") from None
     if shape != (1, n_outputs):
         raise UserError(f"{path}: has the outputs {shape}, expected {(1, n_outputs)}; export again")
