@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3.12 python3.13 python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: install sweep test test-slow simulate drill drill-resume soak fuzz mutation bench check format settings constraints clean
+.PHONY: install sweep test test-slow simulate drill drill-resume soak fuzz mutation bench check format settings constraints pins clean
 
 install: $(VENV)/.installed
 
@@ -87,6 +87,21 @@ constraints:
 	build/pins/bin/python -m pip install --quiet '.[dev]'
 	{ sed -n '/^#/p' constraints.txt; build/pins/bin/python -m pip freeze --exclude rnnexp; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt && rm -rf build/pins
+
+# Updates docker/requirements.txt to the pins in constraints.txt, with the hashes of the wheels for both processors. Needs the
+# Python of the image (PIN_PYTHON), because the packages depend on its version.
+PIN_PYTHON ?= python3.12
+pins:
+	mkdir -p build
+	$(PIN_PYTHON) -m pip install --quiet --dry-run --ignore-installed --only-binary :all: --constraint constraints.txt \
+		--report build/pins-x86_64.json 'setuptools>=77' wheel .
+	$(PIN_PYTHON) docker/pins.py build/pins-x86_64.json | sed 's/ \\$$//; /--hash/d' > build/pins.txt
+	$(PIN_PYTHON) -m pip install --quiet --dry-run --ignore-installed --only-binary :all: --no-deps --requirement build/pins.txt \
+		--target build/pins --python-version 3.12 --implementation cp --abi cp312 --abi abi3 --abi none \
+		$(foreach tag,manylinux_2_36 manylinux_2_34 manylinux_2_28 manylinux_2_27 manylinux_2_26 manylinux_2_17 manylinux2014,--platform $(tag)_aarch64) \
+		--report build/pins-aarch64.json
+	$(PIN_PYTHON) docker/pins.py build/pins-x86_64.json build/pins-aarch64.json > build/requirements.txt
+	mv build/requirements.txt docker/requirements.txt
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
