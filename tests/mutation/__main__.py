@@ -24,6 +24,10 @@ from tests.mutation.packages import PACKAGES
 _ROOT = Path(__file__).resolve().parents[2]
 _COPIED = ("rnnexp", "tests", "sweeps", "docs", "pyproject.toml", "README.md", "Makefile")
 _MIN_TIMEOUT_S, _TIMEOUT_FACTOR = 20.0, 4.0
+"""The time limit of all tests of a mutant, relative to the tests without one."""
+_TEST_TIMEOUT_S = 60.0
+"""The time limit of one test: a mutant that makes a loop endless is noticed soon."""
+_BASELINE_TIMEOUT_S = 900.0
 _MIN_SCORE = 0.85
 
 
@@ -81,7 +85,7 @@ class Worker:
             text=True,
         )
 
-    def run(self, mutant: Mutant | None, timeout_s: float) -> dict[str, Any]:
+    def run(self, mutant: Mutant | None, timeout_s: float, test_timeout_s: float) -> dict[str, Any]:
         """Runs the tests on a mutant, or on the unchanged package."""
         folder = PACKAGES[self._package].folder
         path = mutant.path if mutant else f"{folder}/__init__.py"
@@ -89,7 +93,7 @@ class Worker:
         task = {"path": path, "original": original, "source": mutant.source if mutant else original}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(task | {"timeout_s": timeout_s}) + "\n")
+        self._process.stdin.write(json.dumps(task | {"timeout_s": timeout_s, "test_timeout_s": test_timeout_s}) + "\n")
         self._process.stdin.flush()
         return _answer(self._process.stdout)
 
@@ -135,9 +139,9 @@ def run_package(package: str, drawn: list[Mutant], results: Results, state: Path
     def serve(number: int) -> None:
         worker = Worker(package, state / f"tree-{package}-{number}")
         try:
-            baseline = worker.run(None, timeout_s=900)
-            if baseline["outcome"] != "survived":
-                baseline = worker.run(None, timeout_s=900)  # other load can delay a test with a time limit
+            baseline = worker.run(None, _BASELINE_TIMEOUT_S, _BASELINE_TIMEOUT_S)
+            if baseline["outcome"] != "survived":  # other load can delay a test that has a time limit
+                baseline = worker.run(None, _BASELINE_TIMEOUT_S, _BASELINE_TIMEOUT_S)
             if baseline["outcome"] != "survived":
                 raise RuntimeError(
                     f"{package}: the tests fail without a mutant; see log.txt in tree-{package}-{number}"
@@ -145,7 +149,7 @@ def run_package(package: str, drawn: list[Mutant], results: Results, state: Path
             timeout_s = max(_MIN_TIMEOUT_S, _TIMEOUT_FACTOR * baseline["seconds"])
             while time.monotonic() < ends_at:
                 mutant = todo.get_nowait()
-                results.add(package, mutant, worker.run(mutant, timeout_s))
+                results.add(package, mutant, worker.run(mutant, timeout_s, _TEST_TIMEOUT_S))
         except queue.Empty:
             pass
         except BaseException as error:

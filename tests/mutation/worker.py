@@ -1,7 +1,7 @@
 """Runs the tests of mutants in a copy of the project, each in a process that is forked after the slow imports.
 
-It reads one JSON object per line: the path and the new text of a module, the original text, and the time limit. It
-writes one JSON object per line: the outcome and the seconds. It never imports `rnnexp` itself.
+It reads one JSON object per line: the path and the new text of a module, the original text, and the time limits of
+one test and of all. It writes one JSON object per line: the outcome and the seconds. It never imports `rnnexp` itself.
 """
 
 import contextlib
@@ -43,17 +43,17 @@ def _run(package: Package, tree: Path, task: dict[str, Any]) -> dict[str, Any]:
     module.write_text(task["source"], encoding="utf-8")
     start = time.monotonic()
     try:
-        outcome = _fork_tests(package, tree, task["timeout_s"])
+        outcome = _fork_tests(package, tree, task["timeout_s"], task["test_timeout_s"])
     finally:
         module.write_text(task["original"], encoding="utf-8")
     return {"outcome": outcome, "seconds": round(time.monotonic() - start, 2)}
 
 
-def _fork_tests(package: Package, tree: Path, timeout_s: float) -> str:
+def _fork_tests(package: Package, tree: Path, timeout_s: float, test_timeout_s: float) -> str:
     """Returns `survived`, `killed` or `timeout`. The tests and all processes that they start are ended."""
     pid = os.fork()
     if pid == 0:
-        _run_tests(package, tree)
+        _run_tests(package, tree, test_timeout_s)
     deadline = time.monotonic() + timeout_s
     while True:
         done, status = os.waitpid(pid, os.WNOHANG)
@@ -68,7 +68,7 @@ def _fork_tests(package: Package, tree: Path, timeout_s: float) -> str:
     return "survived" if os.waitstatus_to_exitcode(status) == 0 else "killed"
 
 
-def _run_tests(package: Package, tree: Path) -> NoReturn:
+def _run_tests(package: Package, tree: Path, test_timeout_s: float) -> NoReturn:
     os.setsid()  # a group of its own, so that all its processes can be ended
     code = 70
     try:
@@ -76,6 +76,7 @@ def _run_tests(package: Package, tree: Path) -> NoReturn:
 
         os.lseek(1, 0, os.SEEK_SET)
         options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--basetemp", str(tree / "tmp")]
+        options += ["-o", f"faulthandler_timeout={test_timeout_s}", "-o", "faulthandler_exit_on_timeout=true"]
         code = int(pytest.main([*options, *package.options, "-m", package.marks, *package.tests]))
     except BaseException:
         traceback.print_exc()
