@@ -103,6 +103,13 @@ def run_and_model_ids(home: Home) -> set[str]:
         return ids | {str(row[0]) for row in connection.execute("SELECT model_id FROM logged_models")}
 
 
+def run_places(home: Home) -> dict[str, str]:
+    """Returns where each run stores its files, by the run's id."""
+    with connect(home.mlflow_db) as connection:
+        rows = connection.execute("SELECT run_uuid, artifact_uri FROM runs").fetchall()
+    return {str(run_id): str(place or "") for run_id, place in rows}
+
+
 def experiment_places(home: Home) -> list[str]:
     """Returns where the experiments store their files; none if the database has no tables."""
     with connect(home.mlflow_db) as connection:

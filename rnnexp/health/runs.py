@@ -10,7 +10,7 @@ from rnnexp.health import history, mlflow_tables, studies
 from rnnexp.health.files import mlflow_copy_of_best
 from rnnexp.health.finding import Finding
 from rnnexp.health.mlflow_tables import MetricSteps
-from rnnexp.health.places import link_out_of
+from rnnexp.health.places import link_out_of, own_artifact_folder
 from rnnexp.health.studies import TrialSnapshot
 from rnnexp.home import Home
 from rnnexp.tracking import maintenance
@@ -90,7 +90,13 @@ def _check_study(
     ownership = Ownership.of(home, name, studies.identity(home, name))
     own_ids = ownership.run_ids(home.study(name))
     runs = maintenance.runs_by_trial(client, experiment.experiment_id, ownership, own_ids)
+    places = mlflow_tables.run_places(home) if home.tracking_server is None else {}
     for snapshot in group:
+        outside = _place_outside(home, snapshot, runs.get(snapshot.number, []), places)
+        if outside is not None:
+            what = f"its run in MLflow stores files in {outside}, outside this home; it is neither checked nor repaired"
+            yield Finding(CHECK, snapshot.where, what)
+            continue
         if snapshot.state in FINISHED and history.missing(snapshot):
             continue  # MLflow may have more of it than its events
         what = _difference(home, ownership, snapshot, runs.get(snapshot.number, []), steps)
@@ -130,6 +136,14 @@ def _difference(
         or _metrics_difference(snapshot, run, steps)
         or _files_difference(home, snapshot)
     )
+
+
+def _place_outside(home: Home, snapshot: TrialSnapshot, runs: list[Any], places: dict[str, str]) -> str | None:
+    """Returns the place of a run's files if it is outside this home: sending an event can delete files there."""
+    for run_id in (Cursor.load(snapshot.folder.tracking).run_id, *(run.info.run_id for run in runs)):
+        if run_id in places and own_artifact_folder(home, places[run_id], run_id) is None:
+            return places[run_id]
+    return None
 
 
 def _state_difference(snapshot: TrialSnapshot, run: Any) -> str:

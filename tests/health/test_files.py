@@ -239,3 +239,21 @@ def test_files_of_a_killed_process_are_removed(home_copy: HomeCopy) -> None:
     home_copy.repair()
     assert not incomplete.exists()
     assert not home_copy.trial(1).state.exists()
+
+
+def test_an_active_run_with_files_outside_the_home(home_copy: HomeCopy, tmp_path: Path) -> None:
+    """Sending the event of an eviction deletes the model among the run's files, wherever these are."""
+    run_id = home_copy.run_id(1)
+    own = home_copy.mlflow_copy_of_best(1).parent.parent
+    outside = tmp_path / "outside" / run_id / "artifacts"
+    shutil.copytree(own, outside)
+    home_copy.sql("mlflow.db", "UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", str(outside), run_id)
+    events.append(home_copy.trial(1).events, Evicted(1.0))
+    home_copy.trial(1).best.unlink()
+    home_copy.find_one("runs", "small trial 1", "outside this home")
+    outcomes = list(checks.repair(home_copy.home))
+    assert (outside / "checkpoints" / "best.keras").exists()
+    assert [outcome.finding.where for outcome in outcomes if outcome.done is None] == ["small trial 1"]
+    home_copy.sql("mlflow.db", "UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", str(own), run_id)
+    home_copy.repair()
+    assert not (own / "checkpoints" / "best.keras").exists(), "inside the home the event is sent"
