@@ -38,6 +38,7 @@ def rebuild(home: Home, name: str, identity: str | None) -> int:
 
     Raises:
         RnnexpError: if the folder has too little information; the message says what is missing.
+        OSError: if a file cannot be read now.
     """
     folder = home.study(name)
     config = load_sweep(folder.sweep)
@@ -99,10 +100,16 @@ def _data_digest(folder: StudyFolder, config: SweepConfig) -> str:
 
 
 def _load_trial(folder: StudyFolder, number: int, config: SweepConfig) -> optuna.trial.FrozenTrial | None:
-    """Returns a trial from its folder; None if the folder does not have the trial's settings."""
+    """Returns a trial from its folder; None if the folder does not have the trial's settings.
+
+    Raises:
+        OSError: if the settings cannot be read now. A finished trial without them would be trained again.
+    """
+    path = folder.trial(number).config
     try:
-        settings = load_trial(folder.trial(number).config, {})
-    except RnnexpError:
+        path.read_bytes()
+        settings = load_trial(path, {})
+    except (FileNotFoundError, RnnexpError):
         return None
     trial_events = events.read(folder.trial(number).events)
     drawn = _drawn_settings(config, settings)

@@ -260,3 +260,18 @@ def test_a_damaged_model_is_set_aside(home: Home, capsys: pytest.CaptureFixture[
     assert "set aside" in capsys.readouterr().out
     main(["doctor", "--json", "--no-devices", "--home", str(home.root)])
     assert json.loads(capsys.readouterr().out)["disk"]["set_aside"] > 7000
+
+
+def test_settings_that_cannot_be_read_now_are_not_lost(home: Home) -> None:
+    """A finished trial without settings would become a waiting one, which is trained again."""
+    close_database(home)
+    home.optuna_db.unlink()
+    config = home.study("s").trial(2).config
+    content = config.read_bytes()
+    config.unlink()
+    config.mkdir()  # reading it fails with EISDIR, an error that is not about the content
+    list(checks.repair(home))
+    config.rmdir()
+    config.write_bytes(content)
+    list(checks.repair(home))
+    assert [snapshot.state for snapshot in studies.trials(home, "s")] == ["COMPLETE"] * 4
