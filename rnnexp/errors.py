@@ -89,10 +89,10 @@ def shown(value: object) -> str:
     return short(_BRIEF.repr(value))
 
 
-def short(text: object) -> str:
-    """Returns a text, such as a name from a file, on one line and cut to `MAX_SHOWN` characters."""
-    start = escaped(str(text)[: MAX_SHOWN + 1])
-    return start if len(start) <= MAX_SHOWN else start[: MAX_SHOWN - 3] + "..."
+def short(text: object, limit: int = MAX_SHOWN) -> str:
+    """Returns a text, such as a name from a file, on one line and cut to a number of characters."""
+    start = escaped(str(text)[: limit + 1])
+    return start if len(start) <= limit else start[: limit - 3] + "..."
 
 
 class _Brief(reprlib.Repr):

@@ -10,10 +10,13 @@ from typing import Any
 
 import yaml
 
-from rnnexp.errors import ConfigError, UserError, shown
+from rnnexp.errors import ConfigError, UserError, short, shown
 
 MAX_BYTES = 256_000
 """Largest size of a file; the sweep files of this project have about one thousand bytes."""
+
+_MAX_REASON = 200
+"""Largest number of characters of a parser's message, which can repeat a part of the file."""
 
 _MAX_BITS = 512
 """Largest size of a whole number; Python refuses to write much larger ones as text."""
@@ -94,11 +97,11 @@ def parse(text: str, source: str) -> Any:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         kind = "" if isinstance(error, _UnsupportedError) else "not valid YAML: "
-        raise ConfigError(source, [f"{place}{kind}{error.problem or error.context}"]) from None
+        raise ConfigError(source, [f"{place}{kind}{short(error.problem or error.context, _MAX_REASON)}"]) from None
     except RecursionError:
         raise ConfigError(source, ["not valid YAML: nested too deeply"]) from None
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(source, [f"not valid YAML: {' '.join(str(error).split())}"]) from None
+        raise ConfigError(source, [f"not valid YAML: {short(' '.join(str(error).split()), _MAX_REASON)}"]) from None
 
 
 def load_mapping(path: Path) -> dict[str, Any]:
@@ -137,7 +140,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
         raise ConfigError("--set", [f"got {shown(text)}, expected name=value, as in model.units=64"])
-    return name.strip(), parse(value, f"--set {name.strip()}")
+    return name.strip(), parse(value, f"--set {short(name.strip())}")
 
 
 def dump(value: dict[str, Any]) -> str:

@@ -142,7 +142,7 @@ class DataConfig(Section):
                 f"got {shown(name)}, which is not a built-in data set{hint} Name a file of your own in data.path"
             )
         if path is not None and name in names.data_sets():
-            raise ValueError(f"{name!r} is a built-in data set; give your file {path} another name")
+            raise ValueError(f"{name!r} is a built-in data set; give your file {short(path)} another name")
         return name
 
     @model_validator(mode="after")

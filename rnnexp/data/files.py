@@ -53,8 +53,9 @@ class TextFile:
             raise DataError(
                 f"{self.path}: no such file; data.path names a .csv, .tsv, .jsonl or .parquet file"
             ) from None
-        except OSError as error:
-            raise DataError(f"{self.path}: cannot be read ({error.strerror})") from None
+        except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise DataError(f"{self.path}: cannot be read ({reason})") from None
 
     def read(self, config: DataConfig) -> Encoded:
         columns = [config.text, config.label, *([] if config.group is None else [config.group])]

@@ -25,6 +25,9 @@ MAX_ARRAY_BYTES = 64_000_000
 
 MAX_ROWS = 200_000
 MAX_VALUES = 32_000_000
+MAX_VALUE = 2**31 - 1
+"""Largest value of a row: ids are numbers of four bytes."""
+
 _BLOCK_BYTES = 1 << 20
 
 _HEADER = re.compile(
@@ -119,7 +122,7 @@ def _rows(value: Any, length: int, name: str) -> NDArray[Any]:
             row = pickles.numbers(item)
         except pickles.PickleError as error:
             raise ValueError(f"{name}[{index}] is {error}") from None
-        if row.size and int(row.min()) < 0:
-            raise ValueError(f"{name}[{index}] is not a list of whole numbers")
+        if row.size and int(row.view(np.uint64).max()) > MAX_VALUE:  # a negative number is a large one, too
+            raise ValueError(f"{name}[{index}] is not a list of whole numbers from 0 to {MAX_VALUE:,}")
         rows[index] = row
     return rows

@@ -183,6 +183,13 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     assert "cannot be read" in _refusal(tmp_path, tmp_path / "folder.csv")
 
 
+def test_a_path_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
+    for name in ("x" * 5000 + ".csv", "a\0b.csv"):
+        with pytest.raises(DataError, match="cannot be read") as caught:
+            prepare(DataConfig(name="mine", path=str(tmp_path / name)), Home.open(tmp_path / "home"))
+        assert str(caught.value).isprintable()
+
+
 def test_a_text_with_unquoted_commas_is_refused(tmp_path: Path) -> None:
     """Each row has one field more than the header, so it is not known which words belong to which column."""
     path = _text_file(tmp_path, "a.csv", "text,label\n" + "".join(f"long, dull {n},{n % 2}\n" for n in range(20)))

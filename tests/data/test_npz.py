@@ -83,6 +83,7 @@ def test_objects_of_other_kinds_are_refused(tmp_path: Path, item: Any) -> None:
         (None, r"x\[1\] is not a list of whole numbers"),
         ("words", r"x\[1\] is not a list of whole numbers"),
         ([2**70], r"x\[1\] is a number outside 0 to 2\*\*63"),
+        ([1, 2**40], r"x\[1\] is not a list of whole numbers from 0 to 2,147,483,647"),
         ([1, 2**63, 3], r"x\[1\] is a number outside 0 to 2\*\*63"),
     ],
 )

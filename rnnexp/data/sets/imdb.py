@@ -131,8 +131,11 @@ def _vocabulary(path: Path) -> Vocabulary:
     try:
         ranks = json.loads(path.read_text(encoding="utf-8"))
         by_rank = {int(rank): str(word) for word, rank in ranks.items()}
-        return Vocabulary(tuple(by_rank[rank] for rank in range(1, len(ranks) + 1)))
-    except (ValueError, AttributeError, TypeError, KeyError) as error:
+        words = tuple(by_rank[rank] for rank in range(1, len(ranks) + 1))
+        if any("\n" in word for word in words):
+            raise ValueError("a word has a line break")
+        return Vocabulary(words)
+    except (ValueError, AttributeError, TypeError, KeyError, RecursionError, OverflowError) as error:
         raise DataError(f"{path}: damaged ({error}); expected words and their ranks, from 1 without gaps") from None
 
 
