@@ -80,7 +80,7 @@ def _check_columns(path: Path, wanted: Iterable[str], found: Iterable[Any]) -> N
             hint = did_you_mean(column, [short(name) for name in known[:_MAX_KEYS]])
             raise DataError(f"{path}: no column {shown(column)}{hint}; name yours in data.text and data.label")
         if known.count(column) > 1:
-            raise DataError(f"{path}: {known.count(column)} columns are named {column!r}; rename all but one")
+            raise DataError(f"{path}: {known.count(column)} columns are named {shown(column)}; rename all but one")
 
 
 def _values(frame: "pd.DataFrame", columns: Sequence[str]) -> tuple[list[Any], ...]:
