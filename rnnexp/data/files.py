@@ -109,7 +109,7 @@ class _Empty:
         if self.n_empty:
             first = ", ".join(str(row) for row in self.first)
             raise DataError(
-                f"{self.path}: column {self.column!r} is empty in {self.n_empty} of {self.n_rows} rows "
+                f"{self.path}: column {shown(self.column)} is empty in {self.n_empty} of {self.n_rows} rows "
                 f"(row {first}{', …' if self.n_empty > 3 else ''}); fill them in or remove the rows"
             )
 

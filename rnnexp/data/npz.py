@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnexp.data import pickles
-from rnnexp.errors import DataError
+from rnnexp.errors import DataError, short
 
 MAX_FILE_BYTES = 128_000_000
 """The official file has 17 million."""
@@ -29,6 +29,7 @@ MAX_VALUE = 2**31 - 1
 """Largest value of a row: ids are numbers of four bytes."""
 
 _BLOCK_BYTES = 1 << 20
+_MAX_REASON = 200
 
 _HEADER = re.compile(
     rb"\{'descr': '([|<>=]?[A-Za-z][0-9]{0,2})', 'fortran_order': (?:True|False), 'shape': \(([0-9L, ]{0,99})\), \} *\n"
@@ -64,7 +65,8 @@ def read(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     except pickles.PickleError as error:
         raise DataError(f"{path}: refused: {error}; expected only arrays and lists of whole numbers") from None
     except _DAMAGE_ERRORS as error:
-        raise DataError(f"{path}: damaged ({' '.join(str(error).split()) or 'truncated'}); download it again") from None
+        reason = short(" ".join(str(error).split()) or "truncated", _MAX_REASON)
+        raise DataError(f"{path}: damaged ({reason}); download it again") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
 

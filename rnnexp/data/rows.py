@@ -81,7 +81,7 @@ def _check_columns(path: Path, wanted: Sequence[str], found: Iterable[Any]) -> N
             settings = "data.text and data.label" + (", and in data.group" if len(wanted) > 2 else "")
             raise DataError(f"{path}: no column {shown(column)}{hint}; name yours in {settings}")
         if known.count(column) > 1:
-            raise DataError(f"{path}: {known.count(column)} columns are named {column!r}; rename all but one")
+            raise DataError(f"{path}: {known.count(column)} columns are named {shown(column)}; rename all but one")
 
 
 def _values(frame: "pd.DataFrame", columns: Sequence[str]) -> tuple[list[Any], ...]:

@@ -11,7 +11,7 @@ from rnnexp.config.trial import DataConfig
 from rnnexp.data.splits import hold_out, split
 from rnnexp.data.text import Vocabulary
 from rnnexp.data.tokenized import Ids, Tokenized, tokenize
-from rnnexp.errors import DataError
+from rnnexp.errors import DataError, shown
 
 
 class Texts(Protocol):
@@ -123,8 +123,8 @@ def split_texts(
     for name, count in zip(names, np.bincount(labels, minlength=len(names)).tolist(), strict=True):
         if count < n_parts:
             raise DataError(
-                f"{source}: label {name!r} has {count} row{'s' if count != 1 else ''}, expected at least {n_parts}: "
-                "one each for training, validation and test"
+                f"{source}: label {shown(name)} has {count} row{'s' if count != 1 else ''}, expected at least "
+                f"{n_parts}: one each for training, validation and test"
             )
     share = config.validation_split / (1 + config.validation_split)
     pool_rows, test_rows = hold_out(labels, share, config.split, config.seed, source, groups)
