@@ -173,6 +173,7 @@ from pathlib import Path
 from rnnexp import disk
 if sys.argv[3] == "renames":
     disk._exchange = lambda one, other: False
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
 steps = 0
 def trace(frame, event, argument):
     # Every line of the function and of those that it calls is a place where the process may be killed.

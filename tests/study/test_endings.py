@@ -147,11 +147,10 @@ def test_a_rebuilt_database_has_the_same_endings(ended: Study) -> None:
 def test_the_doctor_finds_no_fault_in_these_endings(ended: Study) -> None:
     assert [history.missing(snapshot) for snapshot in studies.trials(ended.home, "s")] == [""] * 4
     assert list(trials.check(ended.home)) == []
-    assert list(files.check_checkpoints(ended.home)) == []
+    assert list(files.check(ended.home)) == []
 
 
-def test_a_lost_result_of_a_trial_that_diverged_is_restored(ended: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history, "_run", lambda home, snapshot: None)
+def test_a_lost_result_of_a_trial_that_diverged_is_restored(ended: Study) -> None:
     folder = ended.home.study("s").trial(0)
     before = events.read(folder.events)
     folder.events.write_text(
@@ -159,7 +158,7 @@ def test_a_lost_result_of_a_trial_that_diverged_is_restored(ended: Study, monkey
     )
     snapshot = studies.trials(ended.home, "s")[0]
     assert history.missing(snapshot) == "its result"
-    restored = history.restored(ended.home, snapshot)
+    restored = history.restored(snapshot, history.MlflowHistory(ended.home))
     assert restored is not None
     assert [type(event) for event in restored] == [type(event) for event in before]
     (old,), (new,) = ([event for event in each if isinstance(event, Finished)] for each in (before, restored))

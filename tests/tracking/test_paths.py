@@ -7,9 +7,9 @@ import pytest
 
 from rnnexp.home import Home
 from rnnexp.storage import database
+from rnnexp.tracking.artifacts import delete_artifacts
 from rnnexp.tracking.client import open_client, open_experiment
 from rnnexp.tracking.paths import artifact_address, local_path
-from rnnexp.tracking.runs import delete_artifacts
 
 NAMES = [
     "with space",
