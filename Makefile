@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3.12 python3.13 python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: install sweep test test-slow simulate drill drill-resume soak fuzz mutation bench check format settings constraints pins clean
+.PHONY: install sweep test test-slow simulate drill drill-resume soak fuzz mutation bench lint check format settings constraints pins clean
 
 install: $(VENV)/.installed
 
@@ -21,9 +21,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 sweep: install
 	$(BIN)/rnnexp sweep sweeps/quickstart.yaml
 
-# Runs all tests except the slow ones.
+# Runs all tests except the slow ones: those without TensorFlow on all cores, then the others one after another.
 test: install
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -q -n auto -m "not tensorflow and not slow"
+	$(BIN)/python -m pytest -m "tensorflow and not slow"
 
 # Runs the tests that take minutes each.
 test-slow: install
@@ -41,11 +42,14 @@ drill-resume: install
 fuzz: install
 	$(BIN)/python -m tests.fuzz --minutes 20 --seed 0
 
-# The quick checks during development: they do not import TensorFlow.
-check: install
+# Checks the style and the types.
+lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The quick checks during development: they do not import TensorFlow.
+check: lint
 	$(BIN)/python -m pytest -q -n auto -m "not tensorflow and not slow"
 
 # Simulates ten thousand sweeps in virtual time, with faults at every step: minutes. Options: `python -m tests.simulation --help`.

@@ -176,7 +176,7 @@ def test_a_cell_is_one_file(added: str, tmp_path: Path) -> None:
         return True
 
     plan = stored_or_chosen(folder.plan, made, threads=1)
-    fit(made, store, folder, plan, 1, report, lambda: None)
+    fit(made, store, folder, plan, 1, report, lambda: True)
     started, finished = reported[0], reported[-1]
     assert isinstance(started, Started)
     assert isinstance(finished, Finished)

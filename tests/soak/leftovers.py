@@ -16,7 +16,7 @@ def leftovers(home: Home, study: str, temporary: Path) -> Iterator[Path]:
         temporary: the folder for temporary files that only this study used.
     """
     for path in home.root.rglob("*"):
-        if path.name.startswith((WRITING, ".")) and path != home.stores_lock:
+        if path.name.startswith((WRITING, ".")) and path.suffix != ".lock":
             yield path
     folder = home.study(study)
     for number in folder.numbers():

@@ -221,9 +221,10 @@ def test_a_second_interruption_does_not_join_a_former_result_with_the_model_of_a
 
 
 def test_a_model_of_a_later_epoch_than_the_checkpoint_is_not_joined_with_the_result_of_an_earlier_one(
-    trial: Trial,
+    home: Home, tmp_path: Path
 ) -> None:
     """The process was killed after it saved the model of an epoch and before it saved the checkpoint."""
+    trial = Trial(home, tmp_path / "trial", **{"train.learning_rate": 0.03})  # it learns after its first epoch
     copies: dict[int, Path] = {}
 
     def copy(event: EpochEnded) -> bool:

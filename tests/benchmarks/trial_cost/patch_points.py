@@ -29,7 +29,7 @@ TRIAL = {
     "open": "rnnexp.data.store:TokenStore.open",
     "split": "rnnexp.data.store:TokenStore.split",
     "fit": "rnnexp.trial.fit:fit",
-    "best model": "rnnexp.trial.fit:_save_best",
+    "best model": "rnnexp.trial.fit:_Training._save_best",
     "checkpoint": "rnnexp.trial.checkpoint:save",
     "history": "rnnexp.trial.history:write",
 }
