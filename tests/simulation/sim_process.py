@@ -144,8 +144,8 @@ class Process:
             yield from self._fit()
             self._inject_fault("drawing")
         except _TrialError as error:
-            if self._finished:
-                return 1
+            if self._finished or self._world.folder_locks.get(self.number) is not self:
+                return 1  # without the lock of its folder it writes no event
             yield self._world.rng.uniform(0, 0.01)
             kind, _, reason = str(error).partition(": ")
             yield from self._tell(Failed(self._world.wall_time(), kind, reason, "Traceback"), with_faults=False)
