@@ -4,9 +4,10 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from rnnexp.errors import StudyError
 from rnnexp.home import TrialFolder
 from rnnexp.trial import events
-from rnnexp.trial.events import AttemptEnded
+from rnnexp.trial.states import FINISHED
 from tests.drill.sweeps import Sweep
 
 DamageFile = Callable[[Path, random.Random], None]
@@ -43,12 +44,17 @@ def append_partial_line(path: Path, rng: random.Random) -> None:
 
 
 def unfinished_trials(sweep: Sweep) -> Iterator[TrialFolder]:
-    """Yields the folders of the trials that will be resumed."""
-    for root in sorted(sweep.home.study(sweep.study).trials.glob("*")):
-        folder = TrialFolder(root)
-        trial_events = events.read(folder.events)
-        ends = [event for event in trial_events if isinstance(event, AttemptEnded)]
-        if trial_events and not (ends and ends[-1].state != "WAITING"):
+    """Yields the folders of the trials whose result Optuna does not have.
+
+    The model of a finished trial is not trained again; `rnnexp doctor` repairs it.
+    """
+    try:
+        rows = sweep.view().trials
+    except StudyError:  # the supervisor was killed before it had created the study
+        return
+    for row in rows:
+        folder = sweep.home.study(sweep.study).trial(row.number)
+        if row.state not in FINISHED and events.read(folder.events):
             yield folder
 
 
