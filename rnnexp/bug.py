@@ -12,10 +12,11 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rnnexp.addresses import one_line, redact
+from rnnexp.disk import chain
 from rnnexp.home import Home
 
 _PACKAGES = ("rnnexp", "tensorflow", "keras", "optuna", "mlflow", "pandas", "numpy")
@@ -53,7 +54,7 @@ def _text(error: BaseException, argv: Sequence[str]) -> str:
             lines.append(f"{package}: {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             lines.append(f"{package}: not installed")
-    return redact("\n".join([*lines, "", *(_place(each) for each in _chain(error))]))
+    return redact("\n".join([*lines, "", *(_place(each) for each in chain(error))]))
 
 
 def _command(argv: Sequence[str]) -> str:
@@ -61,16 +62,6 @@ def _command(argv: Sequence[str]) -> str:
     words = list(argv[2:])
     options = [match[1] for word in words[: (*words, "--").index("--")] if (match := _OPTION.fullmatch(word))]
     return " ".join([Path(argv[0]).name if argv else "", *argv[1:2], *options])
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yields the exception, and the exceptions that led to it; the first one last."""
-    seen: list[BaseException] = []
-    following: BaseException | None = error
-    while following is not None and not any(following is each for each in seen):
-        seen.append(following)
-        yield following
-        following = following.__cause__ or following.__context__
 
 
 def _place(error: BaseException) -> str:

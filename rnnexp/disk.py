@@ -41,24 +41,25 @@ def is_full(error: BaseException) -> bool:
     # The exceptions of some libraries keep only the message.
     return any(
         (isinstance(each, OSError) and each.errno in _FULL_DISK_ERRORS) or _FULL_DISK_MESSAGE.search(str(each))
-        for each in _chain(error)
+        for each in chain(error)
     )
 
 
 def has_cause(error: BaseException, kinds: tuple[type[BaseException], ...]) -> bool:
     """Tells whether an exception, or one of its causes, is of one of these kinds."""
-    return any(isinstance(each, kinds) for each in _chain(error))
+    return any(isinstance(each, kinds) for each in chain(error))
 
 
 def is_locked(error: BaseException) -> bool:
     """Tells whether an exception, or one of its causes, reports that another process has a database locked."""
-    return any("database is locked" in str(each) for each in _chain(error))
+    return any("database is locked" in str(each) for each in chain(error))
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """Yields an exception, and the exceptions that led to it; the first one last."""
     seen: list[BaseException] = []
     following: BaseException | None = error
-    while following is not None and following not in seen:
+    while following is not None and not any(following is each for each in seen):
         seen.append(following)
         yield following
         following = following.__cause__ or following.__context__

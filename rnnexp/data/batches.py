@@ -13,8 +13,9 @@ from rnnexp.data.text import PAD, RESERVED, UNKNOWN, cut
 
 _MOST_BATCHES_OF_A_POOL = 50
 _FEWEST_POOLS = 4
-"""Texts are sorted by length within pools, drawn anew in each epoch. Larger pools need less padding but mix texts less:
-in a single pool the same texts of similar length would be in one batch in every epoch. A small part has small pools."""
+"""Texts are sorted by length within pools, which are drawn again in each epoch. Larger pools need less padding but mix
+texts less: in a single pool the same texts of similar length would be in one batch in every epoch. A small part has
+small pools."""
 
 _REPLACED = 0.5
 """Share of the rare words that are replaced by the unknown id in an epoch."""

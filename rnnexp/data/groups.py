@@ -15,7 +15,7 @@ _N_REMOVABLE, _N_ADDABLE = 1_000, 50_000
 
 _MOST_PASSES = 10
 _LEAST_CHANGE = 1e-9
-"""Rounding errors must not move a group to and fro."""
+"""A smaller change is a rounding error; it must not move a group back and forth."""
 
 
 def hold_out_groups(

@@ -46,7 +46,7 @@ def write(snapshot: TrialSnapshot, trial_events: list[Event]) -> str:
 
 
 class UnavailableError(Exception):
-    """MLflow cannot be asked now, so nobody knows whether it has what is missing."""
+    """MLflow cannot be asked now, so it is not known whether it has what is missing."""
 
 
 class MlflowHistory:

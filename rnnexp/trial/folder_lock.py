@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-import psutil
-
 from rnnexp import locks
 from rnnexp.home import TrialFolder
+from rnnexp.process_identity import identity
 
 _LOCK_TIMEOUT_S = 15
 """An orphan terminates at once; one that holds the lock of its folder for longer hangs."""
@@ -33,9 +32,11 @@ def hold_folder_lock(folder: TrialFolder) -> Iterator[bool]:
 
 def _record_holder(file: IO[str]) -> None:
     """Writes into the lock's file which process holds it, for systems without a list of locks."""
+    holder = identity(os.getpid())
     with contextlib.suppress(OSError):
         os.ftruncate(file.fileno(), 0)
-        os.write(file.fileno(), f"{os.getpid()} {psutil.Process().create_time()}".encode())
+        if holder is not None:
+            os.write(file.fileno(), f"{os.getpid()} {holder.started}".encode())
 
 
 def lock_holders(lock: Path) -> list[int]:
@@ -46,10 +47,11 @@ def lock_holders(lock: Path) -> list[int]:
     found = locks.holders(lock)
     if found:
         return found
-    with contextlib.suppress(OSError, ValueError, psutil.Error):
-        pid, created = lock.read_text(encoding="utf-8").split()
-        # The number of an ended process may belong to another one now, which has a later time.
-        if int(pid) != os.getpid() and psutil.Process(int(pid)).create_time() == float(created):
+    with contextlib.suppress(OSError, ValueError):
+        pid, started = lock.read_text(encoding="utf-8").split()
+        holder = identity(int(pid))
+        # The id of an ended process may belong to another one now, which has a later start.
+        if int(pid) != os.getpid() and holder is not None and holder.started == started:
             return [int(pid)]
     return []
 

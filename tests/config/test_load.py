@@ -1,34 +1,12 @@
-import textwrap
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from rnnexp.config.files import dump, parse, parse_assignment
 from rnnexp.config.load import load_sweep
-from rnnexp.config.sweep import SweepConfig, fingerprint
-from rnnexp.errors import ConfigError, UserError
+from rnnexp.config.sweep import fingerprint
+from tests.config.loading import HEAD, faults_of, load
 
-_HEAD = "study: cells\nbudget: {trials: 4}\n"
 _SWEEPS = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
-
-
-def _load(folder: Path, text: str, assignments: dict[str, Any] | None = None) -> SweepConfig:
-    path = folder / "sweep.yaml"
-    path.write_text(textwrap.dedent(text), encoding="utf-8")
-    return load_sweep(path, assignments)
-
-
-def _faults(folder: Path, text: str, assignments: dict[str, Any] | None = None) -> list[str]:
-    """Returns the faults of a file; each must be one line that names the file."""
-    with pytest.raises(ConfigError) as caught:
-        _load(folder, text, assignments)
-    source = f"{folder / 'sweep.yaml'}: "
-    lines = str(caught.value).splitlines()
-    assert all(line.startswith(source) for line in lines)
-    faults = [line.removeprefix(source) for line in lines]
-    assert faults == list(caught.value.faults)
-    return faults
 
 
 @pytest.mark.parametrize("path", _SWEEPS, ids=lambda path: path.stem)
@@ -40,7 +18,7 @@ def test_the_shipped_sweeps_load(path: Path) -> None:
 
 
 def test_settings_that_are_not_in_the_file_have_their_default(tmp_path: Path) -> None:
-    config = _load(tmp_path, _HEAD)
+    config = load(tmp_path, HEAD)
     assert (config.objective.metric, config.objective.direction) == ("val_accuracy", "maximize")
     assert (config.sampler.name, config.pruner.name) == ("tpe", "none")
     assert (config.limits.retries, config.keep.checkpoints, config.n_trials) == (2, 5, 4)
@@ -49,7 +27,7 @@ def test_settings_that_are_not_in_the_file_have_their_default(tmp_path: Path) ->
 
 
 def test_the_direction_and_the_monitor_follow_from_the_metric(tmp_path: Path) -> None:
-    config = _load(tmp_path, _HEAD + "objective: {metric: val_loss}\n")
+    config = load(tmp_path, HEAD + "objective: {metric: val_loss}\n")
     assert config.objective.direction == "minimize"
     assert config.base.train.monitor == "val_loss"
 
@@ -158,14 +136,14 @@ _FAULTS = {
 
 @pytest.mark.parametrize(("fragment", "expected"), _FAULTS.items(), ids=_FAULTS)
 def test_a_fault_is_one_line_with_its_place_and_a_correction(tmp_path: Path, fragment: str, expected: str) -> None:
-    (fault,) = _faults(tmp_path, _HEAD + fragment + "\n")
+    (fault,) = faults_of(tmp_path, HEAD + fragment + "\n")
     assert expected in fault
 
 
 def test_a_setting_of_try_must_be_in_the_space(tmp_path: Path) -> None:
-    faults = _faults(
+    faults = faults_of(
         tmp_path,
-        _HEAD
+        HEAD
         + "space: {model.units: {int: [1, 4]}, model.cell: {choice: [gru, lstm]}}\n"
         + "try: [{model.units: 4}, {model.units: 5}, {model.units: true}, {model.cell: simple_rnn}]\n",
     )
@@ -177,7 +155,7 @@ def test_a_setting_of_try_must_be_in_the_space(tmp_path: Path) -> None:
 
 
 def test_all_faults_come_in_one_pass(tmp_path: Path) -> None:
-    faults = _faults(
+    faults = faults_of(
         tmp_path,
         """\
         study: two words
@@ -207,212 +185,51 @@ def test_all_faults_come_in_one_pass(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("study", ["", "''", "two words", "5", "../up", ".hidden", "a/b", "null", f"{'x' * 81}"])
 def test_the_name_of_a_study_must_be_a_valid_folder_name(tmp_path: Path, study: str) -> None:
-    (fault,) = _faults(tmp_path, f"study: {study}\nbudget: {{trials: 1}}\n")
+    (fault,) = faults_of(tmp_path, f"study: {study}\nbudget: {{trials: 1}}\n")
     assert fault.startswith("study: got ")
     assert "expected a name of letters, digits" in fault
 
 
 def test_the_errors_of_an_empty_file_name_the_required_settings(tmp_path: Path) -> None:
-    study, budget = _faults(tmp_path, "")
+    study, budget = faults_of(tmp_path, "")
     assert study.startswith("study: got nothing, expected a name")
     assert budget.startswith("budget.trials: missing")
 
 
 @pytest.mark.parametrize("budget", ["", "budget: {}\n", "budget: {timeout_s: 60}\n"])
 def test_a_study_without_a_number_of_trials_is_refused(tmp_path: Path, budget: str) -> None:
-    assert _faults(tmp_path, "study: s\n" + budget) == ["budget.trials: missing; set the number of trials of the study"]
+    assert faults_of(tmp_path, "study: s\n" + budget) == [
+        "budget.trials: missing; set the number of trials of the study"
+    ]
 
 
 def test_a_grid_needs_no_budget_but_a_finite_number_of_values(tmp_path: Path) -> None:
     grid = "study: s\nsampler: {name: grid}\n"
-    assert _load(tmp_path, grid + "space: {model.units: {int: [1, 3]}, train.seed: {choice: [1, 2]}}\n").n_trials == 6
-    (fault,) = _faults(tmp_path, grid + "space: {train.learning_rate: {float: [0.1, 1]}, train.seed: {choice: [1]}}\n")
+    assert load(tmp_path, grid + "space: {model.units: {int: [1, 3]}, train.seed: {choice: [1, 2]}}\n").n_trials == 6
+    (fault,) = faults_of(
+        tmp_path, grid + "space: {train.learning_rate: {float: [0.1, 1]}, train.seed: {choice: [1]}}\n"
+    )
     assert fault == (
         "space.train.learning_rate: got 0.1 to 1.0; a grid needs a choice, an int without log, or a step, "
         "and at most 100,000 values"
     )
 
 
-def test_a_duplicate_key_is_refused(tmp_path: Path) -> None:
-    (fault,) = _faults(tmp_path, _HEAD + "base: {model: {units: 8,\n    units: 16}}\n")
-    assert fault == "line 4, column 5: not valid YAML: duplicate key 'units'"
-
-
-def test_a_number_with_an_exponent_needs_no_decimal_point(tmp_path: Path) -> None:
-    config = _load(
-        tmp_path,
-        _HEAD + "base: {train: {learning_rate: 1e-3}}\n"
-        "space: {train.learning_rate: {float: [1e-4, 5E-1]}, model.dropout: {choice: [1e-1, .5]}}\n",
-    )
-    assert config.base.train.learning_rate == 0.001
-    assert config.space["train.learning_rate"].extremes() == (0.0001, 0.5)
-    assert config.space["model.dropout"].extremes() == (0.1, 0.5)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (
-            "space:\n  model.units: &width {int: [16, 64]}\n  model.embedding_dim: *width\n",
-            "line 4, column 16: the anchor &width is not supported; write the values out",
-        ),
-        ("base: *width\n", "line 3, column 7: the alias *width is not supported; write the values out"),
-        ("base: {&a model: {}}\n", "line 3, column 8: the anchor &a is not supported; write the values out"),
-        (
-            "base:\n  <<: {model: {units: 8}}\n",
-            "line 4, column 3: the merge key << is not supported; write the values out",
-        ),
-        ("base: !!map &a {}\n", "line 3, column 7: the anchor &a is not supported; write the values out"),
-        (f"base: &{'a' * 5000} 5\n", f"line 3, column 7: the anchor &{'a' * 76}... is not supported"),
-    ],
-)
-def test_anchors_aliases_and_merge_keys_are_refused(tmp_path: Path, text: str, expected: str) -> None:
-    (fault,) = _faults(tmp_path, _HEAD + text)
-    assert fault.startswith(expected[:90])
-
-
-def test_aliases_of_aliases_are_not_expanded(tmp_path: Path) -> None:
-    """Each of the 40 levels repeats the one before ten times: expanded, the file has 10**40 values."""
-    levels = "".join(f"  l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]\n" for n in range(1, 40))
-    (fault,) = _faults(tmp_path, f"{_HEAD}space:\n  l0: &l0 [1]\n{levels}")
-    assert fault.startswith("line 4, column 7: the anchor &l0 is not supported")
-    merges = "".join(f"  l{n}: &l{n}\n    <<: [{', '.join([f'*l{n - 1}'] * 10)}]\n" for n in range(1, 40))
-    (fault,) = _faults(tmp_path, f"{_HEAD}space:\n  l0: &l0 {{a: 1}}\n{merges}")
-    assert "the anchor &l0 is not supported" in fault
-
-
-def test_the_value_of_a_flag_may_contain_no_alias() -> None:
-    with pytest.raises(ConfigError, match=r"^--set model.units: line 1, column 2: the anchor &a is not supported"):
-        parse_assignment("model.units=[&a 5, *a]")
-
-
-def test_a_star_or_an_ampersand_in_a_text_is_no_alias(tmp_path: Path) -> None:
-    config = _load(tmp_path, _HEAD + "base: {data: {path: 'a.csv', text: '*text', label: this & that}}\n")
-    assert (config.base.data.text, config.base.data.label) == ("*text", "this & that")
-
-
-def test_a_written_file_has_no_alias() -> None:
-    row = [1, 2]
-    assert parse(dump({"a": row, "b": row}), "written") == {"a": row, "b": row}
-
-
-_HUGE = "x" * 100_000
-_MANY = ", ".join(str(number) for number in range(20_000))
-
-
-@pytest.mark.parametrize(
-    "fragment",
-    [
-        f"base: {{model: {{cell: {_HUGE}}}}}",
-        f"base: {{model: {{units: {_HUGE}}}}}",
-        f"base: {{model: {{{_HUGE}: 1}}}}",
-        f"base: {{{_HUGE}: 1}}",
-        f"{_HUGE}: 1",
-        f"base: [{_MANY}]",
-        f"space: [{_MANY}]",
-        f"objective: {{metric: [{_MANY}]}}",
-        f"objective: {{metric: {_HUGE}}}",
-        f"sampler: {{name: {_HUGE}}}",
-        f"space: {{{_HUGE}: 1}}",
-        f"space: {{model.units: {{choice: [1, {_HUGE}, {_HUGE}]}}}}",
-        f"space: {{model.units: {{choice: [1, {_HUGE}]}}}}",
-        f"space: {{model.units: {{int: [1, 2], when: {{{_HUGE}: 1}}}}}}",
-        f"space: {{model.units: {{int: [1, 2], when: {{clip.kind: {_HUGE}}}}}}}",
-        f"space: {{train.seed: {{choice: [{_MANY}]}}}}\ntry: [{{train.seed: -1}}]",
-        f"try: [{{{_HUGE}: 1}}]",
-        f"base: {{data: {{name: {_HUGE}}}}}",
-        f"base: {{data: {{name: {'?' * 100_000}}}}}",
-        f"base: {{train: {{monitor: {_HUGE}}}}}",
-        f"base: {{? {_HUGE} : 1, ? {_HUGE} : 2}}",
-    ],
-    ids=lambda fragment: fragment[:40],
-)
-def test_a_message_does_not_repeat_a_long_value(tmp_path: Path, fragment: str) -> None:
-    for fault in _faults(tmp_path, f"{_HEAD}{fragment}\n"):
-        assert len(fault) < 1500
-
-
-def test_a_name_of_several_lines_stays_on_one_line(tmp_path: Path) -> None:
-    (fault,) = _faults(tmp_path, _HEAD + '"a\\nb\\e[2J": 1\n')
-    assert fault.startswith(r"a\nb\x1b[2J: unknown setting")
-
-
-def test_a_file_with_very_many_faults_is_reported_in_part(tmp_path: Path) -> None:
-    faults = _faults(tmp_path, _HEAD + "".join(f"key{number}: 1\n" for number in range(500)))
-    assert len(faults) == 51
-    assert faults[-1] == "and 450 more faults"
-
-
-@pytest.mark.parametrize("digits", ["0x" + "f" * 5000, "9" * 200, "9" * 5000, "0b" + "1" * 9000, "1" + ":59" * 2000])
-@pytest.mark.parametrize(
-    "place", ["base: {{model: {{units: {}}}}}", "? {}\n: 1", "study: {}", "space: {{model.units: {{int: [1, {}]}}}}"]
-)
-def test_a_number_of_very_many_digits_is_refused(tmp_path: Path, digits: str, place: str) -> None:
-    (fault,) = _faults(tmp_path, f"budget: {{trials: 1}}\n{place.format(digits)}\n")
-    assert "number is too large" in fault or "Exceeds the limit" in fault
-
-
-def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
-    (fault,) = _faults(tmp_path, _HEAD + "# note\n" * 50_000)
-    assert fault == "has more than 256,000 bytes; a file of settings is much smaller"
-
-
-def test_a_grid_of_too_many_values_is_refused(tmp_path: Path) -> None:
-    grid = "sampler: {name: grid}\nspace: "
-    (fault,) = _faults(tmp_path, f"{_HEAD}{grid}{{train.seed: {{int: [1, 1000000000000]}}}}\n")
-    assert fault.endswith("or a step, and at most 100,000 values")
-    assert _faults(tmp_path, f"{_HEAD}{grid}{{model.dropout: {{float: [0, 0.5], step: 1e-9}}}}\n")
-    for step in ("1e-300", "1e-17"):
-        (fault,) = _faults(tmp_path, f"{_HEAD}{grid}{{model.dropout: {{float: [0, 0.5], step: {step}}}}}\n")
-        assert "too small for the bounds [0.0, 0.5]" in fault
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        (b"study: caf\xe9\n", "not UTF-8 (byte 10); save it as UTF-8"),
-        (b"study: [1\n", "line 2, column 1: not valid YAML"),
-        (b"study: !!python/object/apply:os.getcwd []\n", "line 1, column 8: not valid YAML"),
-        (b"a: {[1]: 2}\n", "not valid YAML: found unhashable key"),
-        (b"study: 2024-99-99\n", "not valid YAML"),
-        (b"study: \x00\n", "not valid YAML"),
-        (b"- a\n- b\n", "got a list, expected a mapping of settings"),
-        (b"words\n", "got a str, expected a mapping of settings"),
-        (b"a: 1\n---\nb: 2\n", "not valid YAML: but found another document"),
-    ],
-)
-def test_a_file_that_is_not_a_yaml_mapping_is_refused(tmp_path: Path, content: bytes, expected: str) -> None:
-    path = tmp_path / "sweep.yaml"
-    path.write_bytes(content)
-    with pytest.raises(ConfigError) as caught:
-        load_sweep(path)
-    (fault,) = caught.value.faults
-    assert expected in fault
-    assert str(caught.value) == f"{path}: {fault}"
-
-
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"gone\.yaml: no such file; sweep files are in sweeps/"):
-        load_sweep(tmp_path / "gone.yaml")
-    with pytest.raises(UserError, match="cannot be read"):
-        load_sweep(tmp_path)
-
-
 _SEARCH = (
-    _HEAD + "try: [{model.units: 32, model.cell: lstm}]\n"
+    HEAD + "try: [{model.units: 32, model.cell: lstm}]\n"
     "space: {model.units: {int: [16, 64]}, model.cell: {choice: [gru, lstm]}}\n"
 )
 
 
 def test_set_removes_a_setting_from_the_search_space(tmp_path: Path) -> None:
-    config = _load(tmp_path, _SEARCH, {"model.units": 8})
+    config = load(tmp_path, _SEARCH, {"model.units": 8})
     assert config.base.model.units == 8
     assert list(config.space) == ["model.cell"]
     assert config.tries == ({"model.cell": "lstm"},)
 
 
 def test_set_changes_the_base_and_other_parts_of_the_sweep_file(tmp_path: Path) -> None:
-    config = _load(
+    config = load(
         tmp_path, _SEARCH, {"train.epochs": 2, "budget.trials": 9, "study": "other", "objective.metric": "val_loss"}
     )
     assert (config.base.train.epochs, config.n_trials, config.study) == (2, 9, "other")
@@ -424,13 +241,13 @@ def test_set_of_a_setting_in_a_condition_gives_a_valid_sweep(tmp_path: Path) -> 
     text = "study: s\nsampler: {name: grid}\n" + (
         "space: {clip.kind: {choice: [none, norm]}, clip.threshold: {choice: [1, 2], when: {clip.kind: norm}}}\n"
     )
-    assert _load(tmp_path, text).n_trials == 3
-    assert _load(tmp_path, text, {"clip.kind": "norm"}).n_trials == 2
-    assert _load(tmp_path, text, {"clip.kind": "none"}).n_trials == 1
+    assert load(tmp_path, text).n_trials == 3
+    assert load(tmp_path, text, {"clip.kind": "norm"}).n_trials == 2
+    assert load(tmp_path, text, {"clip.kind": "none"}).n_trials == 1
 
 
 def test_set_is_checked_like_the_file(tmp_path: Path) -> None:
-    faults = _faults(
+    faults = faults_of(
         tmp_path,
         _SEARCH,
         {"model.unit": 3, "budgt.trials": 1, "budget.trial": 2, "train.epochs": 0, "study": "x y"},
@@ -445,14 +262,14 @@ def test_set_is_checked_like_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", ["base: 5", "base: {model: 5}", "space: 5", "try: [5]", "try: 5"])
 def test_set_on_a_faulty_file_still_shows_the_files_fault(tmp_path: Path, part: str) -> None:
-    (fault,) = _faults(tmp_path, _HEAD + part + "\n", {"model.units": 8})
+    (fault,) = faults_of(tmp_path, HEAD + part + "\n", {"model.units": 8})
     assert fault.startswith(part.split(":")[0])
 
 
 @pytest.mark.parametrize("path", _SWEEPS, ids=lambda path: path.stem)
 def test_a_sweep_with_all_defaults_written_is_the_same_study(tmp_path: Path, path: Path) -> None:
     config = load_sweep(path)
-    again = _load(tmp_path, config.to_yaml())
+    again = load(tmp_path, config.to_yaml())
     assert again == config
     assert fingerprint(again.definition()) == fingerprint(config.definition())
 
@@ -466,4 +283,4 @@ def test_a_sweep_with_all_defaults_written_is_the_same_study(tmp_path: Path, pat
     ],
 )
 def test_the_decay_of_adamw_can_be_searched(tmp_path: Path, text: str) -> None:
-    assert "train.weight_decay" in _load(tmp_path, f"{_HEAD}{text}\n").space
+    assert "train.weight_decay" in load(tmp_path, f"{HEAD}{text}\n").space

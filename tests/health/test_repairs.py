@@ -6,7 +6,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
@@ -26,30 +25,17 @@ from rnnexp.storage import database
 from rnnexp.storage.study_lock import hold_home_lock, hold_study_lock
 from rnnexp.trial import events
 from rnnexp.trial.events import Evicted
+from tests.health.fake_study import finish_study, write_archive
 from tests.health.limits import no_descriptors
 from tests.health.test_sqlite_files import close_database
-from tests.study.fakes import FakeExecutor
-from tests.study.test_supervisor import Study
-
-
-def _write_archive(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr("part", "content")
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
     """A home with a study of four fake trials and without a finding."""
-    study = Study(tmp_path)
-    study.run(FakeExecutor())
-    folder = study.home.study("s")
-    folder.sweep.write_text(study.file.read_text())
-    for number in folder.numbers():
-        _write_archive(folder.trial(number).best)
-        _write_archive(folder.trial(number).held_out)
-    assert list(checks.find_problems(study.home)) == []
-    yield study.home
+    home = finish_study(tmp_path)
+    assert list(checks.find_problems(home)) == []
+    yield home
     database.open_storage.cache_clear()
 
 
@@ -78,7 +64,7 @@ def test_a_model_that_was_restored_meanwhile_is_kept(home: Home, monkeypatch: py
     trial = home.study("s").trial(1)
     trial.best.write_bytes(b"damaged")
     assert [finding.where for finding in checks.find_problems(home)] == ["s trial 1"]
-    _meanwhile(monkeypatch, "hold_study_lock", lambda: _write_archive(trial.best))
+    _meanwhile(monkeypatch, "hold_study_lock", lambda: write_archive(trial.best))
     assert list(checks.repair(home)) == []
     assert trial.best.exists()
     assert not any(isinstance(event, Evicted) for event in events.read(trial.events))

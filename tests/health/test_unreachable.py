@@ -1,6 +1,5 @@
 """What cannot be asked now is not lost: a server out of reach, an owner file that cannot be read."""
 
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +11,8 @@ from rnnexp.home import Home
 from rnnexp.storage import database
 from rnnexp.storage.study_lock import hold_study_lock, lock_owner
 from rnnexp.trial.cursor import Cursor
+from tests.health.fake_study import finish_study
 from tests.health.limits import no_descriptors
-from tests.study.fakes import FakeExecutor
-from tests.study.test_supervisor import Study
 
 NO_SERVER = "http://127.0.0.1:9"
 
@@ -22,17 +20,10 @@ NO_SERVER = "http://127.0.0.1:9"
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
     """A home in which trial 1 has lost the event of an epoch."""
-    study = Study(tmp_path)
-    study.run(FakeExecutor())
-    folder = study.home.study("s")
-    folder.sweep.write_text(study.file.read_text())
-    for number in folder.numbers():
-        for file in (folder.trial(number).best, folder.trial(number).held_out):
-            with zipfile.ZipFile(file, "w") as archive:
-                archive.writestr("part", "content")
-    path = folder.trial(1).events
+    home = finish_study(tmp_path)
+    path = home.study("s").trial(1).events
     path.write_text("".join(f"{line}\n" for line in path.read_text().splitlines() if '"epoch": 2' not in line))
-    yield study.home
+    yield home
     database.open_storage.cache_clear()
 
 

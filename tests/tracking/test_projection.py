@@ -14,16 +14,7 @@ from rnnexp.tracking.projection import Projection
 from rnnexp.trial import events
 from rnnexp.trial.cursor import Cursor
 from rnnexp.trial.events import AttemptEnded, EpochEnded, Event, Failed, Finished, Started
-
-DATA = {
-    "name": "fake",
-    "digest": "d" * 32,
-    "split": "s" * 16,
-    "labels": ["no", "yes"],
-    "n_train": 8,
-    "n_validation": 2,
-    "source": "fake",
-}
+from tests.tracking.studies import DATA
 
 
 @pytest.fixture(scope="module")
