@@ -59,10 +59,13 @@ class TrialRecords:
 
         Args:
             number: the trial's.
-            note: receives a message to the user if the model is missing or damaged.
+            note: receives a message to the user if the model is missing, damaged, or cannot be read.
         """
         result = pending_result(self.read(number))
-        fault = checkpoint.model_fault(self.folder.trial(number)) if isinstance(result, Finished) else ""
+        try:
+            fault = checkpoint.model_fault(self.folder.trial(number)) if isinstance(result, Finished) else ""
+        except OSError as error:
+            fault = f"its model cannot be read ({error.strerror or error})"
         if fault:
             note(f"trial {number} had finished, but {fault}; it is trained again from the beginning")
             return None

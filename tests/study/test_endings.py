@@ -10,8 +10,10 @@ import pytest
 
 from rnnexp.cli import main
 from rnnexp.health import files, history, studies, trials
+from rnnexp.home import StudyFolder
 from rnnexp.storage import database
 from rnnexp.storage.rebuild import rebuild
+from rnnexp.study.records import TrialRecords
 from rnnexp.trial import events
 from rnnexp.trial.checkpoint import model_fault
 from rnnexp.trial.events import Finished
@@ -66,6 +68,18 @@ def test_a_trial_that_diverges_later_is_complete_with_its_best_epoch(study: Stud
     assert row.reason == "diverged at epoch 3: loss is nan; the result is epoch 2"
     assert study.home.study("s").trial(0).best.exists()
     assert (0, State.COMPLETE, row.reason) in study.reporter.ends
+
+
+def test_a_result_whose_model_cannot_be_read_is_computed_again(tmp_path: Path) -> None:
+    records, notes = TrialRecords(StudyFolder(tmp_path)), list[str]()
+    records.append(0, Finished(time.time(), "epochs", 1, {"val_accuracy": 0.5}, 10, 0.1))
+    write_model(records.folder.trial(0))
+    assert records.pending_result(0, notes.append) is not None
+    records.folder.trial(0).best.unlink()
+    records.folder.trial(0).best.mkdir()
+    assert records.pending_result(0, notes.append) is None
+    (note,) = notes
+    assert note.startswith("trial 0 had finished, but its model cannot be read (Is a directory); it is trained again")
 
 
 @pytest.mark.parametrize("name", ["best", "held_out"])
