@@ -1,5 +1,7 @@
 """A sweep in which every trial must fail: each trial fails with its own reason, and nothing else is affected."""
 
+import time
+
 from rnnexp.trial.states import State
 from tests.drill import check, processes
 from tests.drill.faults import KINDS, FaultKind, RoundType
@@ -29,33 +31,48 @@ space:
 limits: {{memory_gb: 0.6, trial_s: 25, retries: 1, consecutive_failures: null}}
 keep: {{checkpoints: 100}}
 """
-_REASONS = ("loss is nan", "FileExistsError", "limits.memory_gb", "limits.trial_s")
-"""Part of the failure reason of trials 0 to 3, in the order of the kinds in `faults.KINDS`."""
+_ENDS = (
+    (State.PRUNED, "loss is nan"),
+    (State.FAIL, "FileExistsError"),
+    (State.FAIL, "limits.memory_gb"),
+    (State.FAIL, "limits.trial_s"),
+)
+"""The state of trials 0 to 3 and a part of its reason, in the order of the kinds in `faults.KINDS`."""
 
 
 def run(sandbox: Sandbox) -> Result:
     """Runs the sweep once."""
     result = Result(done=all_kinds())
     sweep = Sweep(sandbox, _SWEEP, STUDY)
-    blocked = sweep.home.study(STUDY).trial(1).best.parent
-    blocked.parent.mkdir(parents=True)
-    blocked.write_text("a file at the place of the folder for the trial's model")
     try:
         sweep.start()
+        _block_model(sweep)
         code = sweep.wait(180)
         if code != 1:
             result.problems.append(f"exit code {code}, expected 1 because no trial finished: {sweep.last_lines}")
         left = processes.wait_until_gone(sweep.sessions, 20)
         result.problems += [f"still alive after the sweep's end: {process}" for process in left]
-        for row, reason in zip(sweep.view().trials, _REASONS, strict=False):  # the number of trials is checked below
-            if row.state is not State.FAIL or reason not in (row.reason or ""):
-                result.problems.append(f"trial {row.number} is {row.state}: {row.reason}; expected {reason!r}")
-        result.problems += check.check_finished_study(sweep, len(_REASONS), None)
+        for row, (state, reason) in zip(sweep.view().trials, _ENDS, strict=False):  # their number is checked below
+            if row.state is not state or reason not in (row.reason or ""):
+                result.problems.append(
+                    f"trial {row.number} is {row.state}: {row.reason}; expected {state} with {reason!r}"
+                )
+        result.problems += check.check_finished_study(sweep, len(_ENDS), None)
     except NotSurvivedError as error:
         result.problems.append(str(error))
     finally:
         sweep.kill_all()
     return result
+
+
+def _block_model(sweep: Sweep) -> None:
+    """Puts a file in the place of the folder for trial 1's model, before its process has trained an epoch."""
+    folder, deadline = sweep.home.study(STUDY).trial(1), time.monotonic() + 60
+    while not folder.config.exists():  # a new study is refused if the folder of a trial exists before
+        if time.monotonic() > deadline or not sweep.running:
+            raise NotSurvivedError(f"trial 1 does not start; last output: {sweep.last_lines}")
+        time.sleep(0.005)
+    folder.best.parent.write_text("a file")
 
 
 def all_kinds() -> list[FaultKind]:
