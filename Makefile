@@ -48,9 +48,9 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The quick checks during development: they do not import TensorFlow.
+# The quick checks during development: no TensorFlow, no server.
 check: lint
-	$(BIN)/python -m pytest -q -n auto -m "not tensorflow and not slow"
+	$(BIN)/python -m pytest -q -n auto -m "not tensorflow and not slow and not integration"
 
 # Simulates ten thousand sweeps in virtual time, with faults at every step: minutes. Options: `python -m tests.simulation --help`.
 simulate: install

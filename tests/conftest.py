@@ -8,6 +8,13 @@ import pytest
 from tests.mlflow_server import free_port, running
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that use the server as `integration`."""
+    for item in items:
+        if "server" in getattr(item, "fixturenames", ()):
+            item.add_marker("integration")
+
+
 @pytest.fixture(scope="session")
 def server_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the server's database."""

@@ -18,6 +18,8 @@ from rnnexp.trial.cursor import Cursor
 from tests.study.fakes import FakeExecutor
 from tests.study.test_supervisor import Study
 
+pytestmark = pytest.mark.integration  # each test repairs a home three times
+
 RUN = "a" * 32
 
 

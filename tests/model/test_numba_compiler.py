@@ -29,8 +29,8 @@ print(add(1, 2), numba.config.CACHE_DIR)
 """
 
 
-def _run(temporary: Path) -> list[str]:
-    environment = {**os.environ, "TMPDIR": str(temporary)}
+def _run(temporary: Path, **variables: str) -> list[str]:
+    environment = {**os.environ, "TMPDIR": str(temporary), **variables}
     environment.pop("NUMBA_CACHE_DIR", None)
     script = temporary / "program.py"
     script.write_text(PROGRAM)
@@ -50,6 +50,11 @@ def test_a_folder_in_the_temporary_folder_replaces_a_cache_that_cannot_be_writte
 def test_without_any_cache_the_functions_are_compiled_each_time(tmp_path: Path) -> None:
     (tmp_path / f"rnnexp-numba-{os.getuid()}").write_text("not a folder")
     assert _run(tmp_path) == ["3"]
+
+
+def test_numba_can_be_switched_off_to_debug(tmp_path: Path) -> None:
+    assert _run(tmp_path, NUMBA_DISABLE_JIT="1")[0] == "3"
+    assert not list(tmp_path.rglob("*.nbc"))
 
 
 def test_a_folder_of_others_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,7 @@ def test_a_seed_repeats_the_same_sweep() -> None:
         assert first == second
 
 
+@pytest.mark.integration
 def test_the_simulation_does_not_import_tensorflow() -> None:
     import subprocess
 
@@ -48,6 +49,7 @@ def test_the_snippet_of_a_planted_bug_is_in_the_code(planted: Planted) -> None:
     check_snippet(planted.change)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("planted", BUGS, ids=_id)
 def test_a_planted_bug_is_found(planted: Planted) -> None:
     assert find(planted, _MAX_SEEDS_PER_BUG).n_seeds is not None

@@ -12,6 +12,8 @@ from rnnexp.trial.process import TrialJob
 from tests.study.fakes import FakeExecutor
 from tests.study.test_supervisor import Study
 
+pytestmark = pytest.mark.integration  # each test runs two studies
+
 SWEEP = """
 study: s
 sampler: {name: tpe, seed: 3, n_startup_trials: 4}

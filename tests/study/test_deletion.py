@@ -14,6 +14,8 @@ from rnnexp.study import deletion
 from rnnexp.tracking import best_model, experiments
 from tests.tracking import studies
 
+pytestmark = pytest.mark.integration  # each test creates a database of MLflow
+
 
 @pytest.fixture
 def local(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,7 @@ def test_a_place_elsewhere_is_accepted(place: str) -> None:
     check_place(place, "https://host")
 
 
+@pytest.mark.integration
 def test_an_experiment_in_a_local_path_is_refused_with_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

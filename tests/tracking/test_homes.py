@@ -14,6 +14,8 @@ from rnnexp.tracking.projection import Projection
 from rnnexp.trial.cursor import Cursor
 from tests.tracking import studies
 
+pytestmark = pytest.mark.integration  # each test creates a database of MLflow
+
 
 def _two_homes(root: Path) -> tuple[Home, Home]:
     return Home.open(root / "a"), Home.open(root / "b")

@@ -33,6 +33,7 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Home]:
     assert made == {request.param}, "a folder was created elsewhere"
 
 
+@pytest.mark.integration
 def test_databases_and_artifacts_are_in_the_home(home: Home) -> None:
     home.root.mkdir(parents=True)
     database.open_storage(home)

@@ -26,8 +26,13 @@ _OPTIONS: dict[str, Any] = {"fastmath": {"contract", "reassoc", "nsz", "arcp"}, 
 
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiles a function when it is called first, or loads it from the cache."""
+    """Compiles a function when it is called first, or loads it from the cache.
+
+    With `NUMBA_DISABLE_JIT=1`, as users set it to debug, Numba compiles nothing and the function stays plain Python.
+    """
     dispatcher: Any = numba.njit(nogil=True, **_OPTIONS)(function)
+    if numba.config.DISABLE_JIT:
+        return function
     try:
         dispatcher.enable_caching()
     except RuntimeError:  # neither the folder of the source nor the user's cache folder can be written
