@@ -85,7 +85,7 @@ def assert_same(
     model = built(made, input_scale)
     stock = logits_and_gradients(model, logits_of(model), tokens(lengths))
     ours = logits_and_gradients(model, compiled.logits(model, made, 2, threads), tokens(lengths))
-    np.testing.assert_allclose(ours[0], stock[0], atol=5e-6)
+    np.testing.assert_allclose(ours[0], stock[0], rtol=2e-6, atol=5e-6)
     for name, expected in stock[1].items():
         # The gradient of a saturated gate is a difference of almost equal numbers, times weights of the input's scale.
         largest = max(1.0, np.abs(expected).max(), input_scale)
