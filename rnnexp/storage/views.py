@@ -1,6 +1,6 @@
 """Reads studies as plain values, for lists and analysis. Nothing here writes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
@@ -104,6 +104,13 @@ def view(home: Home, name: str, *, with_runs: bool = True) -> StudyView:
         StudyError: if there is no study of that name.
     """
     return _view(home, database.load_study(home, name), with_runs)
+
+
+def with_runs(home: Home, study: StudyView) -> StudyView:
+    """Returns a view with the id of each trial's MLflow run, as it is now."""
+    folder = home.study(study.name)
+    rows = (replace(row, run_id=Cursor.load(folder.trial(row.number).tracking).run_id) for row in study.trials)
+    return replace(study, trials=tuple(rows))
 
 
 def views(home: Home, *, with_runs: bool = True) -> list[StudyView]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.benchmarks.harness import STATE, Options, Result, table
 
-BENCHMARKS = ("rivals", "quality", "trial_cost", "scale", "peak", "startup")
+BENCHMARKS = ("rivals", "quality", "trial_cost", "scale", "peak", "startup", "ends")
 """In the order in which they run; each is a module with `run(options) -> Result`."""
 ON_REQUEST = ("accuracy",)
 """Run only if `--only` names them: they need no idle machine, but hours."""
