@@ -17,7 +17,7 @@ from rnnexp.errors import WorkError
 from rnnexp.home import Home
 from rnnexp.storage.database import study_names
 from rnnexp.storage.folders import check_new_study
-from rnnexp.storage.views import StudyView, view, with_runs
+from rnnexp.storage.views import StudyView, add_runs, view
 from rnnexp.terminal import tables
 from rnnexp.terminal.progress import watch
 from rnnexp.terminal.reading import progress_bar
@@ -110,7 +110,7 @@ def run_study(
             (done,) = shown
             if done.best is None:
                 return _report_no_result(done)
-            done = with_runs(home, done)
+            done = add_runs(home, done)
             fault = record(home, done, started_at, preparation)
             show_next(done)
         if fault is not None:

@@ -38,7 +38,9 @@ def cool_down() -> None:
     It would end with this process, but only after its imports, and TensorFlow's own end takes long, too. Until then, a
     program that reads this command's output to its end would wait.
     """
-    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    server = forkserver._forkserver
+    pid = getattr(server, "_forkserver_pid", None)
     if pid is not None:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(OSError):  # it has ended already
             os.kill(pid, signal.SIGKILL)
+            server._stop()  # waits for its end, and lets the next process start another one

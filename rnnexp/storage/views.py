@@ -106,7 +106,7 @@ def view(home: Home, name: str, *, with_runs: bool = True) -> StudyView:
     return _view(home, database.load_study(home, name), with_runs)
 
 
-def with_runs(home: Home, study: StudyView) -> StudyView:
+def add_runs(home: Home, study: StudyView) -> StudyView:
     """Returns a view with the id of each trial's MLflow run, as it is now."""
     folder = home.study(study.name)
     rows = (replace(row, run_id=Cursor.load(folder.trial(row.number).tracking).run_id) for row in study.trials)
