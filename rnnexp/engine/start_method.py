@@ -43,4 +43,4 @@ def cool_down() -> None:
     if pid is not None:
         with contextlib.suppress(OSError):  # it has ended already
             os.kill(pid, signal.SIGKILL)
-            server._stop()  # waits for its end, and lets the next process start another one
+            server._stop()  # type: ignore[attr-defined]  # waits for its end, and lets the next process start another one
