@@ -37,9 +37,9 @@ class Drill:
         """Args:
         root: the folder of all files.
         seed: selects faults, moments and trials.
-        only: the numbers of the rounds to run; all if it is empty.
+        only: the numbers of the rounds to run, with the rounds that continue them; all if it is empty.
         """
-        self._root, self._seed, self._only = root, seed, only
+        self._root, self._seed, self._only = root, seed, set(only)
         self._start_time = time.monotonic()
         self.n_injected: Counter[str] = Counter()
         self.n_survived: Counter[str] = Counter()
@@ -75,12 +75,15 @@ class Drill:
         others = [kind for kind in faults if kind.round_type not in _OWN_ROUNDS]
         rounds = split_into_rounds(others, _ROUND_SIZE, rng)
         while rounds:
+            number = self._n_rounds
             round_type, kinds = rounds.pop(0)
             left = self._round(
                 round_type, kinds, reference, partial(_faults, kinds=kinds, reference=reference, max_trials=max_trials)
             )
             if left and len(left) < len(kinds):
                 special = (kind.round_type for kind in left if kind.round_type is not RoundType.ANY)
+                if number in self._only:
+                    self._only.add(self._n_rounds + len(rounds))  # the number of the round that is appended
                 rounds.append((next(special, RoundType.ANY), left))
             else:
                 self.skipped |= {kind.name: "the study ended too soon" for kind in left}
