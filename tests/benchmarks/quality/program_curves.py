@@ -67,6 +67,7 @@ class RecordedStudy:
         starts: the time of each start of the command, in seconds since 1970.
         """
         home = Home.at(folder / "home")
+        self._root = str(home.root)
         self._view: StudyView = view(home, name)
         self._rows = [row for row in self._view.trials if row.state in (State.COMPLETE, State.FAIL)]
         self._events = {row.number: events.read(home.study(name).trial(row.number).events) for row in self._rows}
@@ -84,7 +85,7 @@ class RecordedStudy:
         first = [
             [time for time in started if start <= time < end] for start, end in zip(self._starts, ends, strict=True)
         ]
-        return [times[0] - start for times, start in zip(first, self._starts, strict=True) if times]
+        return [round(times[0] - start, 2) for times, start in zip(first, self._starts, strict=True) if times]
 
     def _curve(self, row: TrialRow, trial_overhead_s: float | None) -> Curve:
         epochs = events.epochs(self._events[row.number])
@@ -94,8 +95,13 @@ class RecordedStudy:
             tuple(epoch.metrics["val_accuracy"] for epoch in epochs),
             tuple(epoch.seconds for epoch in epochs),
             trial_overhead_s,
-            failed=(row.reason or "failed") if row.state is State.FAIL else "",
+            failed=_one_line(row.reason or "failed", self._root) if row.state is State.FAIL else "",
         )
+
+
+def _one_line(reason: str, home: str) -> str:
+    """Returns the first line of the reason of a failure, without the path of this machine."""
+    return reason.splitlines()[0].replace(home, "HOME")
 
 
 def overhead_s(trial_events: Mapping[int, list[Event]], starts: Sequence[float]) -> dict[int, float]:
