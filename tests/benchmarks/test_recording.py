@@ -5,11 +5,13 @@ import json
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from rnnexp.trial.events import AttemptEnded, EpochEnded, Event, Started
+from rnnexp.trial.states import State
 from tests.benchmarks.quality import record
 from tests.benchmarks.quality.baseline import common_curves
 from tests.benchmarks.quality.curves import (
@@ -22,7 +24,7 @@ from tests.benchmarks.quality.curves import (
     draw_settings,
     imdb_sweep,
 )
-from tests.benchmarks.quality.program_curves import _one_line, overhead_s
+from tests.benchmarks.quality.program_curves import RecordedStudy, _one_line, overhead_s
 from tests.benchmarks.quality.record import record_sequentially, ship
 from tests.benchmarks.test_replay import EPOCHS, curves
 
@@ -214,3 +216,12 @@ def test_the_shipped_recordings_are_complete_and_fit_the_search_space() -> None:
         assert all(curve == curve.rounded() for curve in found[kind].curves)
         assert not any(" /" in curve.failed for curve in found[kind].curves), "a path of the recording's machine"
     assert found["rnnexp"].about["machine"] == found["plain"].about["machine"]
+
+
+def test_curves_are_those_of_the_settings_whatever_the_order_of_the_trials() -> None:
+    settings = draw_settings(3)
+    epoch = EpochEnded(2.0, 1, {"val_accuracy": 0.8}, 1.5, 1, 0.8)
+    study = object.__new__(RecordedStudy)
+    study._settings, study._events = settings, {0: [epoch]}
+    row: Any = SimpleNamespace(number=0, settings=settings[2], state=State.COMPLETE, reason="")
+    assert study._curve(row, None) == Curve(2, settings[2], (0.8,), (1.5,), None)

@@ -60,10 +60,11 @@ def run(config: SweepConfig, folder: Path, workers: int) -> int:
 class RecordedStudy:
     """Reads the curves of the study's trials that have ended."""
 
-    def __init__(self, folder: Path, name: str, starts: Sequence[float]) -> None:
+    def __init__(self, folder: Path, name: str, settings: Sequence[Mapping[str, Any]], starts: Sequence[float]) -> None:
         """Args:
         folder: the folder of the recording.
         name: the name of the study.
+        settings: the recorded configurations, in their order.
         starts: the time of each start of the command, in seconds since 1970.
         """
         home = Home.at(folder / "home")
@@ -71,6 +72,7 @@ class RecordedStudy:
         self._view: StudyView = view(home, name)
         self._rows = [row for row in self._view.trials if row.state in (State.COMPLETE, State.FAIL)]
         self._events = {row.number: events.read(home.study(name).trial(row.number).events) for row in self._rows}
+        self._settings = list(settings)
         self._starts = sorted(starts)
 
     def curves(self) -> list[Curve]:
@@ -90,7 +92,7 @@ class RecordedStudy:
     def _curve(self, row: TrialRow, trial_overhead_s: float | None) -> Curve:
         epochs = events.epochs(self._events[row.number])
         return Curve(
-            row.number,
+            self._settings.index(row.settings),  # a sweep need not start the points of `try` in their order
             row.settings,
             tuple(epoch.metrics["val_accuracy"] for epoch in epochs),
             tuple(epoch.seconds for epoch in epochs),

@@ -187,7 +187,7 @@ def _record_rnnexp(
     recording.save(path)  # saved now, because this process may be killed while the study runs
     code = program_curves.run(config, path.parent, recording.about["workers"])
     try:
-        study = program_curves.RecordedStudy(path.parent, config.study, starts)
+        study = program_curves.RecordedStudy(path.parent, config.study, settings, starts)
     except StudyError:
         return code  # the program has printed why there is no study
     for curve in study.curves():
