@@ -200,7 +200,7 @@ def seconds_of_one(candidate: Candidate) -> Mapping[str, Sequence[ReplayResult]]
 def test_candidates_that_do_not_fit_into_the_time_are_left_out_but_never_the_shipped_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(compare.machine, "n_cores", lambda: 2)
+    monkeypatch.setattr("tests.benchmarks.machine.n_cores", lambda: 2)
     compared = candidates.compared(quick=True)
     assert len(compared) == 4
     time_is_up = compare._replay_all(compared, seconds_of_one, TimeShare(0.0))

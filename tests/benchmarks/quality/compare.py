@@ -145,7 +145,7 @@ def _row(sampler: str, pruner: str, results: Results, search: Results) -> dict[s
         "pruner": pruner,
         "trials until the maximum": median([one.n_trials for one in until_best]),
         "epochs": median([one.n_epochs for one in until_best]),
-    } | {name: _cell(results[name], search[name]) for name in reversed(results)}
+    } | {name: _cell(results[name], search[name]) for name in reversed([*results])}
 
 
 def _cell(results: Sequence[ReplayResult], search: Sequence[ReplayResult]) -> str:

@@ -10,6 +10,7 @@ import shutil
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.benchmarks.harness import (
     median,
     program_digest,
     python_command,
+    users_environment,
     wall_s,
 )
 
@@ -148,7 +150,8 @@ def _row(root: Path, case: Case, costs: dict[str, float], n_rounds: int) -> dict
         "compare": python_command("-m", "rnnexp", "compare", "scale", "--home", str(home.root)),
         "doctor": python_command("-m", "rnnexp", "doctor", "--no-devices", "--home", str(home.root)),
     }
-    seconds = interleaved(n_rounds, *(lambda command=command: wall_s(command) for command in commands.values()))
+    measures = [partial(wall_s, command, env=users_environment()) for command in commands.values()]
+    seconds = interleaved(n_rounds, *measures)
     process = json.loads((home.root / "process.json").read_text())
     return {
         "sampler": case.sampler,
