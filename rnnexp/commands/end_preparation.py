@@ -1,9 +1,10 @@
 """Prepares the end of a study while its last trials train, so that the command ends soon after them.
 
-Two threads of this process work while no trial is left to start and a core is free: one imports the libraries of the
-report and of MLflow's models, the other writes the bundle of the best trial so far and has it checked in a process of
-its own. Both only save time: nothing is published or recorded here, and what was not prepared, was prepared from other
-files, or failed, is done again at the end (`study_record`). On a machine with one core nothing is prepared.
+One thread of this process imports the libraries of the report and of MLflow's models while the first trials start.
+While no trial is left to start and a core is free, another one writes the bundle of the best trial so far and has it
+checked in a process of its own. Both only save time: nothing is published or recorded here, and what was not prepared,
+was prepared from other files, or failed, is done again at the end (`study_record`). On a machine with one core nothing
+is prepared.
 """
 
 import contextlib
@@ -78,16 +79,19 @@ class EndPreparation:
         self._bundle: _BundleThread | None = None
         self._home, self._study, self._identity = home, study, identity
 
+    def start_imports(self) -> None:
+        """Starts the imports; best called while the forkserver imports TensorFlow and this process waits for it."""
+        if self._can_prepare:
+            self._imports = _Imports()
+
     def proceed(self, best: int | None, n_running: int, *, is_last: bool) -> None:
-        """Starts what can be prepared now.
+        """Has the bundle of the best trial prepared, if there is room for that now.
 
         Args:
             best: the best trial so far; None if none has a value.
             n_running: trials whose processes run.
             is_last: whether no other trial can become the best one.
         """
-        if self._can_prepare and self._imports is None:
-            self._imports = _Imports()
         if self._can_check and n_running < self._n_places:
             if self._bundle is None:
                 self._bundle = _BundleThread(self._home, self._study, self._identity)

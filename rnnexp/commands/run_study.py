@@ -101,6 +101,8 @@ def run_study(
                     preparation.proceed(best.number, 0, is_last=True)
 
         with contextlib.closing(preparation):
+            if is_pending:
+                preparation.start_imports()
             reporter = PreparingReporter(display, preparation)
             with display:
                 outcome = run_supervisor(config, home, study, tokens, plan, reporter, show)
