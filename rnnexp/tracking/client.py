@@ -5,6 +5,7 @@ import importlib
 import logging
 import os
 import threading
+import warnings
 from typing import Any
 
 from rnnexp import addresses
@@ -62,6 +63,8 @@ def import_mlflow() -> Any:
 def import_for_models() -> Any:
     """Imports MLflow with the part that logs models."""
     mlflow = import_mlflow()
+    # About MLflow's own models. A filter that is removed again would be set for the other threads, too.
+    warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType", category=UserWarning)
     importlib.import_module("mlflow.pyfunc")
     with contextlib.suppress(Exception):  # MLflow does without it
         importlib.import_module("git")  # it looks for the commit of the program
