@@ -69,6 +69,7 @@ def run_study(
     """
     from rnnexp.commands.end_preparation import EndPreparation, PreparingReporter
     from rnnexp.commands.study_record import discard_unfinished, record
+    from rnnexp.forecast.study import start_order
     from rnnexp.storage.store import StudyStore
     from rnnexp.storage.study_lock import hold_study_lock
     from rnnexp.study.launch import SIGNAL_EXIT_CODES, run_supervisor
@@ -77,11 +78,16 @@ def run_study(
     _show_notes(home)
     check_new_study(home, config.study, study_names(home))  # before the lock creates a folder
     with hold_study_lock(folder.lock, config.study):
-        study = StudyStore.open(home, config, tokens.digest)
+        study = StudyStore.open(home, config, tokens.digest, start_order(tokens))
         disk.write_text(folder.sweep, config.to_yaml())
         discard_unfinished(folder.bundle)
         plan = _announce(config, home, tokens, workers)
         is_pending = study.n_finished < config.n_trials
+        if is_pending and study.repeated_tries:
+            places = ", ".join(f"try.{place}" for place in study.repeated_tries)
+            console.print(
+                f"{places}: the same settings as an earlier entry of try; left out", style="yellow", soft_wrap=True
+            )
         preparation = EndPreparation(home, config.study, study.identity, plan.fitting)
         display = watch(console, config.objective.metric, config.study)
         shown: list[StudyView] = []
@@ -90,10 +96,7 @@ def run_study(
             display.close()
             if outcome.signal is not None or outcome.halt_reason:
                 return
-            if outcome.out_of_time:
-                console.print(
-                    f"the time budget of {config.budget.timeout_s:g} s is used up; run the same command to resume"
-                )
+            _report_early_end(config, study.n_finished, outcome)
             shown.append(view(home, config.study, with_runs=False))
             if (best := shown[0].best) is not None:
                 show_result(shown[0])
@@ -154,6 +157,19 @@ def _report_end(config: SweepConfig, n_finished: int, outcome: "Outcome") -> Non
         console.print(
             f"stopped by {signal.Signals(outcome.signal).name}: {n_finished} of {config.n_trials} trials finished; "
             "run the same command to resume",
+            soft_wrap=True,
+        )
+
+
+def _report_early_end(config: SweepConfig, n_finished: int, outcome: "Outcome") -> None:
+    """Prints why a study that was neither stopped nor halted ended before its budget of trials was used up."""
+    console = tables.console()
+    if outcome.out_of_time:
+        console.print(f"the time budget of {config.budget.timeout_s:g} s is used up; run the same command to resume")
+    elif outcome.space_is_used:
+        console.print(
+            f"the search space has no further settings: each combination has a trial; {n_finished} of "
+            f"{config.n_trials} trials finished; a wider range or another choice continues the study",
             soft_wrap=True,
         )
 

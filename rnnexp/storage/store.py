@@ -4,24 +4,26 @@ Optuna's database is the source of truth about the trials and their states. One 
 thread. An interrupted trial is set back to WAITING: a later `ask` returns its number, settings and reports again.
 """
 
-import itertools
 import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import optuna
 from optuna.trial import TrialState
 
 from rnnexp import space as spaces
-from rnnexp.config.sweep import GridSampler, SweepConfig, fingerprint
+from rnnexp.config.sweep import SweepConfig, fingerprint
 from rnnexp.config.trial import TrialConfig
 from rnnexp.home import Home
-from rnnexp.storage import metadata, sampling, space_versions, sqlite
+from rnnexp.storage import metadata, space_versions, sqlite
 from rnnexp.storage.database import create_or_load_study, open_storage
 from rnnexp.storage.folders import check_new_study, check_trial_folders
 from rnnexp.storage.metadata import ATTEMPTS, N_CRASHES, SUMMARY
+from rnnexp.storage.planned import Seconds
+from rnnexp.storage.settings_source import SettingsSource, equal_seconds
 from rnnexp.trial.states import FINISHED, State
 
 
@@ -70,13 +72,20 @@ class FinishedTrial:
 class StudyStore:
     """One study, opened by its supervisor. It counts the trials in each state without a query."""
 
-    def __init__(self, study: optuna.Study, config: SweepConfig, sync: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        study: optuna.Study,
+        config: SweepConfig,
+        sync: Callable[[], None] = lambda: None,
+        seconds: Seconds = equal_seconds,
+    ) -> None:
         """Args:
         study: the study in Optuna.
         config: its sweep file.
         sync: flushes what was committed to the disk; called before a trial starts and when its state changes.
+        seconds: the expected duration of a trial: of the settings of `try` and of a grid, the longest start first.
         """
-        self._study = study
+        self._study, self._seconds = study, seconds
         self._sync = sync
         self._storage = study._storage
         self._config = config
@@ -87,7 +96,7 @@ class StudyStore:
         self.counts: Counter[State] = Counter(self._states.values())
 
     @classmethod
-    def open(cls, home: Home, config: SweepConfig, data_digest: str) -> "StudyStore":
+    def open(cls, home: Home, config: SweepConfig, data_digest: str, seconds: Seconds = equal_seconds) -> "StudyStore":
         """Opens the study that the config names; creates it if it is missing.
 
         A search space that is wider than the stored one is stored as a new version.
@@ -96,6 +105,7 @@ class StudyStore:
             home: holds the database.
             config: the sweep file.
             data_digest: digest of the data that the base settings name.
+            seconds: the expected duration of a trial, as in the constructor.
 
         Raises:
             StudyError: if the study exists with another definition, if its deletion was interrupted, or if its folder
@@ -113,7 +123,7 @@ class StudyStore:
             study = create_or_load_study(storage, config)
         metadata.write_budget(study, config.n_trials)
         metadata.save_metadata(home, study)
-        return cls(study, config, lambda: sqlite.sync(home.optuna_db))
+        return cls(study, config, lambda: sqlite.sync(home.optuna_db), seconds)
 
     @classmethod
     def in_memory(cls, config: SweepConfig) -> "StudyStore":
@@ -141,28 +151,15 @@ class StudyStore:
         return [_finished_trial(trial) for trial in trials if trial.state.name in FINISHED]
 
     def ask(self) -> TrialRequest | None:
-        """Returns the next trial: a waiting one, else a new one. Returns None if a grid has no more points.
+        """Returns the next trial: a waiting one, else a new one. Returns None if every point of the space is used.
 
         The caller must check the budget first.
         """
-        number = len(self._states)
-        if self.counts[State.WAITING]:
-            number = self.waiting[0]
-        else:
-            point = self._next_fixed_point()
-            if point is None and isinstance(self._config.sampler, GridSampler):
-                return None
-            if point is not None:
-                self._study.enqueue_trial(point)
-                self._set_state(number, State.WAITING)
-        self._study.sampler = sampling.sampler(self._config.sampler, number)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            trial = self._study.ask()
-            self._set_state(trial.number, State.RUNNING)
-            settings = sampling.suggest(trial, self._config.space, self._config.base.settings())
-        attempt = trial.user_attrs.get(ATTEMPTS, 0) + 1
-        trial.set_user_attr(ATTEMPTS, attempt)
+        trial = self._next_waiting() if self.counts[State.WAITING] else self._create()
+        if trial is None:
+            return None
+        settings = {name: trial.params[name] for name in spaces.ordered(self._config.space) if name in trial.params}
+        attempt = trial.user_attrs[ATTEMPTS]
         self._running[trial.number] = trial
         config, n_crashes = self._config.base.with_settings(settings), trial.user_attrs.get(N_CRASHES, 0)
         request = TrialRequest(trial.number, settings, config, attempt, n_crashes)
@@ -175,17 +172,33 @@ class StudyStore:
         """Returns the epochs that earlier attempts reported."""
         return set(self._storage.get_trial(trial._trial_id).intermediate_values)
 
-    def _next_fixed_point(self) -> dict[str, Any] | None:
-        """Returns the next point that is not drawn by the sampler: of `try`, then of a grid; None if there is none."""
-        if len(self._states) < len(self._config.tries):
-            return self._config.tries[len(self._states)]
-        if not isinstance(self._config.sampler, GridSampler):
-            return None
-        used = [trial.params for trial in self._study.get_trials(deepcopy=False)]
-        points = spaces.grid(self._config.space, self._config.base.settings())
-        # Points that `try` ran already are skipped; the others follow in the grid's order.
-        candidates = itertools.islice(points, len(used) + 1)
-        return next((point for point in candidates if point not in used), None)
+    def _next_waiting(self) -> optuna.Trial:
+        """Starts the waiting trial with the lowest number."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            trial = self._study.ask()
+        self._set_state(trial.number, State.RUNNING)
+        self._source.complete(trial)
+        trial.set_user_attr(ATTEMPTS, trial.user_attrs.get(ATTEMPTS, 0) + 1)
+        return trial
+
+    def _create(self) -> optuna.Trial | None:
+        """Creates a trial; returns None if every point of the search space is used."""
+        trial = self._source.create_trial(len(self._states))
+        if trial is not None:
+            self._set_state(trial.number, State.RUNNING)
+        return trial
+
+    @cached_property
+    def _source(self) -> SettingsSource:
+        """Where settings come from. Built when the first trial is asked for: a finished study does not need it."""
+        trials = [trial.params for trial in self._study.get_trials(deepcopy=False)]
+        return SettingsSource(self._study, self._config, trials, self._seconds)
+
+    @property
+    def repeated_tries(self) -> list[int]:
+        """The places of entries in `try` that repeat an earlier one; they are left out."""
+        return self._source.repeated
 
     def is_behind(self, number: int, epoch: int) -> bool:
         """Tells whether a later epoch of the trial was reported already.

@@ -75,7 +75,6 @@ class Supervisor:
         self._prepare, self._threads, self._clock, self._device = prepare, threads, clock, device
         self._n_trials = config.n_trials
         self._running: dict[int, RunningTrial] = {}
-        self._search_space_exhausted = False
         maximize, now = config.objective.direction == "maximize", clock.monotonic()
         self._stopping = StopConditions(config.budget.timeout_s, now)
         self._enforcer = Enforcer(LimitChecker(config.limits, now), records, executor, clock)
@@ -150,16 +149,15 @@ class Supervisor:
     def _fill_slots(self) -> None:
         while (
             len(self._running) < self._executor.n_slots
-            and not self._search_space_exhausted
             and not self._start_failures.is_paused(self._clock.monotonic())
             and not self._must_stop()
         ):
             counts = self._store.counts
-            if counts[State.WAITING] == 0 and counts.total() >= self._n_trials:
+            if counts[State.WAITING] == 0 and (counts.total() >= self._n_trials or self._stopping.space_is_used):
                 return
             request = self._store.ask()
             if request is None:
-                self._search_space_exhausted = True
+                self._stopping.space_is_used = True
                 return
             self._start(request)
 

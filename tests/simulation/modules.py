@@ -8,6 +8,9 @@ from pathlib import Path
 from types import ModuleType
 
 PLACES = {
+    "drawing": "rnnexp.storage.drawing",
+    "planned": "rnnexp.storage.planned",
+    "settings_source": "rnnexp.storage.settings_source",
     "store": "rnnexp.storage.store",
     "sender": "rnnexp.tracking.sender",
     "runs": "rnnexp.tracking.runs",

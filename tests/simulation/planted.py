@@ -100,12 +100,28 @@ BUGS = (
         Change("store", "    for trial in left:\n", "    for trial in left[1:]:\n"),
     ),
     Planted(
-        "a trial draws other settings after an interrupted start",
+        "the draws of a trial depend on how many trials have finished",
+        Change("store", "create_trial(len(self._states))", "create_trial(self.n_finished)"),
+    ),
+    Planted(
+        "a draw is taken although another trial has its settings",
+        Change("drawing", "if may_repeat or point.config not in self.used:", "if True:"),
+    ),
+    Planted(
+        "a start does not know the settings of the earlier trials",
+        Change("settings_source", "map(self._drawer.complete, trials)", "map(self._drawer.complete, ())"),
+    ),
+    Planted(
+        "a trial that waits does not start when the search space is used up",
         Change(
-            "store",
-            "sampling.sampler(self._config.sampler, number)",
-            "sampling.sampler(self._config.sampler, len(self._states))",
+            "supervisor",
+            "if counts[State.WAITING] == 0 and (counts.total() >= self._n_trials or self._stopping.space_is_used):",
+            "if counts[State.WAITING] == 0 and counts.total() >= self._n_trials or self._stopping.space_is_used:",
         ),
+    ),
+    Planted(
+        "the short trials of a grid start first",
+        Change("planned", "key=lambda each: -each.seconds", "key=lambda each: each.seconds"),
     ),
     Planted("the cursor is saved before the event is sent", Change("projection", _SEND + _SAVE, _SAVE + _SEND)),
     Planted(

@@ -29,6 +29,11 @@ def metrics_of(config: TrialConfig, epoch: int) -> dict[str, float]:
     return {name: 0.2 + 0.6 * zlib.crc32(f"{key}|{name}".encode()) / 2**32 for name in names}
 
 
+def seconds_of(config: TrialConfig) -> float:
+    """Returns the expected duration of a trial, by which the trials of `try` and of a grid are ordered."""
+    return config.train.epochs * config.model.units
+
+
 @lru_cache(maxsize=64)
 def archive_of(epoch: int) -> bytes:
     """Returns a file whose part has a checksum, like a model; it contains the number of its epoch."""

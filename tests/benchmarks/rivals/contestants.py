@@ -112,16 +112,18 @@ def _program(module: str, interpreter: str, *options: str) -> Contestant:
 
 def _sweep(task: Task) -> RunResult:
     """Runs `rnnexp sweep` in a new home."""
-    file, home, order = task.folder / "eight.yaml", task.folder / "home", task.order
+    file, home = task.folder / "eight.yaml", task.folder / "home"
     file.write_text(yaml.safe_dump(build_sweep(task), sort_keys=False))
     environment = _environment()
     rnnexp = python_command("-m", "rnnexp")
     seconds, _ = run_timed([*rnnexp, "sweep", str(file), "--home", str(home)], env=environment)
     _, output = run_timed([*rnnexp, "trials", "eight", "--home", str(home), "--json"], env=environment)
     rows = json.loads(output)
-    values = {order[row["number"]]: row["value"] for row in rows}
-    durations = {f"trial {order[row['number']]}": row["duration_s"] for row in rows}
-    return RunResult(seconds, [values[index] for index in range(len(order))], durations)
+    every = [_settings(configuration) for configuration in task.configurations]
+    places = [every.index(row["settings"]) for row in rows]  # a sweep numbers its trials in the order of their start
+    values = {place: row["value"] for place, row in zip(places, rows, strict=True)}
+    durations = {f"trial {place}": row["duration_s"] for place, row in zip(places, rows, strict=True)}
+    return RunResult(seconds, [values[place] for place in range(len(rows))], durations)
 
 
 def _cost(settings: Mapping[str, Any]) -> float:
