@@ -260,4 +260,4 @@ def test_settings_that_cannot_be_read_now_are_not_lost(home: Home) -> None:
     config.rmdir()
     config.write_bytes(content)
     list(checks.repair(home))
-    assert [snapshot.state for snapshot in studies.trials(home, "s")] == ["COMPLETE"] * 4
+    assert [snapshot.state for snapshot in studies.Observation(home).trials("s")] == ["COMPLETE"] * 4
