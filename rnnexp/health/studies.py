@@ -108,8 +108,9 @@ class Observation:
     def idle(self) -> list[str]:
         """Returns Optuna's studies that no supervisor runs now and whose deletion has not begun."""
         names = [name for name in bulk_reader.study_names(self.home) if self.held in (None, name)]
-        names = names if self.held is not None else self._without_running(names)
-        return [name for name in names if is_own(self.home, name) and not self.home.study(name).deleted.exists()]
+        own = [name for name in names if is_own(self.home, name)]
+        idle = own if self.held is not None else self._without_running(own)
+        return [name for name in idle if not self.home.study(name).deleted.exists()]
 
     def _without_running(self, names: list[str]) -> list[str]:
         idle = [name for name in names if lock_owner(self.home.study(name).lock) is None]
