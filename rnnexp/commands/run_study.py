@@ -15,7 +15,7 @@ from rnnexp.engine import devices, local, start_method
 from rnnexp.engine.devices import DeviceUse
 from rnnexp.errors import WorkError
 from rnnexp.home import Home
-from rnnexp.storage.database import study_names
+from rnnexp.storage.bulk_reader import study_names
 from rnnexp.storage.folders import check_new_study
 from rnnexp.storage.views import StudyView, add_runs, view
 from rnnexp.terminal import tables

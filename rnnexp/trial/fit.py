@@ -25,6 +25,7 @@ from rnnexp.home import TrialFolder
 from rnnexp.model import compiled
 from rnnexp.model.build import build, logits_of
 from rnnexp.model.clipping import optimizer as build_optimizer
+from rnnexp.model.kernel.team import Team
 from rnnexp.trial import checkpoint, events
 from rnnexp.trial.events import DIVERGED, STOPPED_BY_HAND, EndReason, EpochEnded, Event, Failed, Finished, Started
 from rnnexp.trial.plan import ExecutionPlan
@@ -50,6 +51,7 @@ def fit(
     attempt: int,
     report: Report,
     heartbeat: Heartbeat,
+    team: Team | None = None,
 ) -> None:
     """Trains one trial. Resumes from the checkpoint in the folder, if there is one.
 
@@ -62,13 +64,14 @@ def fit(
         report: gets every event in order; its result for `EpochEnded` decides whether training continues.
         heartbeat: is called after every batch of training and evaluation; its result decides whether the trial ends
             at once.
+        team: the threads of the compiled layers; their number may be changed in a report or a heartbeat.
     """
     keras.utils.set_random_seed(config.train.seed)
     split, task = store.split(config.data), store.task
     model = build(config, task.n_outputs, task.activation)
     optimizer = build_optimizer(config.train, config.clip)
     optimizer.build(model.trainable_variables)
-    network = Network(model, optimizer, config, task, plan)
+    network = Network(model, optimizer, config, task, plan, team)
     train, validation = parts(config, store, split, plan)
 
     progress = Progress(config.train)
@@ -214,9 +217,15 @@ class Network:
     """The steps of one model as TensorFlow functions."""
 
     def __init__(
-        self, model: keras.Model, optimizer: Any, config: TrialConfig, task: Task, plan: ExecutionPlan
+        self,
+        model: keras.Model,
+        optimizer: Any,
+        config: TrialConfig,
+        task: Task,
+        plan: ExecutionPlan,
+        team: Team | None = None,
     ) -> None:
-        self._logits = _logits(model, config, task, plan)
+        self._logits = _logits(model, config, task, plan, team)
         self._binary = task.binary
         self._loss = _LOSSES[task.loss](from_logits=True, reduction=None)
         self._activation = keras.activations.get(task.activation)
@@ -282,11 +291,13 @@ class Network:
         return self._read_totals(), np.concatenate(probabilities)[order]
 
 
-def _logits(model: keras.Model, config: TrialConfig, task: Task, plan: ExecutionPlan) -> Callable[..., Any]:
+def _logits(
+    model: keras.Model, config: TrialConfig, task: Task, plan: ExecutionPlan, team: Team | None
+) -> Callable[..., Any]:
     """Returns the function from tokens to logits, in the implementation that the plan names."""
     if plan.kernel == "stock":
         return cast(Callable[..., Any], logits_of(model))
-    return compiled.logits(model, config, task.n_outputs, plan.threads)
+    return compiled.logits(model, config, task.n_outputs, team)
 
 
 def parts(config: TrialConfig, store: TokenStore, split: Split, plan: ExecutionPlan) -> tuple[Batches, Batches]:
