@@ -4,6 +4,8 @@ Nothing heavy is imported here, so that `--help` is fast.
 """
 
 import argparse
+import atexit
+import gc
 import importlib
 import os
 import sys
@@ -14,6 +16,7 @@ from rnnexp.errors import RnnexpError
 from rnnexp.terminal.escapes import visible, visible_lines
 
 INTERRUPTED, BUG, FAILED = 130, 3, 1
+_TRAINING_VERBS = ("sweep", "train")
 
 _HOME = argparse.ArgumentParser(add_help=False)
 _HOME.add_argument(
@@ -140,11 +143,27 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
+def _run(args: argparse.Namespace) -> int:
+    """Runs a verb. If it trains, TensorFlow's import starts first: it takes longer than everything before a trial."""
+    trains = args.verb in _TRAINING_VERBS and not getattr(args, "dry_run", False)
+    if trains:
+        from rnnexp.engine import start_method
+
+        start_method.warm_up()
+    try:
+        code: int = importlib.import_module(f"rnnexp.commands.{args.verb}").run(args)
+        return code
+    finally:
+        if trains:
+            start_method.cool_down()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line; returns the exit code."""
     args = _parse(argv)
+    atexit.register(gc.freeze)  # Python would search the objects of all libraries for cycles before it ends
     try:
-        code: int = importlib.import_module(f"rnnexp.commands.{args.verb}").run(args)
+        code = _run(args)
         sys.stdout.flush()
         return code
     except RnnexpError as error:

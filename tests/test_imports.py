@@ -179,8 +179,8 @@ def test_the_doctor_loads_no_tensorflow(tmp_path: Path) -> None:
     assert not loaded("doctor", "--no-devices", "--home", str(tmp_path)) & {"tensorflow", "keras"}
 
 
-SHARED_BY_VERBS = {"run_study"}
-"""Files in `commands` that are no verb; `sweep` and `train` use this one."""
+SHARED_BY_VERBS = {"run_study", "study_record", "end_preparation"}
+"""Files in `commands` that are no verb; `sweep` and `train` use them."""
 
 
 def test_every_verb_has_a_file_and_every_file_a_verb() -> None:

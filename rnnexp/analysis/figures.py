@@ -18,6 +18,13 @@ _MAX_GREY = 200
 _GREY, _BLUE = "#c9c9c9", "#1f5fa8"
 
 
+def load_library() -> None:
+    """Imports matplotlib, and loads its fonts and its writer of PNG files."""
+    figure = _figure(1.0, 1.0)
+    figure.subplots().set(xlabel="epoch")
+    _png(figure)
+
+
 def _figure(width: float, height: float) -> Any:
     """Returns an empty figure; sizes in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

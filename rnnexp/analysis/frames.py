@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+def load_library() -> None:
+    """Imports pandas."""
+    import pandas as pd  # noqa: F401
+
+
 def trials(views: Sequence[StudyView]) -> "pd.DataFrame":
     """Returns a data frame with one row per trial.
 

@@ -28,6 +28,12 @@ _PRUNED_NOTE = (
 )
 
 
+def load_libraries() -> None:
+    """Imports the libraries of the reports, and loads what matplotlib needs for its first figure."""
+    frames.load_library()
+    figures.load_library()
+
+
 def write_csv(views: Sequence[StudyView], path: Path) -> None:
     """Writes a CSV table with one row per trial."""
     path.parent.mkdir(parents=True, exist_ok=True)

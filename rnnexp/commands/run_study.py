@@ -1,23 +1,23 @@
 """Runs a study for `rnnexp sweep` and `rnnexp train`: prepares its data, shows its progress, records its result."""
 
-import hashlib
+import contextlib
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnexp import addresses, disk, home_id, mounts
+from rnnexp import disk, home_id, mounts
 from rnnexp.config.sweep import SweepConfig
 from rnnexp.config.trial import TrialConfig
 from rnnexp.data.store import TokenStore, prepare, resolve
-from rnnexp.engine import devices, local
+from rnnexp.engine import devices, local, start_method
 from rnnexp.engine.devices import DeviceUse
-from rnnexp.errors import RnnexpError, WorkError
+from rnnexp.errors import WorkError
 from rnnexp.home import Home
 from rnnexp.storage.bulk_reader import study_names
 from rnnexp.storage.folders import check_new_study
-from rnnexp.storage.views import StudyView, view
+from rnnexp.storage.views import StudyView, add_runs, view
 from rnnexp.terminal import tables
 from rnnexp.terminal.progress import watch
 from rnnexp.terminal.reading import progress_bar
@@ -57,7 +57,7 @@ def run_study(
         home: where the study is stored.
         tokens: the data that the base settings name.
         workers: trials at once; None derives it from cores and memory.
-        show_result: prints the result, before the seconds that recording it takes.
+        show_result: prints the result as soon as no trial runs any more. The runs in MLflow are not known yet.
         show_next: prints the last lines, after the recording.
 
     Returns:
@@ -67,6 +67,8 @@ def run_study(
         StudyError: if the study is running elsewhere, or was started with another definition.
         WorkError: if the study was halted, such as by a full disk, or its best model cannot be exported.
     """
+    from rnnexp.commands.end_preparation import EndPreparation, PreparingReporter
+    from rnnexp.commands.study_record import discard_unfinished, record
     from rnnexp.forecast.study import start_order
     from rnnexp.storage.store import StudyStore
     from rnnexp.storage.study_lock import hold_study_lock
@@ -78,30 +80,56 @@ def run_study(
     with hold_study_lock(folder.lock, config.study):
         study = StudyStore.open(home, config, tokens.digest, start_order(tokens))
         disk.write_text(folder.sweep, config.to_yaml())
+        discard_unfinished(folder.bundle)
         plan = _announce(config, home, tokens, workers)
-        if study.n_finished < config.n_trials and study.repeated_tries:
+        is_pending = study.n_finished < config.n_trials
+        if is_pending and study.repeated_tries:
             places = ", ".join(f"try.{place}" for place in study.repeated_tries)
             console.print(
                 f"{places}: the same settings as an earlier entry of try; left out", style="yellow", soft_wrap=True
             )
-        with watch(console, config.objective.metric, config.study) as display:
-            outcome = run_supervisor(config, home, study, tokens, plan, display)
-        _report_end(config, study.n_finished, outcome)
-        if outcome.signal is not None:
-            return SIGNAL_EXIT_CODES[signal.Signals(outcome.signal)]
-        done = view(home, config.study)
-        if done.best is None:
-            reasons = sorted({row.reason for row in done.trials if row.reason})
-            console.print(
-                f"study {done.name}: no trial finished; {'; '.join(reasons[:3]) or 'none was started'}", soft_wrap=True
-            )
-            return 1 if done.trials else 0
-        show_result(done)
-        fault = _record(home, done, started_at)
-        show_next(done)
+        preparation = EndPreparation(home, config.study, study.identity, plan.fitting)
+        display = watch(console, config.objective.metric, config.study)
+        shown: list[StudyView] = []
+
+        def show(outcome: "Outcome") -> None:
+            display.close()
+            if outcome.signal is not None or outcome.halt_reason:
+                return
+            _report_early_end(config, study.n_finished, outcome)
+            shown.append(view(home, config.study, with_runs=False))
+            if (best := shown[0].best) is not None:
+                show_result(shown[0])
+                if is_pending:
+                    preparation.proceed(best.number, 0, is_last=True)
+
+        with contextlib.closing(preparation):
+            if is_pending:
+                preparation.start_imports()
+            reporter = PreparingReporter(display, preparation)
+            with display:
+                outcome = run_supervisor(config, home, study, tokens, plan, reporter, show)
+            _report_end(config, study.n_finished, outcome)
+            if outcome.signal is not None:
+                return SIGNAL_EXIT_CODES[signal.Signals(outcome.signal)]
+            (done,) = shown
+            if done.best is None:
+                return _report_no_result(done)
+            done = add_runs(home, done)
+            fault = record(home, done, started_at, preparation)
+            show_next(done)
         if fault is not None:
             raise WorkError(fault)
         return 0
+
+
+def _report_no_result(study: StudyView) -> int:
+    """Prints why no trial has a result; returns the exit code."""
+    reasons = sorted({row.reason for row in study.trials if row.reason})
+    tables.console().print(
+        f"study {study.name}: no trial finished; {'; '.join(reasons[:3]) or 'none was started'}", soft_wrap=True
+    )
+    return 1 if study.trials else 0
 
 
 def _show_notes(home: Home) -> None:
@@ -118,7 +146,7 @@ def _show_notes(home: Home) -> None:
 
 
 def _report_end(config: SweepConfig, n_finished: int, outcome: "Outcome") -> None:
-    """Prints why the supervisor ended and what is missing; raises `WorkError` if the study was halted."""
+    """Prints what MLflow lacks and which signal ended the study; raises `WorkError` if the study was halted."""
     console = tables.console()
     if outcome.unsent:
         n_records = f"the records of {tables.count(len(outcome.unsent), 'trial')}"
@@ -131,7 +159,12 @@ def _report_end(config: SweepConfig, n_finished: int, outcome: "Outcome") -> Non
             "run the same command to resume",
             soft_wrap=True,
         )
-    elif outcome.out_of_time:
+
+
+def _report_early_end(config: SweepConfig, n_finished: int, outcome: "Outcome") -> None:
+    """Prints why a study that was neither stopped nor halted ended before its budget of trials was used up."""
+    console = tables.console()
+    if outcome.out_of_time:
         console.print(f"the time budget of {config.budget.timeout_s:g} s is used up; run the same command to resume")
     elif outcome.space_is_used:
         console.print(
@@ -159,7 +192,7 @@ def _announce(config: SweepConfig, home: Home, tokens: TokenStore, workers: int 
     if is_pending:
         if before.trials and (note := other_machine(_plans(home, before))):
             console.print(note, style="yellow", soft_wrap=True)
-        local.warm_up()
+        start_method.warm_up()
         verb = "resumes" if before.trials else "starts"
         console.print(
             f"study {config.study} {verb}: {before.n_finished} of {config.n_trials} trials finished; "
@@ -167,6 +200,8 @@ def _announce(config: SweepConfig, home: Home, tokens: TokenStore, workers: int 
             f"{plan.slots} at once, {tables.count(plan.threads, 'thread')} each; home {home.root}",
             soft_wrap=True,
         )
+    elif home.study(config.study).recorded.exists():
+        start_method.cool_down()  # the record is almost certainly complete, so nothing needs TensorFlow
     return plan
 
 
@@ -197,58 +232,3 @@ def plan_slots(config: SweepConfig, tokens: TokenStore, workers: int | None, use
             soft_wrap=True,
         )
     return plan
-
-
-def _record(home: Home, study: StudyView, started_at: float) -> str | None:
-    """Writes the study's own run with its report and best model, unless MLflow has them.
-
-    Returns:
-        Why the best model is not in MLflow, if it cannot be exported; else None. A failure of MLflow is only printed.
-    """
-    from rnnexp.analysis import report
-    from rnnexp.export.bundle import PYFUNC_CODE
-    from rnnexp.tracking import best_model
-
-    folder, fault = home.study(study.name), None
-    page, table = folder.root / "report.html", folder.root / "trials.csv"
-    try:
-        report.write_csv([study], table)
-        content = table.read_bytes() + folder.sweep.read_bytes() + (home.tracking_server or home.mlflow_uri).encode()
-        digest = hashlib.sha256(content).hexdigest()
-        recorded = folder.recorded.read_text(encoding="utf-8") if folder.recorded.exists() else None
-        is_logged = best_model.is_logged(home, study)
-        if digest == recorded and is_logged:
-            return None
-        report.write_html(home, [study], page)
-        bundle, fault = (None, None) if is_logged else _bundle(home, study)
-        note = best_model.record(home, study, [folder.sweep, page, table], bundle, PYFUNC_CODE, started_at)
-        if note:
-            tables.console().print(note, soft_wrap=True)
-        disk.write_text(folder.recorded, digest)
-    except Exception as error:
-        reason = addresses.one_line(error, 240)
-        tables.console().print(
-            f"MLflow has the trials' runs, but the study's own run could not be recorded ({reason})", soft_wrap=True
-        )
-    return fault
-
-
-def _bundle(home: Home, study: StudyView) -> tuple[Path | None, str | None]:
-    """Returns the checked bundle of the best model, if its trial has a run; and the fault, if it cannot be written."""
-    from rnnexp.commands.export import bundle_for_record
-
-    assert study.best is not None
-    if study.best.run_id is None:
-        return None, None
-    try:
-        return bundle_for_record(home, study), None
-    except Exception as error:
-        reason = (
-            str(error)
-            if isinstance(error, RnnexpError)
-            else f"{type(error).__name__}: {addresses.one_line(error, 240)}"
-        )
-        return None, (
-            f"study {study.name}: the model of trial {study.best.number}, the best one, could not be exported and is "
-            f"not in MLflow; {reason}; the same command tries it again"
-        )

@@ -3,7 +3,7 @@
 import argparse
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rnnexp.commands.run_study import plan_slots, prepare_data, resolve_data, run_study
 from rnnexp.config.files import parse_assignment
@@ -11,7 +11,7 @@ from rnnexp.config.load import load_sweep
 from rnnexp.config.sweep import SweepConfig
 from rnnexp.config.trial import TrialConfig
 from rnnexp.data.store import TokenStore
-from rnnexp.engine import devices, local
+from rnnexp.engine import devices
 from rnnexp.errors import UserError
 from rnnexp.home import FORMER_SINGLE_RUNS, Home
 from rnnexp.storage.bulk_reader import study_names
@@ -19,9 +19,6 @@ from rnnexp.storage.folders import check_new_study
 from rnnexp.storage.views import StudyView
 from rnnexp.terminal import next_commands, tables
 from rnnexp.trial.states import State
-
-if TYPE_CHECKING:
-    pass
 
 _MAX_RANKED = 12
 _MAX_SAMPLES = 10
@@ -39,8 +36,6 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--workers: got {args.workers}, expected 1 or more")
     home = Home.open(args.home)
     check_new_study(home, config.study, study_names(home))
-    if not args.dry_run and not home.study(config.study).recorded.exists():
-        local.warm_up()  # while the data are prepared; a study that is recorded may have no trial left to run
     config = config.model_copy(update={"base": resolve_data(config.base)})
     tokens = prepare_data(config.base, home)
     if args.dry_run:

@@ -9,7 +9,6 @@ from rnnexp.config.files import parse_assignment
 from rnnexp.config.sweep import Budget, Objective, RandomSampler, SweepConfig, fingerprint
 from rnnexp.config.trial import TrialConfig, load_trial
 from rnnexp.data.store import TokenStore
-from rnnexp.engine import local
 from rnnexp.errors import StudyError
 from rnnexp.home import Home
 from rnnexp.storage.views import StudyView, view
@@ -23,7 +22,6 @@ def run(args: argparse.Namespace) -> int:
     assignments = dict(parse_assignment(text) for text in args.assignments)
     trial = load_trial(Path(args.file) if args.file else None, assignments)
     home = Home.open(args.home)
-    local.warm_up()  # while the data are prepared
     trial = resolve_data(trial)
     tokens = prepare_data(trial, home)
     study = study_of(trial, tokens.digest)
@@ -71,14 +69,16 @@ def _show_result(home: Home, study: StudyView) -> None:
     assert best is not None
     tables.console().print(
         f"study {study.name}: {study.metric} {tables.result(best)}; "
-        f"MLflow run {best.run_id or 'not written yet'}; files in {home.study(study.name).trial(best.number).root}",
+        f"files in {home.study(study.name).trial(best.number).root}",
         soft_wrap=True,
         style="bold",
     )
 
 
 def _show_next(home: Home, tokens: TokenStore, trial: TrialConfig, was_finished: bool, study: StudyView) -> None:
-    where = next_commands.home_option(home)
+    where, best = next_commands.home_option(home), study.best
+    assert best is not None
+    tables.console().print(f"MLflow run {best.run_id or 'not written yet'}", soft_wrap=True)
     if was_finished:
         tables.console().print(
             "this configuration was trained already; to train it again, use another seed: "

@@ -2,14 +2,11 @@
 
 import contextlib
 import dataclasses
-import multiprocessing
 import os
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from multiprocessing import connection, forkserver
-from multiprocessing.context import BaseContext
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +14,13 @@ import psutil
 
 from rnnexp.engine.devices import DeviceUse
 from rnnexp.engine.executor import Exited, Message
+from rnnexp.engine.start_method import context
 from rnnexp.trial.events import Event
 from rnnexp.trial.process import Heartbeat, StopRequest, TrialJob, UseThreads
 from rnnexp.trial.process import main as run_trial
 
-_PRELOAD = "rnnexp.trial.preload"
 _CGROUP = Path("/sys/fs/cgroup")
 _RESERVED_GB = 1.0
-
-
-def context() -> tuple[BaseContext, bool]:
-    """Returns the start method of processes, and whether they start with TensorFlow imported.
-
-    Forking is unsafe on macOS once its frameworks are loaded, so there every process imports TensorFlow itself.
-    """
-    if sys.platform == "darwin":
-        return multiprocessing.get_context("spawn"), False
-    forkserver_context = multiprocessing.get_context("forkserver")
-    forkserver_context.set_forkserver_preload([_PRELOAD])
-    return forkserver_context, True
-
-
-def warm_up() -> None:
-    """Starts the forkserver, so that its imports run at the same time as those of this process."""
-    if context()[1]:
-        forkserver.ensure_running()
 
 
 def n_cores() -> int:

@@ -1,5 +1,7 @@
 """The parity check of an export: in a new process, raw texts must give the same probabilities as in training."""
 
+import contextlib
+import signal
 from dataclasses import dataclass
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -35,45 +37,79 @@ class Parity:
     difference: float
 
 
-def check(root: Path, store: Path, held_out: Path, context: BaseContext) -> list[Parity]:
+class CheckProcess:
+    """A new process that checks one bundle. It loads TensorFlow while its caller does other work."""
+
+    def __init__(self, context: BaseContext) -> None:
+        """Starts the process.
+
+        Args:
+            context: the multiprocessing context.
+        """
+        self._pipe, pipe = context.Pipe()
+        self._process = context.Process(target=_serve, args=(pipe,), daemon=True)  # type: ignore[attr-defined]
+        self._process.start()
+        pipe.close()
+
+    def parities(self, root: Path, store: Path, held_out: Path) -> list[Parity]:
+        """Returns the parity of each format of a bundle; the arguments are those of `check`.
+
+        Raises:
+            WorkError: if a format does not run.
+        """
+        try:
+            self._pipe.send((root, store, held_out))
+            answer: list[Parity] | str = self._pipe.recv()
+        except (EOFError, OSError):
+            self._process.join()
+            answer = f"its process ended with code {self._process.exitcode}"
+        if isinstance(answer, str):
+            raise WorkError(f"the exported model cannot be run: {answer}")
+        return answer
+
+    def kill(self) -> None:
+        """Ends the process; a call of `parities` in another thread then raises."""
+        self._process.kill()
+        self._process.join()
+
+
+def check(root: Path, store: Path, held_out: Path, process: CheckProcess) -> list[Parity]:
     """Loads a bundle in a new process and compares each of its formats with training.
 
     Args:
         root: the folder of the bundle.
         store: the folder of the token store of the training data.
         held_out: the file of the trial's probabilities on its validation part.
-        context: the multiprocessing context that starts the process.
+        process: the new process; it can check no other bundle.
 
     Raises:
         WorkError: if a format does not run, or differs by more than 1e-5.
     """
-    receiver, sender = context.Pipe()
-    process = context.Process(target=_compare, args=(root, store, held_out, sender))  # type: ignore[attr-defined]
-    process.start()
-    sender.close()
-    try:
-        answer: list[Parity] | str = receiver.recv()
-    except EOFError:
-        process.join()
-        answer = f"its process ended with code {process.exitcode}"
-    process.join()
-    if isinstance(answer, str):
-        raise WorkError(f"the exported model cannot be run: {answer}")
-    for parity in answer:
+    found = process.parities(root, store, held_out)
+    for parity in found:
         if not parity.difference <= TOLERANCE:
             raise WorkError(
                 f"the export is not the trained model: probabilities of format {parity.format} differ from training by "
                 f"{parity.difference:.2g} on {parity.n_texts} held-out texts, expected at most {TOLERANCE:g}"
             )
-    return answer
+    return found
 
 
-def _compare(root: Path, store: Path, held_out: Path, pipe: Any) -> None:
+def _serve(pipe: Any) -> None:
+    """Receives one bundle and answers with its parities, or with a reason. Ends with the process that waits for it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the process that waits decides
     quiet.standard_error().__enter__()  # until the process ends; errors are sent through the pipe
-    try:
-        pipe.send(_parities(root, store, held_out))
-    except Exception as error:
-        pipe.send(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+    with contextlib.suppress(Exception):  # the check itself reports it
+        from rnnexp.export import predictor
+
+        predictor.warm_up()
+    with contextlib.suppress(EOFError, OSError):  # nobody waits any more
+        request = pipe.recv()
+        try:
+            answer: list[Parity] | str = _parities(*request)
+        except Exception as error:
+            answer = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        pipe.send(answer)
 
 
 def _parities(root: Path, store_root: Path, held_out: Path) -> list[Parity]:

@@ -1,5 +1,6 @@
 """Labels raw texts with the model of a bundle."""
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -89,6 +90,16 @@ class Predictor:
 
     def _run(self, tokens: NDArray[np.int32]) -> NDArray[np.float32]:
         return by_label(np.asarray(self._model.predict_on_batch(tokens)), self._task)
+
+
+def warm_up() -> None:
+    """Loads what the first model needs: Keras, its reader of files, and TensorFlow's runtime."""
+    importlib.import_module("h5py")  # Keras imports it when it reads a file
+    import keras
+    import tensorflow as tf
+
+    with quiet.standard_error():
+        keras.layers.Dense(1)(tf.zeros((1, 1)))
 
 
 def _load(keras: Any, bundle: Bundle) -> Any:

@@ -7,6 +7,7 @@ The write-ahead log needs memory that all processes share. A network file system
 would be damaged. There the databases use a rollback journal, and every commit waits for the disk.
 """
 
+import atexit
 import contextlib
 import sqlite3
 import sys
@@ -19,6 +20,9 @@ LOCK_TIMEOUT_S = 120
 
 _ours: set[Path] = set()
 """The databases of the homes that this process has opened. MLflow uses other databases in the same process too."""
+
+_connections: set[sqlite3.Connection] = set()
+"""The open connections to these databases, some of which the libraries never close."""
 
 
 def journal_mode(path: Path) -> str:
@@ -80,6 +84,15 @@ def _commit_without_waiting(path: Path) -> None:
     # MLflow does not expose its engines, so the listener is set for all engines. It selects by the file.
     if not event.contains(Engine, "connect", _configure):
         event.listen(Engine, "connect", _configure)
+        event.listen(Engine, "close", lambda connection, _: _connections.discard(connection))
+        atexit.register(_close_all)
+
+
+def _close_all() -> None:
+    """Closes all connections: when the last one is closed, SQLite moves the write-ahead log into the database."""
+    for connection in list(_connections):
+        with contextlib.suppress(sqlite3.Error):  # a thread still uses it; the next process moves the log
+            connection.close()
 
 
 def _configure(connection: Any, _: Any) -> None:
@@ -88,6 +101,7 @@ def _configure(connection: Any, _: Any) -> None:
             file = connection.execute("PRAGMA database_list").fetchone()[2]
             if not file or not any(_is_same(path, file) for path in _ours):
                 return
+            _connections.add(connection)
             if sys.platform == "darwin":
                 connection.execute("PRAGMA checkpoint_fullfsync=1")
             # Without a write-ahead log, a database could be damaged by this setting.

@@ -1,6 +1,6 @@
 """Reads studies as plain values, for lists and analysis. Nothing here writes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rnnexp.home import Home, StudyFolder
@@ -106,6 +106,13 @@ def view(home: Home, name: str, *, with_runs: bool = True) -> StudyView:
         bulk_reader.check_exists(home, name, tables.study_names())
         stored = _read(tables, name)
     return _view(home, *stored, with_runs)
+
+
+def add_runs(home: Home, study: StudyView) -> StudyView:
+    """Returns a view with the id of each trial's MLflow run, as it is now."""
+    folder = home.study(study.name)
+    rows = (replace(row, run_id=Cursor.load(folder.trial(row.number).tracking).run_id) for row in study.trials)
+    return replace(study, trials=tuple(rows))
 
 
 def views(home: Home, *, with_runs: bool = True) -> list[StudyView]:

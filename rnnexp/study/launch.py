@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rnnexp.config.sweep import SweepConfig
@@ -27,7 +27,13 @@ SIGNAL_EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
 def run_supervisor(
-    config: SweepConfig, home: Home, study: StudyStore, tokens: TokenStore, plan: SlotPlan, reporter: ProgressReporter
+    config: SweepConfig,
+    home: Home,
+    study: StudyStore,
+    tokens: TokenStore,
+    plan: SlotPlan,
+    reporter: ProgressReporter,
+    show: Callable[[Outcome], None],
 ) -> Outcome:
     """Runs trials until the budget is used up, the time is over, or a signal arrives.
 
@@ -40,6 +46,7 @@ def run_supervisor(
         tokens: the data that the base settings name.
         plan: the number of slots, the threads of each, and the devices.
         reporter: receives the progress.
+        show: is called when no trial runs any more, before MLflow gets what it still lacks.
 
     Returns:
         How the run ended.
@@ -57,7 +64,7 @@ def run_supervisor(
     )
     with _signals_sent_to(supervisor, writer):
         try:
-            return supervisor.run()
+            return supervisor.run(show)
         finally:
             executor.close()
 

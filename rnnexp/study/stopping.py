@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+_SENDER_TIMEOUT_S, _SENDER_TIMEOUT_AFTER_SIGNAL_S = 60.0, 10.0
 DATABASE_LOCKED = (
     "another program has locked Optuna's database for too long; end that program, then run the same command to resume"
 )
@@ -73,6 +74,12 @@ class StopConditions:
     def must_stop(self) -> bool:
         """Whether to start no trial and to interrupt the running ones."""
         return self.signal is not None or self.out_of_time or bool(self.halt_reason)
+
+    @property
+    def sender_timeout_s(self) -> float:
+        """How long the end of the study waits for MLflow."""
+        quick_exit = self.signal is not None or self.disk_full
+        return _SENDER_TIMEOUT_AFTER_SIGNAL_S if quick_exit else _SENDER_TIMEOUT_S
 
     def outcome(self, unsent: list[int]) -> Outcome:
         """Returns how the supervisor's run ended.

@@ -40,8 +40,6 @@ from rnnexp.trial.process import Heartbeat, TrialJob
 from rnnexp.trial.states import FINISHED, State
 
 _POLL_TIMEOUT_S = 0.25
-_SENDER_TIMEOUT_S, _SENDER_TIMEOUT_AFTER_SIGNAL_S = 60.0, 10.0
-"""How long the end of the study waits for MLflow."""
 
 
 class Supervisor:
@@ -90,8 +88,12 @@ class Supervisor:
         """Requests a clean end; can be called from a signal handler."""
         self._stopping.signal = number
 
-    def run(self) -> Outcome:
-        """Runs until the budget is used up, the time is up, a signal arrives, or the databases cannot be written."""
+    def run(self, show: Callable[[Outcome], None] = lambda _: None) -> Outcome:
+        """Runs until the budget is used up, the time is up, a signal arrives, or the databases cannot be written.
+
+        Args:
+            show: is called when no trial runs any more, before the sender sends what is left.
+        """
         try:
             self._recover()
             self._loop()
@@ -104,9 +106,11 @@ class Supervisor:
             else:
                 raise
         stopping = self._stopping
-        quick_exit = stopping.signal is not None or stopping.disk_full
-        timeout_s = _SENDER_TIMEOUT_AFTER_SIGNAL_S if quick_exit else _SENDER_TIMEOUT_S
-        return stopping.outcome(unsent=self._sender.close(timeout_s))
+        try:
+            show(stopping.outcome([]))
+        finally:
+            unsent = self._sender.close(stopping.sender_timeout_s)
+        return stopping.outcome(unsent)
 
     def _loop(self) -> None:
         while True:

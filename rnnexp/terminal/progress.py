@@ -39,7 +39,10 @@ class PlainWatch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        return
+        self.close()
+
+    def close(self) -> None:
+        """Ends the display; what is printed later follows it."""
 
     def _print(self, line: str) -> None:
         self._console.print(Text(visible(line)), soft_wrap=True)
@@ -81,6 +84,10 @@ class LiveWatch:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the display; what is printed later follows it."""
         self._live.stop()
 
     def started(self, number: int, settings: dict[str, Any], attempt: int, from_epoch: int, epochs: int) -> None:

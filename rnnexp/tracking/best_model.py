@@ -11,7 +11,7 @@ from typing import Any
 from rnnexp import home_id
 from rnnexp.home import Home
 from rnnexp.storage.views import StudyView
-from rnnexp.tracking.client import connect, import_mlflow
+from rnnexp.tracking.client import connect, import_for_models
 from rnnexp.tracking.ownership import Ownership
 from rnnexp.tracking.projection import Projection
 
@@ -54,7 +54,7 @@ def record(
 
 
 def _log_model(home: Home, study: StudyView, run_id: str, bundle: Path, code: Path) -> str | None:
-    mlflow = import_mlflow()
+    mlflow = import_for_models()
     assert study.best is not None
     home_id.claim(home)
     ownership = Ownership.of(home, study.name, study.identity)

@@ -1,7 +1,11 @@
 """Opens MLflow: the library with this program's settings, a client of the home, and a study's experiment."""
 
+import contextlib
+import importlib
 import logging
 import os
+import threading
+import warnings
 from typing import Any
 
 from rnnexp import addresses
@@ -32,6 +36,11 @@ class MovedError(Exception):
     """The home was moved or copied, and MLflow's database still contains the old path."""
 
 
+IN_USE = threading.RLock()
+"""Held by a thread that uses MLflow beside another one. MLflow imports its modules late, and two threads that import
+modules of one library at the same time may see a module that is only half imported."""
+
+
 def import_mlflow() -> Any:
     """Imports MLflow without telemetry, progress bars and information messages."""
     for name, value in _ENVIRONMENT.items():
@@ -48,6 +57,21 @@ def import_mlflow() -> Any:
         utils._make_parent_dirs_if_sqlite = lambda _: None
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # a warning shows the address; the error is reported anyway
     refuse_local_paths()
+    return mlflow
+
+
+def import_for_models() -> Any:
+    """Imports MLflow with the part that logs models."""
+    mlflow = import_mlflow()
+    # About MLflow's own models. A filter that is removed again would be set for the other threads, too.
+    warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType", category=UserWarning)
+    importlib.import_module("mlflow.pyfunc")
+    with contextlib.suppress(Exception):  # MLflow does without it
+        importlib.import_module("git")  # it looks for the commit of the program
+    from mlflow.utils import environment
+
+    # It reads the files of all installed packages, to warn if a requirement is not the installed version; ours are.
+    environment.warn_dependency_requirement_mismatches = lambda _: None
     return mlflow
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from rnnexp import addresses, home_id
 from rnnexp.home import Home, StudyFolder, TrialFolder
 from rnnexp.storage import sqlite
-from rnnexp.tracking.client import open_client, open_experiment
+from rnnexp.tracking.client import IN_USE, open_client, open_experiment
 from rnnexp.tracking.event_writer import NO_STEP, EventWriter
 from rnnexp.tracking.ownership import Ownership
 from rnnexp.tracking.run_batch import RunBatch, to_ms
@@ -57,14 +57,15 @@ class Projection:
             ExperimentError: if the study's name is that of MLflow's default experiment.
             LocalPathError: if a server stores the experiment's files in a local path.
         """
-        home_id.claim(home)
-        client = open_client(home)
 
         def sync() -> None:
             if home.tracking_server is None:
                 sqlite.sync(home.mlflow_db)
 
-        experiment = open_experiment(client, home, study)
+        home_id.claim(home)
+        with IN_USE:
+            client = open_client(home)
+            experiment = open_experiment(client, home, study)
         return cls(client, experiment, home.study(study), Ownership.of(home, study, identity), sync=sync)
 
     def replay(self, number: int) -> str | None:
@@ -77,14 +78,15 @@ class Projection:
             RefusedError: if MLflow rejects the record.
             Exception: any other error of MLflow; the next replay continues from the cursor.
         """
-        from mlflow.exceptions import MlflowException
+        with IN_USE:
+            from mlflow.exceptions import MlflowException
 
-        try:
-            return self._replay(number)
-        except MlflowException as error:
-            if error.error_code in _REFUSALS:
-                raise RefusedError(addresses.one_line(error)) from None
-            raise
+            try:
+                return self._replay(number)
+            except MlflowException as error:
+                if error.error_code in _REFUSALS:
+                    raise RefusedError(addresses.one_line(error)) from None
+                raise
 
     def resend(self, number: int) -> str | None:
         """Sends all events of a trial again, into its existing run.

@@ -16,7 +16,7 @@ from tests.benchmarks.harness import (
     wall_s,
 )
 
-_PROGRAM = "import sys; from rnnexp.cli import main; sys.exit(main())"
+PROGRAM = "import sys; from rnnexp.cli import main; sys.exit(main())"
 """The code of the installed script `rnnexp`."""
 
 _SWEEP = """
@@ -87,4 +87,4 @@ def environment_with_bytecode(state: Path) -> Mapping[str, str]:
 
 
 def _rnnexp(*arguments: str) -> list[str]:
-    return python_command("-c", _PROGRAM, *arguments)
+    return python_command("-c", PROGRAM, *arguments)

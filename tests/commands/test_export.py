@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rnnexp import disk
-from rnnexp.commands import export, run_study
+from rnnexp.commands import export, study_record
 from rnnexp.config.trial import DataConfig
 from rnnexp.data.store import TokenStore, prepare
 from rnnexp.errors import UserError, WorkError
@@ -21,6 +21,16 @@ from tests.study.fakes import FakeExecutor
 from tests.study.test_supervisor import Study
 
 
+class FakeCheckProcess:
+    """Stands for the process that checks a bundle."""
+
+    def __init__(self, context: Any) -> None:
+        return
+
+    def kill(self) -> None:
+        return
+
+
 class Exporting:
     """A study with models, whose export calls a function instead of loading TensorFlow."""
 
@@ -30,6 +40,8 @@ class Exporting:
         self.during: Callable[[], Any] = lambda: None
         self.to = root / "best"
         monkeypatch.setattr(export, "check", self._check)
+        monkeypatch.setattr(export, "CheckProcess", FakeCheckProcess)
+        monkeypatch.setattr(study_record, "CheckProcess", FakeCheckProcess)
         monkeypatch.setattr(export, "create", self._create)
         monkeypatch.setattr(export, "prepare", lambda config, home: store)
 
@@ -167,7 +179,7 @@ def test_a_model_that_cannot_be_exported_is_not_blamed_on_mlflow(
     Cursor("a" * 32, 1).save(exporting.trial.tracking)
     home, study = exporting.study.home, exporting.study.view
     home.study("s").sweep.write_text("study: s\n")
-    fault = run_study._record(home, study, 0.0)
+    fault = study_record.record(home, study, 0.0)
     assert fault is not None
     assert "trial 0, the best one, could not be exported" in fault
     assert "the probabilities differ" in fault
@@ -178,5 +190,5 @@ def test_a_model_that_cannot_be_exported_is_not_blamed_on_mlflow(
     assert "MLflow" not in capsys.readouterr().out
     assert not home.study("s").bundle.exists()
     exporting.during = lambda: None
-    assert run_study._record(home, study, 0.0) is None, "the same command tries it again"
+    assert study_record.record(home, study, 0.0) is None, "the same command tries it again"
     assert recorded[1][1] == home.study("s").bundle

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnexp import disk
-from rnnexp.errors import StudyError
+from rnnexp.errors import StudyError, UserError
+from rnnexp.export.bundle import Bundle
 from rnnexp.home import TrialFolder
 from rnnexp.storage.views import TrialRow
 from rnnexp.tracking.client import import_mlflow
@@ -70,9 +71,29 @@ def check_finished_study(sweep: Sweep, n_trials: int, epochs: int | None) -> lis
         folder = sweep.home.study(sweep.study).trial(row.number)
         problems += [f"trial {row.number}: {problem}" for problem in _check_files(folder, row, epochs)]
     problems += check_mlflow(sweep, rows)
+    problems += _check_bundle(sweep)
     problems += [f"still alive: {process}" for process in processes.in_sessions(sweep.sessions)]
     problems += [f"still alive: {process}" for process in processes.with_folder_in_command(sweep.sandbox.home)]
     return problems
+
+
+def _check_bundle(sweep: Sweep) -> Iterator[str]:
+    """Checks that the bundle of the best model is complete, is in MLflow, and that no other start has left a part."""
+    folder = sweep.home.study(sweep.study)
+    best = sweep.view().best
+    if best is None:
+        return
+    try:
+        bundle = Bundle.open(folder.bundle)
+    except UserError as error:
+        yield f"the bundle of the best model: {error}"
+        return
+    if bundle.manifest["trial"] != best.number:
+        yield f"the bundle is of trial {bundle.manifest['trial']}, but the best is {best.number}"
+    if not has_registered_model(sweep):
+        yield "MLflow has no registered model of the study"
+    for path in folder.root.glob(f".{folder.bundle.name}-*"):
+        yield f"an incomplete bundle was left: {path.name}"
 
 
 def _check_files(folder: TrialFolder, row: TrialRow, epochs: int | None) -> Iterator[str]:

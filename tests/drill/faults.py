@@ -179,6 +179,19 @@ def kill_supervisor(context: FaultContext) -> None:
     _expect_exit(context, 10, -signal.SIGKILL)
 
 
+def _kill_at_end(context: FaultContext) -> None:
+    """Kills the supervisor while it writes the bundle of the best model and the study's own run."""
+    deadline = time.monotonic() + 240
+    while MESSAGES.ranking not in context.sweep.last_output:
+        if not context.sweep.running:
+            raise SweepEndedError
+        if time.monotonic() > deadline:
+            raise NotSurvivedError(f"no ranking after 240 s; last output: {context.sweep.last_lines}")
+        time.sleep(0.02)
+    context.sleep(0, 1.5)
+    kill_supervisor(context)
+
+
 def _kill_supervisor_of_hung_trial(context: FaultContext) -> None:
     trial = context.wait_for_trial(with_lock=True)
     if processes.send_signal(trial.pid, signal.SIGSTOP):
@@ -303,6 +316,7 @@ KINDS: tuple[FaultKind, ...] = (
     FaultKind("supervisor: Ctrl-C twice", _press_ctrl_c_twice, 2),
     FaultKind("supervisor: SIGTERM", _terminate_supervisor, 3),
     FaultKind("supervisor: SIGKILL", kill_supervisor, 4),
+    FaultKind("supervisor: SIGKILL after the ranking", _kill_at_end, 2),
     FaultKind("supervisor: SIGKILL while a trial hangs", _kill_supervisor_of_hung_trial, 1),
     FaultKind("supervisor: hangs (SIGSTOP), then rnnexp stop", _stop_hung_supervisor, 1),
     FaultKind("supervisor: a second one is started", _start_second_supervisor, 1),

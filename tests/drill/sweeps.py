@@ -48,6 +48,8 @@ class Messages:
     mlflow_incomplete: str = "MLflow lacks"
     disk_full: str = "the disk is full"
     free_disk: str = "free some"
+    ranking: str = "rank  trial"
+    not_recorded: str = "could not be recorded"
 
 
 MESSAGES = Messages()
@@ -238,7 +240,8 @@ class Sweep:
             if not self.running:
                 self.start()
             code = self.wait(timeout_s)
-            if code == 0 and MESSAGES.mlflow_incomplete not in self.last_output:
+            incomplete = (MESSAGES.mlflow_incomplete, MESSAGES.not_recorded)
+            if code == 0 and not any(message in self.last_output for message in incomplete):
                 return
         raise NotSurvivedError(f"the study is not complete after 6 starts: exit {code}; last output: {self.last_lines}")
 

@@ -54,7 +54,7 @@ def test_it_prints_the_epochs_the_result_and_the_next_commands(trained: Ran) -> 
     assert "trial 0 epoch 2/2: loss" in trained.output
     (result,) = [line for line in trained.output.splitlines() if line.startswith(f"study {name}: ")]
     assert f"val_accuracy {row['value']:.4f} at epoch {row['best_epoch']}" in result
-    assert row["run_id"] in result
+    assert f"MLflow run {row['run_id']}\n" in trained.output
     assert result.endswith(f"files in {trained.home / 'work' / name / 'trials' / '00000'}")
     for command in (f"export {name} --to", "evaluate best", "predict best ", "ui --home"):
         assert f"  python -m rnnexp {command}" in trained.output

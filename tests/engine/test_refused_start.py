@@ -13,14 +13,14 @@ import time
 from pathlib import Path
 
 from rnnexp.config.trial import TrialConfig
-from rnnexp.engine import local
+from rnnexp.engine import local, start_method
 from rnnexp.engine.executor import Exited
 from rnnexp.home import TrialFolder
 from rnnexp.trial.process import TrialJob
 
 if __name__ == "__main__":
     root = Path(sys.argv[1])
-    local._PRELOAD = "preloaded_here"
+    start_method._PRELOAD = "preloaded_here"
     executor = local.LocalExecutor(1)
     job = TrialJob(TrialConfig(), TrialFolder(root / "trial"), root / "nowhere", 1, 1, "s")
     for attempt in range(200):

@@ -214,10 +214,9 @@ class InvariantChecker:
             require(logged == recorded, f"trial {number}: MLflow has {name} {logged}, the record has {recorded}")
         metric = self._world.plan.config.objective.metric
         if trial.value is not None:
-            latest = max((when, value) for key, value, when, _ in run.metrics if key == f"best_{metric}")
-            require(
-                latest[1] == trial.value, f"trial {number}: the best value is {latest[1]} in MLflow, not {trial.value}"
-            )
+            logged_best = sorted((when, value) for key, value, when, _ in run.metrics if key == f"best_{metric}")
+            latest = logged_best[-1][1] if logged_best else None
+            require(latest == trial.value, f"trial {number}: the best value is {latest} in MLflow, not {trial.value}")
         is_logged = "checkpoints/best.keras" in run.artifacts
         require(
             is_logged == self._folder(number).best.exists(),

@@ -178,7 +178,7 @@ class _Sweep:
         )
         generation.receive_signal = supervisor.receive_signal
         try:
-            return supervisor.run()
+            return supervisor.run(lambda _: generation.step("show the result"))
         finally:
             executor.close()
 

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ class Study:
         executor: FakeExecutor,
         signals: dict[tuple[int, int], int] | None = None,
         clock: Clock = time,
+        show: Callable[[Outcome], None] = lambda _: None,
         **settings: Any,
     ) -> Outcome:
         config = self.config(**settings)
@@ -73,7 +75,7 @@ class Study:
             executor.on_epoch = lambda number, epoch: (
                 supervisor.receive_signal(signals[number, epoch]) if (number, epoch) in signals else None
             )
-        return supervisor.run()
+        return supervisor.run(show)
 
     @property
     def view(self) -> StudyView:

@@ -19,7 +19,7 @@ SUPERVISOR = {
 POLL = "rnnexp.engine.local:LocalExecutor.poll"
 """Returns the messages of the trials; the time of each `Exited` message is recorded."""
 
-PRELOAD = "rnnexp.engine.local:_PRELOAD"
+PRELOAD = "rnnexp.engine.start_method:_PRELOAD"
 """The name of the module that the forkserver imports; `inside.py` takes its place."""
 
 TRIAL = {

@@ -1,0 +1,99 @@
+"""Records the result of a study in the study's own run of MLflow: its report, its trials, and its best model."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from rnnexp import addresses, disk
+from rnnexp.commands import export
+from rnnexp.commands.end_preparation import EndPreparation
+from rnnexp.engine import start_method
+from rnnexp.errors import RnnexpError
+from rnnexp.export.check import CheckProcess
+from rnnexp.home import Home
+from rnnexp.storage.views import StudyView
+from rnnexp.terminal import tables
+
+
+def discard_unfinished(bundle: Path) -> None:
+    """Removes what a killed command has left of a bundle; the caller holds the study's lock."""
+    disk.recover_folder(bundle)
+    for path in bundle.parent.glob(f".{bundle.name}-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def record(home: Home, study: StudyView, started_at: float, preparation: EndPreparation | None = None) -> str | None:
+    """Writes the study's own run with its report and best model, unless MLflow has them.
+
+    Args:
+        home: contains the study.
+        study: has a best trial.
+        started_at: seconds since 1970.
+        preparation: may have the bundle of the best trial.
+
+    Returns:
+        Why the best model is not in MLflow, if it cannot be exported; else None. A failure of MLflow is only printed.
+    """
+    from rnnexp.analysis import report
+    from rnnexp.export.bundle import PYFUNC_CODE
+    from rnnexp.tracking import best_model
+
+    folder, fault = home.study(study.name), None
+    if preparation is not None:
+        preparation.finish_imports()
+    page, table = folder.root / "report.html", folder.root / "trials.csv"
+    try:
+        report.write_csv([study], table)
+        content = table.read_bytes() + folder.sweep.read_bytes() + (home.tracking_server or home.mlflow_uri).encode()
+        digest = hashlib.sha256(content).hexdigest()
+        recorded = folder.recorded.read_text(encoding="utf-8") if folder.recorded.exists() else None
+        is_logged = best_model.is_logged(home, study)
+        if digest == recorded and is_logged:
+            return None
+        report.write_html(home, [study], page)
+        bundle, fault = (None, None) if is_logged else _bundle(home, study, preparation)
+        note = best_model.record(home, study, [folder.sweep, page, table], bundle, PYFUNC_CODE, started_at)
+        if note:
+            tables.console().print(note, soft_wrap=True)
+        disk.write_text(folder.recorded, digest)
+    except Exception as error:
+        reason = addresses.one_line(error, 240)
+        tables.console().print(
+            f"MLflow has the trials' runs, but the study's own run could not be recorded ({reason})", soft_wrap=True
+        )
+    return fault
+
+
+def _bundle(home: Home, study: StudyView, preparation: EndPreparation | None) -> tuple[Path | None, str | None]:
+    """Returns the checked bundle of the best model, if its trial has a run; and the fault, if it cannot be written."""
+    assert study.best is not None
+    best, to = study.best, home.study(study.name).bundle
+    if best.run_id is None:
+        return None, None
+    try:
+        work = preparation.take(best) if preparation is not None else None
+        export.publish_or_remove(work or _write(home, study), to)
+        return to, None
+    except Exception as error:
+        reason = (
+            str(error)
+            if isinstance(error, RnnexpError)
+            else f"{type(error).__name__}: {addresses.one_line(error, 240)}"
+        )
+        return None, (
+            f"study {study.name}: the model of trial {best.number}, the best one, could not be exported and is "
+            f"not in MLflow; {reason}; the same command tries it again"
+        )
+
+
+def _write(home: Home, study: StudyView) -> Path:
+    """Writes the bundle of the best trial to a temporary folder, and has it checked in a new process."""
+    assert study.best is not None
+    best = study.best
+    process = CheckProcess(start_method.context()[0])
+    try:
+        about = export.origin(study.name, best.number, best.run_id, best.best_epoch, best.metrics)
+        work, _ = export.write_checked(export.source_of(home, about), home.study(study.name).bundle, ["keras"], process)
+        return work
+    finally:
+        process.kill()
