@@ -24,6 +24,7 @@ PLACES = {
     "records": "rnnexp.study.records",
     "enforcement": "rnnexp.study.enforcement",
     "recovery": "rnnexp.study.recovery",
+    "settlement": "rnnexp.study.settlement",
     "supervisor": "rnnexp.study.supervisor",
 }
 """The modules that are copied. A module comes after the modules that it imports."""

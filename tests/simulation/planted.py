@@ -56,16 +56,16 @@ _EVICT_AND_THEN_RECORD = """    _remove(folder.best)
 
 BUGS = (
     Planted(
-        "the record is closed before the outcome is written to Optuna", Change("supervisor", _TELL, _CLOSE + _TELL)
+        "the record is closed before the outcome is written to Optuna", Change("settlement", _TELL, _CLOSE + _TELL)
     ),
     Planted("one trial too many runs", Change("supervisor", "len(self._running) <", "len(self._running) <=")),
     Planted(
         "a crash uses no retry",
-        Change("supervisor", "crashed=decision.action is FailureAction.RETRY", "crashed=False"),
+        Change("settlement", "crashed=decision.action is FailureAction.RETRY", "crashed=False"),
     ),
     Planted(
         "an interruption uses a retry",
-        Change("supervisor", "crashed=decision.action is FailureAction.RETRY", "crashed=True"),
+        Change("settlement", "crashed=decision.action is FailureAction.RETRY", "crashed=True"),
     ),
     Planted(
         "a pruned trial gets no answer",
@@ -82,14 +82,14 @@ BUGS = (
     Planted(
         "a result is ignored if its message is lost",
         Change(
-            "supervisor",
+            "settlement",
             "result = running.result or self._records.pending_result(",
             "result = running.result and self._records.pending_result(",
         ),
     ),
     Planted(
         "the worst checkpoints are kept",
-        Change("supervisor", "Retention(maximize=maximize,", "Retention(maximize=not maximize,"),
+        Change("settlement", "Retention(maximize=maximize,", "Retention(maximize=not maximize,"),
     ),
     Planted(
         "a dead supervisor's record is not closed",
@@ -143,7 +143,7 @@ BUGS = (
     ),
     Planted(
         "a process that ends before it trains uses a retry",
-        Change("supervisor", "has_trained=has_trained or not may_be_environment", "has_trained=True"),
+        Change("settlement", "has_trained=has_trained or not may_be_environment", "has_trained=True"),
     ),
     Planted(
         "a process that does not get the lock of its folder uses a retry",
@@ -163,11 +163,11 @@ BUGS = (
     ),
     Planted(
         "a trial that diverges in its first epoch counts as a failed one",
-        Change("supervisor", "elif outcome.state is State.FAIL and reason", "elif reason"),
+        Change("settlement", "elif outcome.state is State.FAIL and reason", "elif reason"),
     ),
     Planted(
         "a trial that diverges later than in its first epoch gets no reason",
-        Change("supervisor", "state, reason = State.COMPLETE, result.reason", 'state, reason = State.COMPLETE, ""'),
+        Change("settlement", "state, reason = State.COMPLETE, result.reason", 'state, reason = State.COMPLETE, ""'),
     ),
     Planted(
         "the record of one finished trial is not completed at a start",
