@@ -65,7 +65,7 @@ soak: install
 mutation: install
 	nice $(BIN)/python -m tests.mutation
 
-# Runs all benchmarks: hours, on a machine without other load. See tests/benchmarks/README.md.
+# Runs all benchmarks: an hour on two cores, on a machine without other load. See tests/benchmarks/README.md.
 bench: install build/rivals/.installed
 	$(BIN)/python -m tests.benchmarks
 

@@ -5,7 +5,7 @@ Does not import Optuna; the `storage` package converts these distributions to Op
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
@@ -59,6 +59,10 @@ class Choice(_Distribution):
         """Returns all values, for the grid sampler."""
         return self.choice
 
+    def values(self) -> Iterable[Scalar]:
+        """Returns all values."""
+        return self.choice
+
     def holds(self, value: Scalar) -> bool:
         """Tells whether the value can be drawn."""
         return any(value == item and isinstance(value, bool) == isinstance(item, bool) for item in self.choice)
@@ -100,10 +104,16 @@ class _Range(_Distribution):
         return abs(steps - round(steps)) < 1e-6
 
     @property
+    def _n_values(self) -> int:
+        """The number of values that can be drawn, with a step."""
+        low, high = self.bounds
+        return math.floor((high - low) / (self.step or 1) + 1e-9) + 1
+
+    @property
     def last(self) -> float:
         """The largest value that can be drawn: the upper bound, or the last step below it."""
         low, high = self.bounds
-        return high if self.step is None else low + math.floor((high - low) / self.step + 1e-9) * self.step
+        return high if self.step is None else round(low + (self._n_values - 1) * self.step, 12)
 
     def __str__(self) -> str:
         extra = " (log)" if self.log else f" in steps of {self.step}" if self.step else ""
@@ -120,8 +130,12 @@ class IntRange(_Range):
 
     def grid(self) -> tuple[Scalar, ...] | None:
         """Returns all values, or None if there are too many: without a `step`, or on a log scale."""
-        values = range(self.bounds[0], self.bounds[1] + 1, self.step or 1)
+        values = self.values()
         return None if self.log or values[MAX_GRID:] else tuple(values)
+
+    def values(self) -> range:
+        """Returns all values."""
+        return range(self.bounds[0], self.bounds[1] + 1, self.step or 1)
 
     def holds(self, value: Scalar) -> bool:
         """Tells whether the value can be drawn."""
@@ -138,13 +152,14 @@ class FloatRange(_Range):
 
     def grid(self) -> tuple[Scalar, ...] | None:
         """Returns all values, or None if there are too many: without a `step`, or on a log scale."""
+        return None if self.step is None or self._n_values > MAX_GRID else tuple(self.values() or ())
+
+    def values(self) -> Iterable[float] | None:
+        """Returns all values, or None without a `step`: there is no end of them."""
         if self.step is None:
             return None
-        low, high = self.bounds
-        count = math.floor((high - low) / self.step + 1e-9) + 1
-        if count > MAX_GRID:
-            return None
-        return tuple(round(low + index * self.step, 12) for index in range(count))
+        low, step = self.bounds[0], self.step
+        return (round(low + index * step, 12) for index in range(self._n_values))
 
 
 def _kind(value: Any) -> str | None:
@@ -222,12 +237,43 @@ def ordered(space: Space) -> list[str]:
     return result
 
 
+def applying(space: Space, fixed: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns the values of the settings that apply, in the order of `ordered`; None if one of them has no value.
+
+    Args:
+        space: the search space.
+        fixed: values of settings outside the space, for conditions on them.
+        values: values of settings in the space; those that do not apply are left out.
+    """
+    known = {name: value for name, value in fixed.items() if name not in space}
+    result: dict[str, Any] = {}
+    for name in ordered(space):
+        if applies(space[name], known):
+            if name not in values:
+                return None
+            known[name] = result[name] = values[name]
+    return result
+
+
 def grid(space: Space, fixed: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yields each combination of settings once; a setting that does not apply is left out.
 
     Args:
         space: each of its ranges is of integers or has a `step`.
         fixed: values of settings outside the space, for conditions on them.
+    """
+    return combinations(space, fixed, lambda name: space[name].grid() or ())
+
+
+def combinations(
+    space: Space, fixed: Mapping[str, Any], values_of: Callable[[str], Iterable[Any]]
+) -> Iterator[dict[str, Any]]:
+    """Yields each combination of some values of the settings; a setting that does not apply is left out.
+
+    Args:
+        space: the search space.
+        fixed: values of settings outside the space, for conditions on them.
+        values_of: returns the values of a setting to combine; called each time that the setting applies.
     """
     names = ordered(space)
 
@@ -240,7 +286,7 @@ def grid(space: Space, fixed: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         if not applies(space[name], known):
             yield from extend(index + 1, chosen)
             return
-        for value in space[name].grid() or ():
+        for value in values_of(name):
             yield from extend(index + 1, {**chosen, name: value})
 
     return extend(0, {})

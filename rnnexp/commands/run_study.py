@@ -67,6 +67,7 @@ def run_study(
         StudyError: if the study is running elsewhere, or was started with another definition.
         WorkError: if the study was halted, such as by a full disk, or its best model cannot be exported.
     """
+    from rnnexp.forecast.study import start_order
     from rnnexp.storage.store import StudyStore
     from rnnexp.storage.study_lock import hold_study_lock
     from rnnexp.study.launch import SIGNAL_EXIT_CODES, run_supervisor
@@ -75,9 +76,14 @@ def run_study(
     _show_notes(home)
     check_new_study(home, config.study, study_names(home))  # before the lock creates a folder
     with hold_study_lock(folder.lock, config.study):
-        study = StudyStore.open(home, config, tokens.digest)
+        study = StudyStore.open(home, config, tokens.digest, start_order(tokens))
         disk.write_text(folder.sweep, config.to_yaml())
         plan = _announce(config, home, tokens, workers)
+        if study.n_finished < config.n_trials and study.repeated_tries:
+            places = ", ".join(f"try.{place}" for place in study.repeated_tries)
+            console.print(
+                f"{places}: the same settings as an earlier entry of try; left out", style="yellow", soft_wrap=True
+            )
         with watch(console, config.objective.metric, config.study) as display:
             outcome = run_supervisor(config, home, study, tokens, plan, display)
         _report_end(config, study.n_finished, outcome)
@@ -127,6 +133,12 @@ def _report_end(config: SweepConfig, n_finished: int, outcome: "Outcome") -> Non
         )
     elif outcome.out_of_time:
         console.print(f"the time budget of {config.budget.timeout_s:g} s is used up; run the same command to resume")
+    elif outcome.space_is_used:
+        console.print(
+            f"the search space has no further settings: each combination has a trial; {n_finished} of "
+            f"{config.n_trials} trials finished; a wider range or another choice continues the study",
+            soft_wrap=True,
+        )
 
 
 def _announce(config: SweepConfig, home: Home, tokens: TokenStore, workers: int | None) -> local.SlotPlan:

@@ -43,7 +43,8 @@ class _Seeded(Section):
 class TpeSampler(_Seeded):
     """Optuna's tree-structured Parzen estimator, multivariate and grouped: it models conditional settings.
 
-    While trials run in parallel, a running one counts as a bad one (Optuna's `constant_liar`).
+    While trials run in parallel, a running one counts as a bad one (Optuna's `constant_liar`). Settings that a trial
+    has are drawn anew; after ten such draws they are drawn at random.
     """
 
     name: Literal["tpe"]
@@ -57,13 +58,13 @@ class TpeSampler(_Seeded):
 
 
 class RandomSampler(_Seeded):
-    """Independent random values."""
+    """Independent random values. Settings that a trial has are drawn anew."""
 
     name: Literal["random"]
 
 
 class GridSampler(Section):
-    """Every combination of the search space once; then the study ends.
+    """Every combination of the search space once, the longest trials first; then the study ends.
 
     Each setting is a `choice`, an `int` without `log`, or has a `step`.
     """
@@ -92,10 +93,18 @@ class MedianPruner(Section):
     interval_steps: int = Field(1, ge=1, description="number of epochs between two checks of a trial")
 
 
+_PAUSE = (
+    "whether a trial that does not continue at a check is paused instead of pruned: it resumes from its checkpoint "
+    "when it is among the best share of those that have reached the check; the trials that are still paused when no "
+    "other trial is left to run are pruned"
+)
+
+
 class SuccessiveHalvingPruner(Section):
     """Optuna's asynchronous successive halving: at each rung, only the best share of the trials continues."""
 
     name: Literal["successive_halving"]
+    pause: bool = Field(False, description=_PAUSE)
     min_resource: int = Field(1, ge=1, description="number of epochs before the first check")
     reduction_factor: int = Field(4, ge=2, description="one in this many trials continues to the next check")
     min_early_stopping_rate: int = Field(0, ge=0, description="number of rungs that are skipped at the start")
@@ -105,6 +114,7 @@ class HyperbandPruner(Section):
     """Several brackets of successive halving, which start their checks at different epochs."""
 
     name: Literal["hyperband"]
+    pause: bool = Field(False, description=_PAUSE)
     min_resource: int = Field(1, ge=1, description="number of epochs before the earliest check")
     reduction_factor: int = Field(3, ge=2, description="one in this many trials continues to the next check")
 
@@ -119,7 +129,7 @@ class Budget(Section):
         None,
         ge=1,
         description="total number of trials of the study, failed and pruned ones "
-        "included, over all starts of the command; "
+        "included, over all starts of the command; a study ends earlier when each combination of settings has a trial; "
         "optional with the grid sampler",
     )
     timeout_s: float | None = Field(
@@ -171,6 +181,12 @@ class Keep(Section):
     )
 
 
+_TRIES = (
+    "settings of the first trials; what an entry leaves open is drawn. The longest trials start first, except before "
+    "draws of `tpe`, which depend on the order. A complete entry that repeats an earlier one is left out"
+)
+
+
 class SweepConfig(Section):
     """A checked sweep file. A study is the execution of a sweep file."""
 
@@ -182,7 +198,7 @@ class SweepConfig(Section):
     pruner: Pruner = NoPruner(name="none")
     budget: Budget = Budget()
     base: TrialConfig = Field(TrialConfig(), description="settings that all trials share")
-    tries: tuple[dict[str, Any], ...] = Field((), alias="try", strict=False, description="settings of the first trials")
+    tries: tuple[dict[str, Any], ...] = Field((), alias="try", strict=False, description=_TRIES)
     space: dict[str, Distribution] = Field(
         default_factory=dict,
         strict=False,

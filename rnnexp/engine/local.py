@@ -17,6 +17,7 @@ import psutil
 
 from rnnexp.engine.devices import DeviceUse
 from rnnexp.engine.executor import Exited, Message
+from rnnexp.trial.answer import Answer
 from rnnexp.trial.events import Event
 from rnnexp.trial.process import Heartbeat, StopRequest, TrialJob
 from rnnexp.trial.process import main as run_trial
@@ -167,13 +168,13 @@ class LocalExecutor:
                     self._forget(number)
         return messages
 
-    def answer(self, number: int, go_on: bool) -> None:
-        self._send(number, go_on)
+    def answer(self, number: int, answer: Answer) -> None:
+        self._send(number, answer)
 
     def request_stop(self, number: int) -> None:
         self._send(number, StopRequest())
 
-    def _send(self, number: int, message: bool | StopRequest) -> None:
+    def _send(self, number: int, message: Answer | StopRequest) -> None:
         with contextlib.suppress(OSError, KeyError):  # it has ended in the meantime; `Exited` follows
             self._slots[number].pipe.send(message)
 

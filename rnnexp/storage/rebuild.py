@@ -13,13 +13,14 @@ from optuna.trial import TrialState
 
 from rnnexp import space as spaces
 from rnnexp.config.load import load_sweep
-from rnnexp.config.sweep import GridSampler, SweepConfig
-from rnnexp.config.trial import TrialConfig, load_trial
+from rnnexp.config.sweep import SweepConfig
+from rnnexp.config.trial import load_trial
 from rnnexp.errors import RnnexpError, StudyError
 from rnnexp.home import Home, StudyFolder
 from rnnexp.storage import metadata, sampling
 from rnnexp.storage.database import create_or_load_study, open_storage
-from rnnexp.storage.metadata import ATTEMPTS, N_CRASHES, SUMMARY, StudyMetadata
+from rnnexp.storage.metadata import ATTEMPTS, N_CRASHES, PAUSED, SUMMARY, StudyMetadata
+from rnnexp.storage.settings_source import FIXED, SettingsSource, equal_seconds
 from rnnexp.trial import events
 from rnnexp.trial.events import AttemptEnded, Event, Finished, Started
 from rnnexp.trial.states import FINISHED, State
@@ -55,13 +56,15 @@ def rebuild(home: Home, name: str, identity: str | None) -> int:
         metadata.write_budget(study, config.n_trials)
     known = {trial.number: dict(trial.params) for trial in study.get_trials(deepcopy=False)}
     missing = [number for number in range(max(folder.numbers(), default=-1) + 1) if number not in known]
+    if missing and missing[0] != len(known):
+        raise StudyError(f"study {name}: trial {missing[0]} cannot be added before trial {len(known)}")
     for number in missing:
-        if number != len(known):
-            raise StudyError(f"study {name}: trial {number} cannot be added before trial {len(known)}")
         _check_study(folder, number, metadata.identity(study))
-        trial = _load_trial(folder, number, config) or _waiting_trial(number, config, list(known.values()))
-        study.add_trial(trial)
-        known[number] = dict(trial.params)
+    loaded = {number: _load_trial(folder, number, config) for number in missing}
+    settings = [*known.values(), *(trial.params for trial in loaded.values() if trial is not None)]
+    source = SettingsSource(study, config, settings, equal_seconds)
+    for trial in loaded.values():
+        study.add_trial(trial or _waiting_trial(source.next_planned(len(settings))))
     metadata.save_metadata(home, study)
     return len(missing)
 
@@ -112,13 +115,17 @@ def _load_trial(folder: StudyFolder, number: int, config: SweepConfig) -> optuna
     except (FileNotFoundError, RnnexpError):
         return None
     trial_events = events.read(folder.trial(number).events)
-    drawn = _drawn_settings(config, settings)
+    values = settings.settings()
+    drawn = spaces.applying(config.space, values, values) or {}
     curve = events.epochs(trial_events)
     state, value, reason = _outcome(trial_events, config)
     attributes: dict[str, Any] = {ATTEMPTS: _n_attempts(trial_events)}
     n_crashes = events.n_crashes(trial_events)
     if n_crashes:
         attributes[N_CRASHES] = n_crashes
+    pause_reason = events.pause_reason(trial_events)
+    if pause_reason and sampling.pauses(config.pruner):
+        attributes[PAUSED] = pause_reason
     if state in FINISHED:
         attributes[SUMMARY] = events.summary(curve, value, reason)
     trial = optuna.trial.create_trial(
@@ -133,17 +140,6 @@ def _load_trial(folder: StudyFolder, number: int, config: SweepConfig) -> optuna
         trial.datetime_start = datetime.datetime.fromtimestamp(trial_events[0].time)
         trial.datetime_complete = datetime.datetime.fromtimestamp(max(event.time for event in trial_events))
     return trial
-
-
-def _drawn_settings(config: SweepConfig, settings: TrialConfig) -> dict[str, Any]:
-    """Returns the settings that were drawn: those in the search space whose condition holds."""
-    values = settings.settings()
-    outside = {name: value for name, value in values.items() if name not in config.space}
-    drawn: dict[str, Any] = {}
-    for name in spaces.ordered(config.space):
-        if spaces.applies(config.space[name], outside | drawn):
-            drawn[name] = values[name]
-    return drawn
 
 
 def _outcome(trial_events: list[Event], config: SweepConfig) -> tuple[State, float | None, str]:
@@ -167,12 +163,12 @@ def _n_attempts(trial_events: list[Event]) -> int:
     return max(numbers, default=0)
 
 
-def _waiting_trial(number: int, config: SweepConfig, others: list[Mapping[str, Any]]) -> optuna.trial.FrozenTrial:
-    """Returns a waiting trial that replaces one whose folder is lost; the study runs it later."""
-    point: Mapping[str, Any] | None = config.tries[number] if number < len(config.tries) else None
-    if point is None and isinstance(config.sampler, GridSampler):
-        points = spaces.grid(config.space, config.base.settings())
-        point = next((candidate for candidate in points if candidate not in others), None)
+def _waiting_trial(planned: Mapping[str, Any] | None) -> optuna.trial.FrozenTrial:
+    """Returns a waiting trial that replaces one whose folder is lost; the study runs it later.
+
+    Args:
+        planned: settings of `try` or of a grid that no trial has; None if the sampler draws the settings.
+    """
     return optuna.trial.create_trial(
-        state=TrialState.WAITING, system_attrs={"fixed_params": dict(point)} if point is not None else {}
+        state=TrialState.WAITING, system_attrs={FIXED: dict(planned)} if planned is not None else {}
     )

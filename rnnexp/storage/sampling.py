@@ -1,7 +1,7 @@
-"""Converts samplers, pruners and distributions from our configuration to Optuna's classes, and draws settings.
+"""Converts samplers, pruners and distributions from our configuration to Optuna's classes.
 
-Each trial gets a new sampler that is seeded by (seed, trial number). So a resumed study draws new points, and a trial
-that was interrupted while its settings were drawn gets the same settings again.
+Each trial gets a new sampler that is seeded by (seed, trial number). So a resumed study draws new points, and a start
+that was interrupted before its trial was stored draws the same settings again.
 
 The random sampler draws the same trials from the same seed in any case. TPE also reads the other trials. With one trial
 at a time it draws the same from the same seed and the same results, whether the study was interrupted or not. With
@@ -9,25 +9,35 @@ parallel trials the result depends on which trials were running and which had en
 """
 
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import optuna
 
-from rnnexp import space as spaces
 from rnnexp.config.sweep import (
     GridSampler,
     HyperbandPruner,
     MedianPruner,
     NoPruner,
     Pruner,
-    RandomSampler,
     Sampler,
     SuccessiveHalvingPruner,
+    SweepConfig,
     TpeSampler,
 )
-from rnnexp.space import Choice, FloatRange, IntRange, Space
+from rnnexp.space import Choice, FloatRange, IntRange
 from rnnexp.storage.median import CarryingMedianPruner
+
+
+class TpeOfNewTrials(optuna.samplers.TPESampler):  # type: ignore[misc]
+    """Optuna's TPE for a trial that is not stored yet. Optuna's also writes what it draws into the stored trial."""
+
+    def sample_relative(self, study: Any, trial: Any, search_space: dict[str, Any]) -> dict[str, Any]:
+        """Draws the settings that are modelled together, group by group, as Optuna's method does."""
+        drawn: dict[str, Any] = {}
+        for group in self._search_space_group.search_spaces:
+            names = sorted(name for name in group if name in search_space)
+            drawn |= self._sample_relative(study, trial, {name: search_space[name] for name in names})
+        return drawn
 
 
 def sampler(config: Sampler, number: int) -> optuna.samplers.BaseSampler:
@@ -37,16 +47,12 @@ def sampler(config: Sampler, number: int) -> optuna.samplers.BaseSampler:
         config: the kind of sampler and its options.
         number: the trial's number.
     """
-    if isinstance(config, GridSampler):
-        return optuna.samplers.RandomSampler(seed=0)  # not used: each point is enqueued
-    seed = (config.seed * 1_000_003 + number) % 2**32
-    if isinstance(config, RandomSampler):
-        return optuna.samplers.RandomSampler(seed=seed)
-    assert isinstance(config, TpeSampler)
+    if not isinstance(config, TpeSampler):  # with a grid, it draws what an entry of `try` leaves open
+        return random_sampler(config, number)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(
-            seed=seed,
+        return TpeOfNewTrials(
+            seed=seed(config, number),
             n_startup_trials=config.n_startup_trials,
             multivariate=True,
             group=True,
@@ -54,14 +60,30 @@ def sampler(config: Sampler, number: int) -> optuna.samplers.BaseSampler:
         )
 
 
+def random_sampler(config: Sampler, number: int) -> optuna.samplers.BaseSampler:
+    """Returns a sampler that draws the settings of one trial uniformly."""
+    return optuna.samplers.RandomSampler(seed=seed(config, number))
+
+
+def seed(config: Sampler, number: int) -> int:
+    """Returns the seed of the draws of one trial."""
+    of_study = 0 if isinstance(config, GridSampler) else config.seed
+    return (of_study * 1_000_003 + number) % 2**32
+
+
+def pauses(config: Pruner) -> bool:
+    """Tells whether trials are paused instead of pruned; `storage.promotion` then has the rule."""
+    return isinstance(config, SuccessiveHalvingPruner | HyperbandPruner) and config.pause
+
+
 def pruner(config: Pruner, epochs: int) -> optuna.pruners.BasePruner:
-    """Returns the pruner. Its steps are epochs, counted from 1.
+    """Returns the pruner; one that prunes nothing if trials are paused. Its steps are epochs, counted from 1.
 
     Args:
         config: the kind of pruner and its options.
         epochs: the epochs of the longest trial.
     """
-    if isinstance(config, NoPruner):
+    if isinstance(config, NoPruner) or pauses(config):
         return optuna.pruners.NopPruner()
     if isinstance(config, MedianPruner):
         return CarryingMedianPruner(
@@ -84,6 +106,12 @@ def pruner(config: Pruner, epochs: int) -> optuna.pruners.BasePruner:
     )
 
 
+def max_epochs(config: SweepConfig) -> int:
+    """Returns the epochs of the longest trial in the search space."""
+    searched = config.space.get("train.epochs")
+    return max(int(value or 0) for value in searched.extremes()) if searched else config.base.train.epochs
+
+
 def distribution(setting: Choice | IntRange | FloatRange) -> optuna.distributions.BaseDistribution:
     """Returns the Optuna distribution from which `suggest` draws a setting."""
     if isinstance(setting, Choice):
@@ -92,40 +120,3 @@ def distribution(setting: Choice | IntRange | FloatRange) -> optuna.distribution
         low, high = setting.bounds[0], int(setting.last)
         return optuna.distributions.IntDistribution(low, high, log=setting.log, step=setting.step or 1)
     return optuna.distributions.FloatDistribution(setting.bounds[0], setting.last, log=setting.log, step=setting.step)
-
-
-def suggest(trial: Any, space: Space, fixed: Mapping[str, Any]) -> dict[str, Any]:
-    """Draws the settings of a trial. Settings whose condition does not hold are neither drawn nor returned.
-
-    Args:
-        trial: Optuna's trial.
-        space: the search space.
-        fixed: the base settings; conditions may refer to those that are not in the space.
-
-    Returns:
-        The drawn values, by setting.
-    """
-    drawn: dict[str, Any] = {}
-    outside = {name: value for name, value in fixed.items() if name not in space}
-    for name in spaces.ordered(space):
-        if spaces.applies(space[name], outside | drawn):
-            dist = distribution(space[name])
-            _advance_sampler(trial, name, dist)
-            if isinstance(dist, optuna.distributions.CategoricalDistribution):
-                drawn[name] = trial.suggest_categorical(name, dist.choices)
-            elif isinstance(dist, optuna.distributions.IntDistribution):
-                drawn[name] = trial.suggest_int(name, dist.low, dist.high, step=dist.step, log=dist.log)
-            else:
-                drawn[name] = trial.suggest_float(name, dist.low, dist.high, step=dist.step, log=dist.log)
-    return drawn
-
-
-def _advance_sampler(trial: Any, name: str, drawn_from: optuna.distributions.BaseDistribution) -> None:
-    """Draws a setting and discards the result, if the setting was stored before the draw was interrupted.
-
-    The sampler's random generator starts from its seed again. Without this, the next setting would get the random
-    numbers of this one.
-    """
-    if name in trial.distributions and not drawn_from.single() and not trial._is_fixed_param(name, drawn_from):
-        stored = trial.storage.get_trial(trial._trial_id)
-        trial.study.sampler.sample_independent(trial.study, stored, name, drawn_from)

@@ -5,6 +5,7 @@ record is closed later, when its slot is released.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from rnnexp.config.sweep import SweepConfig
 from rnnexp.engine.executor import Exited
@@ -20,8 +21,20 @@ from rnnexp.study.running import RunningTrial, TrialOutcome
 from rnnexp.study.start_failures import StartFailures
 from rnnexp.study.stopping import StopConditions
 from rnnexp.trial import events
-from rnnexp.trial.events import STOPPED_BY_HAND, Failed, Finished
+from rnnexp.trial.events import STOPPED_BY_HAND, Failed, Finished, Paused
 from rnnexp.trial.states import State
+
+
+class EndedTrial(NamedTuple):
+    """A trial that has ended without a process.
+
+    Attributes:
+        outcome: as written to Optuna.
+        attempts: how often it was started.
+    """
+
+    outcome: TrialOutcome
+    attempts: int
 
 
 class Settlement:
@@ -69,16 +82,21 @@ class Settlement:
             if trial.value is not None:
                 self._update_best(trial.number, trial.value)
             if trial.seconds:
-                self.estimate.add(trial.seconds)
+                self.estimate.add(trial.number, trial.seconds)
         with_value = [trial for trial in finished if trial.value is not None]
         if with_value:
             self.retention.newest = max(with_value, key=lambda trial: trial.ended).number
+        for number in self._store.paused.reasons:
+            self.estimate.add(number, sum(epoch.seconds for epoch in events.epochs(self._records.read(number))))
 
     def settle_exit(self, running: RunningTrial, exited: Exited) -> None:
         """Settles a trial whose process has exited without an outcome."""
         number = running.request.number
         # The process may have died after it wrote its result and before it sent it, so the record is read too.
         result = running.result or self._records.pending_result(number, self._reporter.note)
+        if isinstance(result, Paused):
+            self._pause(running)
+            return
         if result is not None:
             self.settle_result(running, result)
             return
@@ -97,6 +115,38 @@ class Settlement:
             last_epoch = events.epochs(self._records.read(running.request.number))[-1].epoch
             state, reason = State.PRUNED, result.reason or f"pruned after epoch {last_epoch}"
         self._finish_trial(running, TrialOutcome(state, reason, result.metrics[self._config.objective.metric]))
+
+    def _pause(self, running: RunningTrial) -> None:
+        """Settles a trial whose process has ended for a pause."""
+        number = running.request.number
+        if running.stop_requested:  # the request came after the answer
+            result = self._records.result_of_paused(number, "stopped", STOPPED_BY_HAND, self._clock.time())
+            self.settle_result(running, result)
+            return
+        running.outcome = TrialOutcome(State.WAITING, self._store.pause(number))
+        self.estimate.add(number, self._clock.monotonic() - running.started_at)
+
+    def end_paused(self, number: int, *, by_hand: bool) -> EndedTrial | None:
+        """Ends a paused trial with the result of its best epoch.
+
+        Args:
+            number: the trial's.
+            by_hand: whether the user has stopped it; otherwise it is pruned.
+
+        Returns:
+            Its outcome; None if its model is lost, so that it must be trained again to the same epoch.
+        """
+        fault = self._records.fault_of_paused(number)
+        if fault:
+            self._reporter.note(f"trial {number} was paused, but {fault}; it is trained again from the beginning")
+            self._store.paused.remove(number)
+            return None
+        reason = STOPPED_BY_HAND if by_hand else f"pruned {self._store.paused.place(number)}"
+        result = self._records.result_of_paused(number, "stopped" if by_hand else "pruned", reason, self._clock.time())
+        value, curve = result.metrics[self._config.objective.metric], events.epochs(self._records.read(number))
+        attempts = self._store.end_paused(number, value, events.summary(curve, value, result.reason))
+        self._add_value(number, value)
+        return EndedTrial(TrialOutcome(State.PRUNED, result.reason, value), attempts)
 
     def handle_failure(self, running: RunningTrial, failure: Failure) -> None:
         """Requeues or fails a trial by the failure policy."""
@@ -128,14 +178,18 @@ class Settlement:
         curve = events.epochs(self._records.read(number))
         self._store.tell(number, outcome.state, value, events.summary(curve, value, reason))
         running.outcome = outcome
-        self.estimate.add(self._clock.monotonic() - running.started_at)
+        self.estimate.add(number, self._clock.monotonic() - running.started_at)
         if value is not None:
-            self._update_best(number, value)
-            self.retention.newest = number
-            self._failures.reset()
+            self._add_value(number, value)
         elif outcome.state is State.FAIL and reason != STOPPED_BY_HAND:
             self._failures.add(reason)
             self._check_failure_limit()
+
+    def _add_value(self, number: int, value: float) -> None:
+        """Notes that a trial has ended with a value."""
+        self._update_best(number, value)
+        self.retention.newest = number
+        self._failures.reset()
 
     def _update_best(self, number: int, value: float) -> None:
         self.retention.add(number, value)

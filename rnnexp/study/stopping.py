@@ -16,12 +16,14 @@ class Outcome:
         out_of_time: whether the time budget ended it.
         halt_reason: why the study cannot continue without the user; empty if it can.
         unsent: trials whose events MLflow does not have yet.
+        space_is_used: whether trials have used every point of the search space, so that no more can be started.
     """
 
     signal: int | None
     out_of_time: bool
     halt_reason: str
     unsent: list[int]
+    space_is_used: bool
 
 
 class StopConditions:
@@ -32,6 +34,7 @@ class StopConditions:
         out_of_time: whether the time budget is used up.
         halt_reason: the problem that the user must solve; empty if there is none.
         disk_full: whether that problem is the full disk.
+        space_is_used: whether no new trial can be drawn; those that wait still run.
     """
 
     def __init__(self, timeout_s: float | None, now: float) -> None:
@@ -44,6 +47,7 @@ class StopConditions:
         self.out_of_time = False
         self.halt_reason = ""
         self.disk_full = False
+        self.space_is_used = False
 
     def halt(self, reason: str, *, disk_full: bool = False) -> None:
         """Stops the study until the user has solved a problem.
@@ -69,3 +73,11 @@ class StopConditions:
     def must_stop(self) -> bool:
         """Whether to start no trial and to interrupt the running ones."""
         return self.signal is not None or self.out_of_time or bool(self.halt_reason)
+
+    def outcome(self, unsent: list[int]) -> Outcome:
+        """Returns how the supervisor's run ended.
+
+        Args:
+            unsent: trials whose events MLflow does not have yet.
+        """
+        return Outcome(self.signal, self.out_of_time, self.halt_reason, unsent, self.space_is_used)

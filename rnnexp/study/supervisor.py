@@ -28,12 +28,13 @@ from rnnexp.study.limits import LimitChecker
 from rnnexp.study.progress import ProgressReporter, ProgressSnapshot
 from rnnexp.study.records import TrialRecords, is_terminal
 from rnnexp.study.recovery import recover
-from rnnexp.study.running import RunningTrial
+from rnnexp.study.running import RunningTrial, TrialOutcome
 from rnnexp.study.settlement import Settlement
 from rnnexp.study.start_failures import StartFailures
 from rnnexp.study.stopping import DATABASE_LOCKED, Outcome, StopConditions
 from rnnexp.tracking.sender import Sender
-from rnnexp.trial.events import AttemptEnded, EpochEnded, Event, Failed, Finished, Started
+from rnnexp.trial.answer import Answer
+from rnnexp.trial.events import AttemptEnded, EpochEnded, Event, Failed, Finished, Paused, Started
 from rnnexp.trial.process import Heartbeat, TrialJob
 from rnnexp.trial.states import FINISHED, State
 
@@ -75,7 +76,6 @@ class Supervisor:
         self._prepare, self._threads, self._clock, self._device = prepare, threads, clock, device
         self._n_trials = config.n_trials
         self._running: dict[int, RunningTrial] = {}
-        self._search_space_exhausted = False
         now = clock.monotonic()
         self._stopping = StopConditions(config.budget.timeout_s, now)
         self._enforcer = Enforcer(LimitChecker(config.limits, now), records, executor, clock)
@@ -104,16 +104,13 @@ class Supervisor:
         stopping = self._stopping
         quick_exit = stopping.signal is not None or stopping.disk_full
         timeout_s = _SENDER_TIMEOUT_AFTER_SIGNAL_S if quick_exit else _SENDER_TIMEOUT_S
-        return Outcome(
-            stopping.signal, stopping.out_of_time, stopping.halt_reason, unsent=self._sender.close(timeout_s)
-        )
+        return stopping.outcome(unsent=self._sender.close(timeout_s))
 
     def _loop(self) -> None:
         while True:
             if not self._must_stop():
                 self._fill_slots()
-            # Trials that wait without a stop wait for the end of a pause between starts.
-            if not self._running and (self._store.counts[State.WAITING] == 0 or self._must_stop()):
+            if not self._running and (self._must_stop() or self._is_done()):
                 return
             for number, message in self._executor.poll(_POLL_TIMEOUT_S):
                 self._on_message(number, message)
@@ -121,13 +118,30 @@ class Supervisor:
                 self._interrupt_trials()
             if self._enforcer.enforce_limits(self._running):
                 self._settlement.halt_on_full_disk()
-            self._enforcer.handle_stop_requests(self._running)
+            for number in self._enforcer.handle_stop_requests(self._running):
+                if number in self._store.paused.reasons:
+                    self._end_paused(number, by_hand=True)
             self._reporter.tick(self._snapshot())
 
     def _must_stop(self) -> bool:
         is_complete = self._store.n_finished >= self._n_trials
         self._stopping.check_time_budget(self._clock.monotonic(), is_complete=is_complete)
         return self._stopping.must_stop
+
+    def _is_done(self) -> bool:
+        """Tells whether no trial is left to start. If so, prunes the trials that are still paused."""
+        if self._store.next_waiting() is not None:  # it waits for the end of a delay between starts
+            return False
+        for number in sorted(self._store.paused.reasons):
+            if self._must_stop():
+                break
+            self._end_paused(number, by_hand=False)
+        return self._store.next_waiting() is None  # a trial whose model is lost is trained again
+
+    def _end_paused(self, number: int, *, by_hand: bool) -> None:
+        ended = self._settlement.end_paused(number, by_hand=by_hand)
+        if ended is not None:
+            self._close_record(number, ended.outcome, ended.attempts)
 
     def _recover(self) -> None:
         """Completes what the last supervisor left unfinished, and restores what is known of the finished trials."""
@@ -137,16 +151,15 @@ class Supervisor:
     def _fill_slots(self) -> None:
         while (
             len(self._running) < self._executor.n_slots
-            and not self._search_space_exhausted
             and not self._start_failures.is_paused(self._clock.monotonic())
             and not self._must_stop()
         ):
-            counts = self._store.counts
-            if counts[State.WAITING] == 0 and counts.total() >= self._n_trials:
+            may_draw = self._store.counts.total() < self._n_trials and not self._stopping.space_is_used
+            if not may_draw and self._store.next_waiting() is None:
                 return
             request = self._store.ask()
             if request is None:
-                self._search_space_exhausted = True
+                self._stopping.space_is_used = True
                 return
             self._start(request)
 
@@ -203,8 +216,10 @@ class Supervisor:
         elif isinstance(message, Finished):
             running.result = message
             self._settlement.settle_result(running, message)
-        elif isinstance(message, Failed):
+        elif isinstance(message, Failed | Paused):
             running.result = message  # settled when the process has exited
+            if isinstance(message, Paused):
+                limits.set_kill_deadline(running, running.last_heartbeat)
         elif isinstance(message, Exited):
             if running.outcome is None:
                 self._settlement.settle_exit(running, message)
@@ -220,15 +235,22 @@ class Supervisor:
         # A trial that repeats epochs after a damaged checkpoint must reach the last reported epoch before it may end:
         # Optuna already has the values of the later epochs.
         repeating = self._store.is_behind(number, event.epoch)
-        self._executor.answer(number, repeating or not (prune or running.stop_requested))
+        must_end = prune or running.stop_requested
+        answer = Answer.CONTINUE
+        if not repeating and (must_end or self._store.must_pause(number, event.epoch)):
+            answer = Answer.END if must_end else Answer.PAUSE
+        self._executor.answer(number, answer)
 
     def _release_slot(self, running: RunningTrial) -> None:
         """Closes the record of a trial that has an outcome, and frees its slot."""
         assert running.outcome is not None
-        number, outcome = running.request.number, running.outcome
+        del self._running[running.request.number]
+        self._close_record(running.request.number, running.outcome, running.request.attempt)
+
+    def _close_record(self, number: int, outcome: TrialOutcome, attempts: int) -> None:
+        """Closes the record of a trial that is in no slot, and removes the files that it does not need any more."""
         state, reason = outcome.state, outcome.reason
-        self._records.append(number, AttemptEnded(self._clock.time(), state, reason, running.request.attempt))
-        del self._running[number]
+        self._records.append(number, AttemptEnded(self._clock.time(), state, reason, attempts))
         if state in FINISHED:
             self._records.clean_up(number, keep_model=state is not State.FAIL)
             self._apply_retention()
@@ -253,5 +275,8 @@ class Supervisor:
     def _snapshot(self) -> ProgressSnapshot:
         n_finished, now, settled = self._store.n_finished, self._clock.monotonic(), self._settlement
         elapsed_s = [now - running.started_at for running in self._running.values()]
-        seconds_left = settled.estimate.seconds_left(self._n_trials - n_finished, elapsed_s, self._executor.n_slots)
-        return ProgressSnapshot(n_finished, self._n_trials, settled.best.number, settled.best.value, seconds_left)
+        n_paused = len(self._store.paused.reasons)
+        n_left = self._n_trials - n_finished - n_paused
+        seconds_left = settled.estimate.seconds_left(n_left, elapsed_s, self._executor.n_slots)
+        best = settled.best
+        return ProgressSnapshot(n_finished, n_paused, self._n_trials, best.number, best.value, seconds_left)

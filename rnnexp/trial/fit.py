@@ -26,6 +26,7 @@ from rnnexp.model import compiled
 from rnnexp.model.build import build, logits_of
 from rnnexp.model.clipping import optimizer as build_optimizer
 from rnnexp.trial import checkpoint, events
+from rnnexp.trial.answer import Answer
 from rnnexp.trial.events import DIVERGED, STOPPED_BY_HAND, EndReason, EpochEnded, Event, Failed, Finished, Started
 from rnnexp.trial.plan import ExecutionPlan
 from rnnexp.trial.progress import Progress, finite
@@ -35,8 +36,8 @@ _LOSSES = {
     "sparse_categorical_crossentropy": keras.losses.SparseCategoricalCrossentropy,
 }
 
-Report = Callable[[Event], bool]
-"""Reports an event; returns False if the trial has to end now."""
+Report = Callable[[Event], Answer]
+"""Reports an event; returns what the trial does next."""
 
 Heartbeat = Callable[[], bool]
 """Is called after every batch and shows that the trial is alive; returns False if the user stops the trial."""
@@ -89,11 +90,15 @@ def fit(
     training = _Training(
         model, optimizer, network, train, validation, split.validation, folder, progress, reported, report, heartbeat
     )
-    ended, reason = training.run(
+    end = training.run(
         # A former result whose model was lost: the same epochs are trained again, to the same result.
         last_epoch=config.train.epochs if former is None else last_reported,
         first_end=max(last_reported, checkpoint.model_epoch(folder) if restored is not None else 0),
     )
+    if end is None:
+        report(events.Paused(time.time(), progress.epoch))
+        return
+    ended, reason = end
     if former is not None and progress.epoch == last_reported:
         ended, reason = former.ended, former.reason
     if progress.epoch:
@@ -128,7 +133,7 @@ class _Training:
     report: Report
     heartbeat: Heartbeat
 
-    def run(self, last_epoch: int, first_end: int) -> tuple[EndReason, str]:
+    def run(self, last_epoch: int, first_end: int) -> tuple[EndReason, str] | None:
         """Trains until the trial ends.
 
         Args:
@@ -137,12 +142,14 @@ class _Training:
                 again must reach the last reported one, and the one whose model is on the disk.
 
         Returns:
-            Why it ended, and a reason for the user; the reason is empty if the end is a normal one.
+            Why it ended, and a reason for the user, which is empty if the end is a normal one; None if it is paused.
         """
         progress = self.progress
         # Reported again: the supervisor may have missed the event, or its answer may have been lost.
-        go_on = self.report(self._epoch_ended(0.0)) if progress.epoch else True
-        while (go_on or progress.epoch < first_end) and progress.epoch < last_epoch and not progress.out_of_patience:
+        answer = self.report(self._epoch_ended(0.0)) if progress.epoch else Answer.CONTINUE
+        while progress.epoch < last_epoch and not progress.out_of_patience:
+            if answer is not Answer.CONTINUE and progress.epoch >= first_end:
+                break
             try:
                 seconds = self._train_epoch(may_stop=progress.epoch >= first_end)
             except _Stopped:
@@ -150,8 +157,10 @@ class _Training:
             if progress.diverged:
                 return "diverged", self._discard_diverged_epoch()
             checkpoint.save(self.folder.state, self.model, self.optimizer, progress.curve, progress.seconds)
-            go_on = self.report(self._epoch_ended(seconds))
-        if not go_on:
+            answer = self.report(self._epoch_ended(seconds))
+        if answer is Answer.PAUSE and progress.epoch < last_epoch and not progress.out_of_patience:
+            return None
+        if answer is Answer.END:
             return ("pruned", "") if self.heartbeat() else ("stopped", STOPPED_BY_HAND)
         return ("epochs" if progress.epoch >= progress.train.epochs else "patience"), ""
 

@@ -6,7 +6,6 @@ The target is met only if the lower confidence bound of the difference is above 
 
 import json
 import math
-import os
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +14,7 @@ from scipy import stats
 
 from tests.benchmarks import plain
 from tests.benchmarks.harness import Options, Result, Target
-from tests.benchmarks.rivals import StoredRun, read_lines, rotated, run_once
+from tests.benchmarks.rivals import StoredRun, check_data, names, read_lines, rotated, run_once
 
 MARGIN = 0.005
 """rnnexp may be worse than the plain loop by at most this much."""
@@ -27,11 +26,10 @@ def run(options: Options) -> Result:
     """Runs what was not run yet, and compares."""
     from tests.benchmarks.rivals import contestants
 
-    if "RNNEXP_DATA" not in os.environ:
-        raise RuntimeError("RNNEXP_DATA is not set; the contestants read imdb.npz from the folder that it names")
-    compared = contestants.trained_differently()
+    check_data()
+    compared = names.choose(contestants.trained_differently(), options.contestants, "accuracy")
     n_seeds = 2 if options.quick else options.seeds
-    file = options.state / f"accuracy{'-quick' if options.quick else ''}.jsonl"
+    file = options.stored("accuracy", ".jsonl")
     stored = read_lines(file)
     for seed in range(n_seeds):
         for name in rotated(list(compared), seed):
@@ -40,24 +38,26 @@ def run(options: Options) -> Result:
                 with file.open("a") as lines:
                     lines.write(json.dumps(stored[-1]) + "\n")
     used = [line for line in stored if line["contestant"] in compared and line["round"] < n_seeds]
-    return compare(used, contestants.PLAIN, contestants.RNNEXP, [*compared], enough=not options.quick)
+    return compare(used, names.PLAIN, names.RNNEXP, [*compared], enough=not options.quick)
 
 
-def compare(stored: Sequence[StoredRun], reference: str, judged: str, names: Sequence[str], *, enough: bool) -> Result:
+def compare(
+    stored: Sequence[StoredRun], reference: str, judged: str, compared: Sequence[str], *, enough: bool
+) -> Result:
     """Compares the accuracies of each cell with those of the reference.
 
     Args:
         stored: the finished runs; `round` is the seed.
         reference: the contestant that the others are compared with.
-        judged: the contestant that has targets.
-        names: all contestants.
+        judged: the contestant that has targets, if it is compared.
+        compared: the contestants.
         enough: whether all texts were used.
     """
     cells = list(dict.fromkeys(settings["cell"] for settings in plain.CONFIGURATIONS))
-    means = {(name, cell): by_seed(stored, name, cell) for name in names for cell in cells}
+    means = {(name, cell): by_seed(stored, name, cell) for name in compared for cell in cells}
     rows, targets = [], []
     for cell in cells:
-        for name in names:
+        for name in compared:
             difference, low, high = interval(means[name, cell], means[reference, cell])
             rows.append(_row(cell, name, means[name, cell], difference, low, high))
             if name == judged:

@@ -1,5 +1,9 @@
-"""What all benchmarks share: options, results with targets, timing of processes, tables."""
+"""What all benchmarks share: options, results with targets, timing of processes, tables.
 
+It imports the standard library only, because the rivals' Python imports it too.
+"""
+
+import hashlib
 import os
 import statistics
 import subprocess
@@ -9,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests.benchmarks.budget import UNLIMITED, TimeShare
 
 STATE = Path("build/benchmarks")
 """The default folder for results and recordings; `--state` names another one."""
@@ -72,12 +78,33 @@ class Options:
         rounds: how often each timing is repeated, interleaved with what it is compared to.
         quick: small inputs, to check that the benchmark runs; the figures mean nothing.
         seeds: how many seeds the accuracies are compared over.
+        contestants: the short names of the contestants of `rivals` and `accuracy`; empty for all.
+        share: the time that the benchmark may take.
     """
 
     state: Path
     rounds: int
     quick: bool
     seeds: int = 8
+    contestants: tuple[str, ...] = ()
+    share: TimeShare = UNLIMITED
+
+    def stored(self, stem: str, suffix: str = "") -> Path:
+        """Returns the place of stored measurements; those of small inputs are separate."""
+        return self.state / f"{stem}{'-quick' if self.quick else ''}{suffix}"
+
+
+class UnavailableError(RuntimeError):
+    """A benchmark lacks something that it needs: a data set, a recording. The other benchmarks can run."""
+
+
+def program_digest() -> str:
+    """Returns a digest of the program's sources: stored measurements of another program are not used."""
+    root = Path(__file__).resolve().parents[2] / "rnnexp"
+    digest = hashlib.sha256()
+    for file in sorted(root.rglob("*.py")):
+        digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
 
 
 def median(values: Sequence[float]) -> float:
@@ -109,10 +136,15 @@ def run_timed(command: Sequence[str], **kwargs: Any) -> tuple[float, str]:
     return seconds, done.stdout
 
 
-def interleaved(n_rounds: int, *measures: Callable[[], float]) -> list[list[float]]:
-    """Returns the timings of each measure. Every round runs all measures, so that noise affects all of them alike."""
+def interleaved(n_rounds: int, *measures: Callable[[], float], share: TimeShare = UNLIMITED) -> list[list[float]]:
+    """Returns the timings of each measure. Every round runs all measures, so that noise affects all of them alike.
+
+    If another round does not fit into the share of time, the timings have fewer rounds, but at least one.
+    """
     timings: list[list[float]] = [[] for _ in measures]
-    for _ in range(n_rounds):
+    for done in range(n_rounds):
+        if done and not share.allows(sum(sum(values) for values in timings) / done):
+            break
         for measure, values in zip(measures, timings, strict=True):
             values.append(measure())
     return timings

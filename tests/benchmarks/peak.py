@@ -21,8 +21,10 @@ from rnnexp.model.cells import cell
 from tests.benchmarks import plain
 from tests.benchmarks.harness import Options, Result, Target, median, python_command, users_environment, wall_s
 
-_MEASURED = {"lstm 128": (6, 0.6), "lstm 32": (4, 0.4), "gru 32": (2, None), "simple_rnn 32": (0, 0.2)}
-"""Name: (index in `plain.CONFIGURATIONS`, minimum share)."""
+_MEASURED = {"lstm 128": (6, 0.81), "lstm 32": (4, 0.53), "gru 32": (2, 0.44), "simple_rnn 32": (0, 0.33)}
+"""Name: (index in `plain.CONFIGURATIONS`, share that was measured in November 2026 on two cores)."""
+_NOISE = 0.05
+"""The share may be lower than the recorded one by this part of it, an allowance for the noise of a single run."""
 
 _MATRIX_SIZE, _STEPS_PER_TURN, _WARM_UP_STEPS = 2048, 8, 4
 
@@ -33,8 +35,8 @@ def run(options: Options) -> Result:
     rows, targets = [], []
     with tempfile.TemporaryDirectory(prefix="rnnexp-") as home:
         wall_s(python_command("-m", "tests.benchmarks.peak", home))  # builds the token store once
-        for name, (index, min_share) in _MEASURED.items():
-            n_turns = 2 if options.quick else 2 + 2 * options.rounds
+        for name, (index, recorded) in _MEASURED.items():
+            n_turns = 2 if options.quick else 4 + 2 * options.rounds
             command = python_command("-m", "tests.benchmarks.peak", home, str(index), str(n_turns))
             environment = {**users_environment(), "OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
             workers = [
@@ -65,8 +67,8 @@ def run(options: Options) -> Result:
                     ),
                 }
             )
-            if min_share is not None:
-                targets.append(Target(f"share of the matrix rate, {name}", share, min_share))
+            bound = round(recorded * (1 - _NOISE), 3)
+            targets.append(Target(f"share of the matrix rate, {name}", share, bound))
     return Result(
         "peak",
         "Training steps compared with the rate of a large matrix product",
@@ -77,6 +79,7 @@ def run(options: Options) -> Result:
             "texts; a step is: build the batch, forward pass, backward pass, optimizer",
             "operations: 6 · gates · H · (E + H) per real token, as if each token were projected; none for padding. In "
             "the last column a token that is repeated in a batch counts as projected once, which is what is computed",
+            f"the bounds are the recorded shares minus {_NOISE:.0%}",
         ],
     )
 

@@ -32,8 +32,8 @@ space:
   model.units: {int: [4, 16]}
 """
 
-_MAX_MULTIPLES = {"--help": 12.0, "trials": 60.0}
-_TURNS_PER_ROUND = 5
+_MAX_MULTIPLES = {"--help": 3.0, "studies": 15.0, "trials": 15.0}
+_TURNS_PER_ROUND = 8
 
 
 def run(options: Options) -> Result:
@@ -52,7 +52,7 @@ def run(options: Options) -> Result:
         }
         measures = [partial(wall_s, command, env=environment) for command in commands.values()]
         interleaved(1, *measures)  # compiles the code and loads the files into the page cache
-        timings = interleaved(2 if options.quick else _TURNS_PER_ROUND * options.rounds, *measures)
+        timings = interleaved(2 if options.quick else _TURNS_PER_ROUND * options.rounds, *measures, share=options.share)
     empty = timings[0]
     multiples = {
         name: median([value / base for value, base in zip(values, empty, strict=True)])

@@ -1,8 +1,8 @@
-"""Tests of `quality`: replays use the recorded values and seconds, and recordings record nothing twice."""
+"""Tests of `quality`: replays use the recorded values and seconds, and the targets are about the shipped pair."""
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -16,12 +16,11 @@ from rnnexp.config.sweep import (
     SweepConfig,
     TpeSampler,
 )
-from rnnexp.trial.events import AttemptEnded, EpochEnded, Event, Started
+from tests.benchmarks.budget import UNLIMITED, TimeShare
 from tests.benchmarks.quality import candidates, compare
-from tests.benchmarks.quality.compare import common_curves, compute_baseline, replay_seeds
-from tests.benchmarks.quality.curves import Curve, Recording, check_space, describe, draw_settings, imdb_sweep
-from tests.benchmarks.quality.program_curves import overhead_s
-from tests.benchmarks.quality.record import record_sequentially
+from tests.benchmarks.quality.baseline import compute_baseline
+from tests.benchmarks.quality.compare import make_targets, reached, replay_seeds, speedup
+from tests.benchmarks.quality.curves import Curve, draw_settings, imdb_sweep
 from tests.benchmarks.quality.replay import Candidate, Cost, ReplayResult, distance, replay, replay_thresholds
 from tests.benchmarks.quality.rungs import describe_rungs, rungs
 
@@ -91,18 +90,37 @@ def test_each_threshold_has_the_result_of_a_study_that_stops_there() -> None:
     assert [one.reached for one in found] == [True, True, False]
 
 
-def test_the_target_is_about_the_shipped_pair() -> None:
-    """Even if another candidate is faster."""
-    baseline = compute_baseline(curves(6), curves(6), EPOCHS, range(5))
-    other, shipped = Candidate(RandomSampler(name="random"), NONE, nearest=False), candidates.shipped()
-    assert (shipped.sampler.name, shipped.pruner.name) == ("tpe", "hyperband")
-    assert shipped in candidates.CANDIDATES
-    fast, slow = ([[ReplayResult(seconds, True, 1, 1, 0.9)] * 3] * 3 for seconds in (1.0, baseline.seconds / 2))
-    target = compare._target([other, shipped], [fast, slow], baseline)
-    assert target.value == pytest.approx(2.0)
-    assert not target.met
-    missed = [[ReplayResult(1.0, False, 1, 1, 0.9)] * 3] * 3
-    assert compare._target([other, shipped], [fast, missed], baseline).value == 0.0
+def results(seconds: float, n_reached: int, n: int = 200) -> list[ReplayResult]:
+    return [ReplayResult(seconds, number < n_reached, 1, 1, 0.9) for number in range(n)]
+
+
+def by_threshold(seconds: float, n_reached: int) -> Mapping[str, Sequence[ReplayResult]]:
+    return dict.fromkeys(("75th percentile", "90th percentile", "maximum"), results(seconds, n_reached))
+
+
+def test_the_shipped_pair_is_replayed_first() -> None:
+    sweep, first = imdb_sweep(), candidates.compared(quick=False)[0]
+    assert (first.sampler.name, first.pruner) == (sweep.sampler.name, sweep.pruner)
+    assert candidates.compared(quick=True)[0] == first
+    assert "(imdb.yaml)" in candidates.describe_pruner(first)
+    assert candidates.compared(quick=False).count(first) == 1
+
+
+def test_targets_are_the_share_that_reaches_a_value_and_the_time_to_it() -> None:
+    search = by_threshold(700.0, 200)
+    good = make_targets(by_threshold(100.0, 199), search)
+    assert [target.bound for target in good] == [0.95, 6.0, 0.98, 4.0]
+    assert [target.value for target in good] == pytest.approx([0.995, 7.0, 0.995, 7.0])
+    assert all(target.met for target in good)
+    assert [target.met for target in make_targets(by_threshold(130.0, 194), search)] == [True, False, False, True]
+
+
+def test_a_time_that_half_of_the_studies_do_not_reach_is_no_time() -> None:
+    search = results(700.0, 200)
+    assert speedup(results(1.0, 100), search) == 0.0
+    assert speedup(results(1.0, 101), search) == 700.0
+    assert compare._cell(results(1.0, 100), search) == "50.0%, –"
+    assert compare._cell(results(1.0, 101), search) == "50.5%, 1 s (1 to 1), 700.00×"
 
 
 def test_first_epochs_that_tell_the_end() -> None:
@@ -149,128 +167,49 @@ def test_failed_trial_ends_with_its_curve() -> None:
     assert (found.seconds, found.n_epochs, found.best) == (10.0, 1, 0.6)
 
 
-def test_baseline_uses_two_thirds_of_the_curves() -> None:
+def test_thresholds_are_percentiles_of_the_curves() -> None:
     recorded = curves(60)
-    found = compute_baseline(recorded, recorded, EPOCHS, range(200))
-    assert found.n_trials == 40
-    assert found.seconds == pytest.approx(40 * (4 * 10.0 + 1.0))
-    assert found.threshold == max(recorded[-1].val_accuracy)  # two thirds of the searches include the best curve
-    assert found.percentiles == pytest.approx((0.5 + 0.0100 * 44.25, 0.5 + 0.0100 * 53.1))
-    assert found.thresholds == (*found.percentiles, found.threshold)
-    by_threshold = replay_seeds(
-        Candidate(RandomSampler(name="random"), NONE, False), recorded, EPOCHS, found.thresholds, NO_COST, 1, range(50)
-    )
-    assert all(result.reached for results in by_threshold for result in results)
-    for low, middle, high in zip(*by_threshold, strict=True):
+    found = compute_baseline(recorded, recorded, EPOCHS)
+    assert found.own_values
+    # The best value of curve i is 0.5 + i/100.
+    expected = {"75th percentile": 0.9425, "90th percentile": 1.031, "maximum": 1.09}
+    assert found.thresholds == pytest.approx(expected)
+    random = Candidate(RandomSampler(name="random"), NONE, nearest=False)
+    by_name = replay_seeds(random, recorded, EPOCHS, found.thresholds, NO_COST, 1, range(50))
+    assert all(reached(some) == 1.0 for some in by_name.values())
+    for low, middle, high in zip(*by_name.values(), strict=True):
         assert low.seconds <= middle.seconds <= high.seconds
 
 
-def test_threshold_from_rnnexp_s_values_is_marked() -> None:
+def test_plain_loop_without_values_has_those_of_rnnexp_and_its_own_seconds() -> None:
     ours = curves(6)
     scaled = [Curve(one.number, one.settings, (), (30.0,) * EPOCHS, 1.0, scaled=True) for one in ours]
-    found = compute_baseline(ours, scaled, EPOCHS, range(5))
+    found = compute_baseline(ours, scaled, EPOCHS)
     assert not found.own_values
-    assert found.threshold == max(ours[-1].val_accuracy)
-    assert found.seconds == pytest.approx(4 * (4 * 30.0 + 1.0))
+    assert found.thresholds["maximum"] == max(ours[-1].val_accuracy)
+    assert [one.seconds for one in found.curves] == [(30.0,) * EPOCHS] * 6
+    assert found.cost.trial_s == 1.0
 
 
-class Trainer:
-    """Records which configurations it trains; is interrupted at one of them."""
-
-    def __init__(self, interrupted_at: int | None = None) -> None:
-        self.interrupted_at = interrupted_at
-        self.trained: list[int] = []
-
-    def __call__(self, number: int, settings: Mapping[str, Any]) -> Curve:
-        if number == self.interrupted_at:
-            raise KeyboardInterrupt
-        self.trained.append(number)
-        return Curve(number, dict(settings), (0.5, 0.6), (1.0, 1.0), 0.1)
+def seconds_of_one(candidate: Candidate) -> Mapping[str, Sequence[ReplayResult]]:
+    """Stands in for the replay of a candidate; it is called in another process."""
+    return {"maximum": [ReplayResult(1.0, True, 1, 1, 0.9)]}
 
 
-def missing(path: Path, n: int, epochs: int) -> dict[int, dict[str, Any]]:
-    recording = Recording.open(path, describe("plain", epochs, 1, small=False))
-    return recording.missing(draw_settings(n), epochs, "whole")
+@pytest.mark.integration
+def test_candidates_that_do_not_fit_into_the_time_are_left_out_but_never_the_shipped_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tests.benchmarks.machine.n_cores", lambda: 2)
+    compared = candidates.compared(quick=True)
+    assert len(compared) == 4
+    time_is_up = compare._replay_all(compared, seconds_of_one, TimeShare(0.0))
+    assert candidates.shipped() in time_is_up
+    assert len(time_is_up) == 2, "one for each process"
+    assert set(compare._replay_all(compared, seconds_of_one, UNLIMITED)) == set(compared)
 
 
-def test_interrupted_recording_is_continued_and_trains_nothing_twice(tmp_path: Path) -> None:
-    path = tmp_path / "plain.json"
-    first, second = Trainer(interrupted_at=3), Trainer()
-    with pytest.raises(KeyboardInterrupt):
-        record_sequentially(Recording(describe("plain", 2, 1, small=False)), path, missing(path, 5, 2), first)
-    record_sequentially(Recording.load(path), path, missing(path, 5, 2), second)
-    assert (first.trained, second.trained) == ([0, 1, 2], [3, 4])
-    recording = Recording.load(path)
-    assert [curve.settings for curve in recording.curves] == draw_settings(5)
-    check_space(recording)
-    assert missing(path, 5, 2) == {}
-
-
-def test_longer_curve_replaces_a_shorter_one_but_not_the_reverse(tmp_path: Path) -> None:
-    path = tmp_path / "plain.json"
-    record_sequentially(Recording(describe("plain", 2, 1, small=False)), path, missing(path, 2, 2), Trainer())
-    assert list(missing(path, 2, 3)) == [0, 1]
-    recording, longer = Recording.load(path), Curve(1, draw_settings(2)[1], (0.1, 0.2, 0.3), (1.0,) * 3, None)
-    scaled = Curve(1, draw_settings(2)[1], (), (9.0,) * 8, None, scaled=True)
-    recording = recording.with_curve(longer).with_curve(scaled)
-    assert recording.curves[1] == longer
-    assert list(recording.missing(draw_settings(2), 3, "whole")) == [0]
-
-
-@pytest.mark.parametrize("values_first", [True, False])
-def test_values_and_seconds_can_be_recorded_in_either_order(values_first: bool) -> None:
-    settings = draw_settings(1)
-    values = Curve(0, settings[0], (0.5, 0.6), (), None)
-    seconds = Curve(0, settings[0], (), (9.0, 8.0), 0.5, scaled=True)
-    recording = Recording(describe("plain", 2, 1, small=False))
-    for part, one in (("values", values), ("seconds", seconds))[:: 1 if values_first else -1]:
-        assert list(recording.missing(settings, 2, part)) == [0]
-        recording = recording.with_curve(one)
-        assert not recording.missing(settings, 2, part)
-    assert recording.curves == (Curve(0, settings[0], (0.5, 0.6), (9.0, 8.0), 0.5, scaled=True),)
-    assert list(recording.missing(settings, 2, "whole")) == [0], "scaled seconds are not those of complete epochs"
-    timed = Curve(0, settings[0], (0.5, 0.6), (9.1, 8.1), 0.4)
-    assert recording.with_curve(timed).curves == (timed,)
-
-
-def test_configuration_without_seconds_of_the_plain_loop_is_left_out() -> None:
-    ours = curves(6)
-    plain = Recording(describe("plain", EPOCHS, 1, small=False), tuple(ours[:2]))
-    for one in ours[2:]:
-        plain = plain.with_curve(Curve(one.number, one.settings, one.val_accuracy, (), None))
-    found, others = common_curves(Recording(describe("rnnexp", EPOCHS, 2, small=False), tuple(ours)), plain, EPOCHS)
-    assert [curve.number for curve in found] == [curve.number for curve in others] == [0, 1]
-
-
-def test_parts_of_two_machines_are_rejected(tmp_path: Path) -> None:
-    path = tmp_path / "plain.json"
-    Recording({**describe("plain", 2, 1, small=False), "machine": "another"}).save(path)
-    with pytest.raises(SystemExit, match="machine was another"):
-        missing(path, 2, 2)
-
-
-def test_drawn_settings_do_not_depend_on_their_number() -> None:
-    assert draw_settings(60)[:6] == draw_settings(6)
-    assert len({str(settings) for settings in draw_settings(60)}) == 60
-
-
-def trial(*starts: float, trained: float, ended: float) -> list[Event]:
-    """Returns the events of a trial with attempts at these times and one epoch."""
-    started: list[Event] = [
-        Started(time, attempt, 0, pid=1, n_params=1, data={}, plan={}) for attempt, time in enumerate(starts, start=1)
-    ]
-    return [*started, EpochEnded(starts[-1] + trained, 1, {}, trained, 1, 0.5), AttemptEnded(ended, "COMPLETE")]
-
-
-def test_overhead_counts_from_the_end_of_the_previous_trial_in_the_slot() -> None:
-    trial_events = {
-        0: trial(10.0, trained=20.0, ended=31.0),
-        1: trial(10.0, trained=40.0, ended=52.0),
-        2: trial(32.0, trained=30.0, ended=63.0),  # in the slot of 0
-        3: trial(54.0, trained=20.0, ended=75.0),  # in the slot of 1
-        4: trial(64.0, 210.0, trained=5.0, ended=230.0),  # interrupted
-        5: trial(211.0, trained=5.0, ended=221.0),  # the first of its slot after the second start
-        6: trial(223.0, trained=6.0, ended=230.0),
-    }
-    found = overhead_s(trial_events, starts=[0.0, 200.0])
-    assert found == {2: pytest.approx(2.0), 3: pytest.approx(3.0), 6: pytest.approx(3.0)}
+@pytest.mark.integration
+def test_a_replay_does_not_need_tensorflow() -> None:
+    code = "import sys, tests.benchmarks.quality; sys.exit(bool({'tensorflow', 'keras', 'mlflow'} & {*sys.modules}))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

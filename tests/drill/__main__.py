@@ -1,6 +1,7 @@
 """The drill injects faults into real sweeps and reports which of them the sweeps survived.
 
 python -m tests.drill --faults 120 --seed 0     about twenty-five minutes on two cores
+python -m tests.drill --faults 120 --seed 0 --rounds 13     one round of it again
 python -m tests.drill --resume-check 20         kills and resumes twenty trials, then compares their weights
 """
 
@@ -11,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -32,8 +33,13 @@ _OWN_ROUNDS = {
 class Drill:
     """The rounds of one seed, and their counts."""
 
-    def __init__(self, root: Path, seed: int) -> None:
-        self._root, self._seed = root, seed
+    def __init__(self, root: Path, seed: int, only: Collection[int] = ()) -> None:
+        """Args:
+        root: the folder of all files.
+        seed: selects faults, moments and trials.
+        only: the numbers of the rounds to run, with the rounds that continue them; all if it is empty.
+        """
+        self._root, self._seed, self._only = root, seed, set(only)
         self._start_time = time.monotonic()
         self.n_injected: Counter[str] = Counter()
         self.n_survived: Counter[str] = Counter()
@@ -69,12 +75,15 @@ class Drill:
         others = [kind for kind in faults if kind.round_type not in _OWN_ROUNDS]
         rounds = split_into_rounds(others, _ROUND_SIZE, rng)
         while rounds:
+            number = self._n_rounds
             round_type, kinds = rounds.pop(0)
             left = self._round(
                 round_type, kinds, reference, partial(_faults, kinds=kinds, reference=reference, max_trials=max_trials)
             )
             if left and len(left) < len(kinds):
                 special = (kind.round_type for kind in left if kind.round_type is not RoundType.ANY)
+                if number in self._only:
+                    self._only.add(self._n_rounds + len(rounds))  # the number of the round that is appended
                 rounds.append((next(special, RoundType.ANY), left))
             else:
                 self.skipped |= {kind.name: "the study ended too soon" for kind in left}
@@ -88,6 +97,8 @@ class Drill:
     ) -> list[FaultKind]:
         """Runs one round; returns the faults that were not injected."""
         number, self._n_rounds = self._n_rounds, self._n_rounds + 1
+        if self._only and number not in self._only:
+            return []
         root = self._root / f"round-{number}"
         self.log(f"round {number}: {len(kinds)} faults, {round_type}")
 
@@ -152,12 +163,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--faults", type=int, default=0, metavar="N", help="number of faults to inject")
     parser.add_argument("--resume-check", type=int, default=0, metavar="N", help="number of trials to kill and resume")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed that selects faults, moments and trials")
+    parser.add_argument("--rounds", type=int, nargs="+", default=(), metavar="R", help="run only these rounds again")
     args = parser.parse_args(argv)
     if sys.platform != "linux":
         print("the drill needs /proc, which only Linux has; nothing was run")
         return 0
     root = Path(tempfile.mkdtemp(prefix="rnnexp-drill-"))
-    drill = Drill(root, args.seed)
+    drill = Drill(root, args.seed, args.rounds)
     reference = drill.run_reference(max(MAX_TRIALS, args.resume_check))
     failed = False
     if args.resume_check:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from rnnexp.home import TrialFolder
 from rnnexp.trial import events
+from rnnexp.trial.folder_lock import lock_holders
 from tests.drill import damage, processes
 from tests.drill.damage import DamageSweep
 from tests.drill.processes import Process
@@ -54,11 +56,18 @@ class FaultContext:
     def sleep(self, min_s: float, max_s: float) -> None:
         time.sleep(self.rng.uniform(min_s, max_s))
 
-    def wait_for_trial(self) -> Process:
-        """Waits until a trial runs; returns the process of a random running trial."""
+    def wait_for_trial(self, *, with_lock: bool = False) -> Process:
+        """Waits until a trial runs; returns the process of a random running trial.
+
+        Args:
+            with_lock: only a process that has the lock of its folder, through which the next start finds it. A process
+                that is stopped before ends when it continues, and writes nothing.
+        """
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             trials = self.sweep.trial_processes
+            if with_lock:
+                trials = [process for process in trials if process.pid in lock_holders(self._folder(process).lock)]
             if trials:
                 return self.rng.choice(trials)
             if not self.sweep.running:
@@ -70,11 +79,14 @@ class FaultContext:
         """Waits until a running trial has finished an epoch and therefore has files."""
         deadline = time.monotonic() + 60
         while self.sweep.running and time.monotonic() < deadline:
-            study = self.sweep.home.study(self.sweep.study)
-            folders = [study.trial(process.trial or 0) for process in self.sweep.trial_processes]
+            folders = [self._folder(process) for process in self.sweep.trial_processes]
             if any(events.epochs(events.read(folder.events)) for folder in folders):
                 return
             time.sleep(0.1)
+
+    def _folder(self, process: Process) -> TrialFolder:
+        assert process.trial is not None
+        return self.sweep.home.study(self.sweep.study).trial(process.trial)
 
 
 class SweepEndedError(Exception):
@@ -168,7 +180,7 @@ def kill_supervisor(context: FaultContext) -> None:
 
 
 def _kill_supervisor_of_hung_trial(context: FaultContext) -> None:
-    trial = context.wait_for_trial()
+    trial = context.wait_for_trial(with_lock=True)
     if processes.send_signal(trial.pid, signal.SIGSTOP):
         context.stopped.append(trial.pid)
     kill_supervisor(context)

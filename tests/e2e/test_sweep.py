@@ -183,6 +183,22 @@ def test_a_deleted_study_can_be_started_again(tmp_path: Path) -> None:
     check_run(open_client(second.home), "small", row, kept=True)
 
 
+def test_a_sweep_ends_when_its_search_space_is_used_up(tmp_path: Path) -> None:
+    """The longest trials start first, an entry that repeats another is left out, and no trial runs twice."""
+    text = SWEEP.replace("{int: [4, 16]}", "{choice: [4, 12]}").replace("[simple_rnn, gru]", "[gru]")
+    first = "try: [{model.units: 4}, {model.units: 12}, {model.units: 4}]"
+    text = text.replace("try: [{model.cell: gru, model.units: 12}]", first)
+    small = sweep(tmp_path, text)
+    assert "try.2: the same settings as an earlier entry of try; left out" in small.output
+    assert (
+        "the search space has no further settings: each combination has a trial; 2 of 3 trials finished" in small.output
+    )
+    assert [row["settings"]["model.units"] for row in small.json("trials", "small")] == [12, 4]
+    again = small("sweep", str(small.file))
+    assert "the search space has no further settings" in again
+    assert "best: trial" in again
+
+
 def test_a_csv_file_with_three_classes(tmp_path: Path) -> None:
     rows = ["body,stars"]
     for index in range(240):

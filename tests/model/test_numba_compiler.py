@@ -30,8 +30,8 @@ print(add(1, 2), numba.config.CACHE_DIR)
 
 
 def _run(temporary: Path, **variables: str) -> list[str]:
-    environment = {**os.environ, "TMPDIR": str(temporary), **variables}
-    environment.pop("NUMBA_CACHE_DIR", None)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    environment |= {"TMPDIR": str(temporary), **variables}
     script = temporary / "program.py"
     script.write_text(PROGRAM)
     done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=120)

@@ -15,6 +15,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -46,6 +48,13 @@ class Results:
         self._path, self._lock = path, threading.Lock()
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         self.by_id: dict[str, dict[str, Any]] = {line["id"]: line for line in map(json.loads, lines)}
+
+    def most_useful_tests(self, package: str) -> list[str]:
+        """Returns the tests that noticed a mutant, those that noticed most first: most mutants then end soon."""
+        with self._lock:
+            lines = [line for line in self.by_id.values() if line["package"] == package]
+        counts = Counter(line["failed_test"] for line in lines if line.get("failed_test"))
+        return [test for test, _ in counts.most_common()]
 
     def add(self, package: str, mutant: Mutant, answer: dict[str, Any]) -> None:
         line = {
@@ -85,12 +94,21 @@ class Worker:
             text=True,
         )
 
-    def run(self, mutant: Mutant | None, timeout_s: float, test_timeout_s: float) -> dict[str, Any]:
-        """Runs the tests on a mutant, or on the unchanged package."""
+    def run(
+        self, mutant: Mutant | None, timeout_s: float, test_timeout_s: float, first: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """Runs the tests on a mutant, or on the unchanged package.
+
+        Args:
+            mutant: the mutant, or None.
+            timeout_s: the time limit of all tests.
+            test_timeout_s: the time limit of one test.
+            first: the tests to run first.
+        """
         folder = PACKAGES[self._package].folder
         path = mutant.path if mutant else f"{folder}/__init__.py"
         original = (_ROOT / path).read_text(encoding="utf-8")
-        task = {"path": path, "original": original, "source": mutant.source if mutant else original}
+        task = {"path": path, "original": original, "source": mutant.source if mutant else original, "first": [*first]}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(task | {"timeout_s": timeout_s, "test_timeout_s": test_timeout_s}) + "\n")
@@ -149,7 +167,8 @@ def run_package(package: str, drawn: list[Mutant], results: Results, state: Path
             timeout_s = max(_MIN_TIMEOUT_S, _TIMEOUT_FACTOR * baseline["seconds"])
             while time.monotonic() < ends_at:
                 mutant = todo.get_nowait()
-                results.add(package, mutant, worker.run(mutant, timeout_s, _TEST_TIMEOUT_S))
+                first = results.most_useful_tests(package)
+                results.add(package, mutant, worker.run(mutant, timeout_s, _TEST_TIMEOUT_S, first))
         except queue.Empty:
             pass
         except BaseException as error:

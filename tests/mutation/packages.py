@@ -43,7 +43,12 @@ PACKAGES = {
     ),
     "kernel": Package(
         "rnnexp/model/kernel",
-        ("tests/model/test_cells.py", "tests/model/test_kernel.py"),
+        (
+            "tests/model/test_cells.py",
+            "tests/model/test_kernel.py",
+            "tests/model/test_numba_compiler.py",  # the last two start processes, in which Numba compiles
+            "tests/model/test_warm_up.py",
+        ),
         "not slow",  # its tests compare with TensorFlow
         (*_PURE, "tensorflow", "keras", "numba", "scipy"),
         # Not compiled: Numba's cache misses changes of kernel/math.py, and compiling takes longer than the tests.

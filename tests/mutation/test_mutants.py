@@ -101,3 +101,12 @@ def test_results_are_kept_and_reported(tmp_path: Path, capsys: pytest.CaptureFix
     assert f"  m.py:1 {drawn[0].operator}: {drawn[0].before!r} -> {drawn[0].after!r}" in printed
     missing = [*drawn, Mutant("m.py", 1, "constant", "1", "2", "y = 2")]
     assert report("study", missing, again) is False, "a mutant without a result"
+
+
+def test_the_tests_that_noticed_most_run_first(tmp_path: Path) -> None:
+    drawn = mutants("m.py", "x = 1 + 2 + 3 + 4\n")
+    results = Results(tmp_path / "results.jsonl")
+    for mutant, failed in zip(drawn, ["t.py::rare", "t.py::often", None, "t.py::often"], strict=False):
+        results.add("study", mutant, {"outcome": "killed", "failed_test": failed, "seconds": 1.0})
+    assert results.most_useful_tests("study") == ["t.py::often", "t.py::rare"]
+    assert results.most_useful_tests("storage") == []

@@ -1,7 +1,8 @@
 """Runs the tests of mutants in a copy of the project, each in a process that is forked after the slow imports.
 
-It reads one JSON object per line: the path and the new text of a module, the original text, and the time limits of
-one test and of all. It writes one JSON object per line: the outcome and the seconds. It never imports `rnnexp` itself.
+It reads one JSON object per line: the path and the new text of a module, the original text, the tests to run first,
+and the time limits of one test and of all. It writes one JSON object per line: the outcome, the test that failed, and
+the seconds. It never imports `rnnexp` itself.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import sys
 import time
 import traceback
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -39,21 +41,45 @@ def main() -> None:
 def _run(package: Package, tree: Path, task: dict[str, Any]) -> dict[str, Any]:
     """Runs the tests with one module changed; the module is the original one again afterwards."""
     module = tree / task["path"]
+    failed = tree / "failed.txt"
+    failed.unlink(missing_ok=True)
     os.truncate(tree / "log.txt", 0)
     module.write_text(task["source"], encoding="utf-8")
     start = time.monotonic()
     try:
-        outcome = _fork_tests(package, tree, task["timeout_s"], task["test_timeout_s"])
+        order = TestOrder(task["first"], failed)
+        outcome = _fork_tests(package, tree, order, task["timeout_s"], task["test_timeout_s"])
     finally:
         module.write_text(task["original"], encoding="utf-8")
-    return {"outcome": outcome, "seconds": round(time.monotonic() - start, 2)}
+    failed_test = failed.read_text(encoding="utf-8") if failed.exists() else None
+    return {"outcome": outcome, "failed_test": failed_test, "seconds": round(time.monotonic() - start, 2)}
 
 
-def _fork_tests(package: Package, tree: Path, timeout_s: float, test_timeout_s: float) -> str:
+class TestOrder:
+    """A plugin of pytest that runs some tests first and writes down which test fails."""
+
+    __test__ = False
+
+    def __init__(self, first: Sequence[str], failed: Path) -> None:
+        """Args:
+        first: the ids of tests, the most useful one first.
+        failed: the file for the id of a test that fails.
+        """
+        self._rank, self._failed = {test: rank for rank, test in enumerate(first)}, failed
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        items.sort(key=lambda item: self._rank.get(item.nodeid, len(self._rank)))
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.failed:
+            self._failed.write_text(report.nodeid, encoding="utf-8")
+
+
+def _fork_tests(package: Package, tree: Path, order: TestOrder, timeout_s: float, test_timeout_s: float) -> str:
     """Returns `survived`, `killed` or `timeout`. The tests and all processes that they start are ended."""
     pid = os.fork()
     if pid == 0:
-        _run_tests(package, tree, test_timeout_s)
+        _run_tests(package, tree, order, test_timeout_s)
     deadline = time.monotonic() + timeout_s
     while True:
         done, status = os.waitpid(pid, os.WNOHANG)
@@ -68,7 +94,7 @@ def _fork_tests(package: Package, tree: Path, timeout_s: float, test_timeout_s: 
     return "survived" if os.waitstatus_to_exitcode(status) == 0 else "killed"
 
 
-def _run_tests(package: Package, tree: Path, test_timeout_s: float) -> NoReturn:
+def _run_tests(package: Package, tree: Path, order: TestOrder, test_timeout_s: float) -> NoReturn:
     os.setsid()  # a group of its own, so that all its processes can be ended
     code = 70
     try:
@@ -77,7 +103,7 @@ def _run_tests(package: Package, tree: Path, test_timeout_s: float) -> NoReturn:
         os.lseek(1, 0, os.SEEK_SET)
         options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--basetemp", str(tree / "tmp")]
         options += ["-o", f"faulthandler_timeout={test_timeout_s}", "-o", "faulthandler_exit_on_timeout=true"]
-        code = int(pytest.main([*options, *package.options, "-m", package.marks, *package.tests]))
+        code = int(pytest.main([*options, *package.options, "-m", package.marks, *package.tests], plugins=[order]))
     except BaseException:
         traceback.print_exc()
     finally:

@@ -1,21 +1,26 @@
 """The invariants: they must hold after each supervisor and at the end of a sweep, whatever faults are injected."""
 
+import math
 from typing import Any
 
 import optuna
 
+from rnnexp import space as spaces
 from rnnexp.config.sweep import SweepConfig
 from rnnexp.disk import WRITING
-from rnnexp.storage.metadata import ATTEMPTS, N_CRASHES, SUMMARY
+from rnnexp.storage import promotion
+from rnnexp.storage.drawing import UsedSettings
+from rnnexp.storage.metadata import ATTEMPTS, N_CRASHES, PAUSED, SUMMARY
 from rnnexp.storage.store import StudyStore
 from rnnexp.study import retention
 from rnnexp.trial import checkpoint, events
+from rnnexp.trial.answer import Answer
 from rnnexp.trial.cursor import Cursor
 from rnnexp.trial.events import AttemptEnded, EpochEnded, Finished
 from rnnexp.trial.states import RUN_STATUS, State
 from tests.simulation.mlflow_fake import FakeRun, FakeServer
 from tests.simulation.sim_storage import SimStorage
-from tests.simulation.sim_training import epoch_of_archive, metrics_of
+from tests.simulation.sim_training import epoch_of_archive, metrics_of, seconds_of
 from tests.simulation.world import Violation, World
 
 
@@ -23,6 +28,24 @@ def require(condition: bool, message: str) -> None:
     """Raises a `Violation` if a condition is false."""
     if not condition:
         raise Violation(message)
+
+
+def n_points(config: SweepConfig) -> float:
+    """Returns how many different settings in effect the search space has."""
+    if any(setting.values() is None for setting in config.space.values()):
+        return math.inf
+    used, count = UsedSettings(config.space), 0
+    fixed = config.base.settings()
+    for settings in spaces.combinations(config.space, fixed, lambda name: config.space[name].values() or ()):
+        trial = config.base.with_settings(settings)
+        count += trial not in used
+        used.add(trial)
+    return count
+
+
+def n_expected(config: SweepConfig) -> int:
+    """Returns how many trials the study has at its end: no two have the same settings."""
+    return int(min(config.n_trials, n_points(config)))
 
 
 class InvariantChecker:
@@ -63,6 +86,7 @@ class InvariantChecker:
         """
         trials = self._trials()
         for trial in trials:
+            self._check_paused(trial)
             if trial.state.is_finished():
                 now = (trial.state, trial.values, trial.params, trial.user_attrs.get(SUMMARY))
                 before = self._finished.setdefault(trial.number, now)
@@ -86,20 +110,82 @@ class InvariantChecker:
             n_failed, limit = sum(trial.state.name == State.FAIL for trial in trials), config.limits
             require(n_failed >= (limit.consecutive_failures or 0), f"{n_failed} failed trials have ended the sweep")
         stopped_early = outcome.signal is not None or outcome.out_of_time or outcome.halt_reason
-        complete = self.n_finished >= config.n_trials
+        complete = self.n_finished >= n_expected(config)
+        if outcome.space_is_used:
+            require(len(trials) == n_points(config), f"the search space is not used up by {len(trials)} trials")
         require(bool(stopped_early) or complete, "the supervisor has ended without a reason, and trials are missing")
 
     def check_at_end(self, config: SweepConfig) -> None:
         """Checks the invariants that hold when the study is complete and MLflow has all events."""
         require(not self._world.processes, "a process has not ended")
         trials = self._trials()
-        require(len(trials) == self.n_finished == config.n_trials, f"{self.n_finished} of {config.n_trials} finished")
+        expected = n_expected(config)
+        require(len(trials) == self.n_finished == expected, f"{self.n_finished} of {expected} finished")
         for trial in trials:
             self._check_failure(trial, config)
             self._check_record(trial, config)
             self._check_run(trial)
         self._check_settings(trials, config)
         self._check_retention(trials, config)
+        if not self._world.injected["larger budget"]:
+            self._check_promotion(trials, config)
+
+    def _check_paused(self, trial: Any) -> None:
+        """Checks that a paused trial has what it needs to resume, or to end with the result of its best epoch."""
+        number, reason = trial.number, trial.user_attrs.get(PAUSED)
+        if trial.state.name != State.WAITING or not reason or number in self._world.lost_models:
+            return
+        epoch = max(trial.intermediate_values)
+        require(reason.startswith(f"paused after epoch {epoch}, "), f"trial {number} after epoch {epoch}: {reason}")
+        folder = self._folder(number)
+        require(folder.state.exists(), f"trial {number} is paused without a checkpoint")
+        require(not checkpoint.model_fault(folder), f"trial {number} is paused without its model")
+        recorded = [event.epoch for event in events.read(folder.events) if isinstance(event, EpochEnded)]
+        require(
+            max(recorded) == epoch, f"trial {number} is paused after epoch {epoch}, its record ends with {recorded}"
+        )
+
+    def _rungs(self, config: SweepConfig) -> promotion.Promotion | None:
+        """Returns the rungs of a study that pauses trials, from all reports in Optuna."""
+        maximize = config.objective.direction == "maximize"
+        rungs = promotion.build(config.pruner, "s", config.base.train.epochs, maximize=maximize)
+        for trial in self._trials() if rungs is not None else ():
+            for epoch, value in trial.intermediate_values.items():
+                rungs.add(trial.number, epoch, value)
+        return rungs
+
+    def check_start(self, number: int, config: SweepConfig) -> None:
+        """Checks that a trial that was paused is admitted by its rung at its first start since then."""
+        rungs, trials = self._rungs(config), self._trials()
+        trial_events = events.read(self._folder(number).events)
+        n_attempts = max((event.attempts for event in trial_events if isinstance(event, AttemptEnded)), default=0)
+        is_first = trials[number].user_attrs[ATTEMPTS] == n_attempts + 1
+        if rungs is not None and is_first and events.pause_reason(trial_events):
+            # A small search space may be used up before the budget; the rungs then close earlier.
+            closing = len(trials) >= config.n_trials or "clip.kind" in config.space
+            is_admitted = rungs.next({number}, closing=closing) == number
+            is_lost = number in self._world.lost_models
+            require(is_admitted or is_lost, f"trial {number} resumes, but its rung does not admit it")
+
+    def check_answer(self, number: int, answer: Answer, config: SweepConfig) -> None:
+        """Checks that a trial is paused only where its rung does not admit it."""
+        rungs, trials = self._rungs(config), self._trials()
+        if rungs is not None and answer is Answer.PAUSE:
+            epoch = max(trials[number].intermediate_values)
+            must_pause = rungs.must_pause(number, epoch, closing=len(trials) >= config.n_trials)
+            require(must_pause, f"trial {number} is paused after epoch {epoch}, but its rung admits it")
+
+    def _check_promotion(self, trials: list[Any], config: SweepConfig) -> None:
+        """Checks that no trial was left paused although its rung admits it."""
+        rungs = self._rungs(config)
+        if rungs is None:
+            return
+        pruned = {trial.number for trial in trials if trial.user_attrs[SUMMARY]["reason"].startswith("pruned")}
+        left = rungs.next(pruned, closing=True)
+        require(left is None, f"trial {left} was never resumed, although its rung admits it")
+        for number in pruned:
+            epoch = max(trials[number].intermediate_values)
+            require(rungs.must_pause(number, epoch, closing=True), f"trial {number} was paused after epoch {epoch}")
 
     def _folder(self, number: int) -> Any:
         return self._world.folder.trial(number)
@@ -179,8 +265,10 @@ class InvariantChecker:
         require(shown == expected, f"trial {number}: MLflow has {shown}, Optuna has {expected}")
         reason = trial.user_attrs[SUMMARY]["reason"]
         require(run.tags.get("rnnexp.reason", "") == reason, f"trial {number}: reason {reason!r}, run {run.tags}")
-        for name, value in trial.params.items():
-            require(run.params.get(name) == str(value), f"trial {number}: MLflow has {name} {run.params.get(name)}")
+        in_effect = self._world.plan.config.base.with_settings(trial.params).settings()
+        for name in trial.params:
+            shown_value = run.params.get(name)
+            require(shown_value == str(in_effect[name]), f"trial {number}: MLflow has {name} {shown_value}")
         curve = [event for event in trial_events if isinstance(event, EpochEnded)]
         for name in curve[0].metrics if curve else ():
             logged = sorted((step, value) for key, value, _, step in run.metrics if key == name)
@@ -199,12 +287,18 @@ class InvariantChecker:
         )
 
     def _check_settings(self, trials: list[Any], config: SweepConfig) -> None:
-        """Checks that no settings are repeated, and that a random sampler draws the same settings without faults."""
-        settings = [tuple(sorted(trial.params.items())) for trial in trials]
-        require(len(set(settings)) == len(settings), f"settings are repeated: {settings}")
+        """Checks that no two trials have equal settings in effect, which trials started first, and what was drawn."""
+        used = UsedSettings(config.space)
+        for trial in trials:
+            settings = config.base.with_settings(trial.params)
+            require(settings not in used, f"trial {trial.number} has the settings of another one: {trial.params}")
+            used.add(settings)
+        if config.sampler.name == "grid":
+            seconds = [seconds_of(config.base.with_settings(trial.params)) for trial in trials[len(config.tries) :]]
+            require(seconds == sorted(seconds, reverse=True), f"the longest trial did not start first: {seconds}")
         if config.sampler.name == "random":
             study = optuna.create_study(storage=optuna.storages.InMemoryStorage())
-            undisturbed = StudyStore(study, config)
+            undisturbed = StudyStore(study, config, seconds=seconds_of)
             requests = [undisturbed.ask() for _ in trials]
             for trial, request in zip(trials, requests, strict=True):
                 assert request is not None

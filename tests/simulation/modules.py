@@ -8,6 +8,11 @@ from pathlib import Path
 from types import ModuleType
 
 PLACES = {
+    "promotion": "rnnexp.storage.promotion",
+    "paused": "rnnexp.storage.paused",
+    "drawing": "rnnexp.storage.drawing",
+    "planned": "rnnexp.storage.planned",
+    "settings_source": "rnnexp.storage.settings_source",
     "store": "rnnexp.storage.store",
     "sender": "rnnexp.tracking.sender",
     "runs": "rnnexp.tracking.runs",

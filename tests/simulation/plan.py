@@ -98,7 +98,10 @@ def draw(seed: int, *, faults: bool = True) -> Plan:
         faults: False for the same sweep without faults.
     """
     rng = random.Random(seed)
-    config = SweepConfig.model_validate(_sweep(rng))
+    values = _sweep(rng, random.Random(f"pause {seed}"))
+    if values["sampler"]["name"] != "grid":
+        _limit_space(random.Random(f"search space of {seed}"), values)
+    config = SweepConfig.model_validate(values)
     grid = config.sampler.name == "grid"
     return Plan(
         seed=seed,
@@ -125,13 +128,32 @@ def _rates(rng: random.Random, config: SweepConfig) -> dict[str, dict[str, float
     return {place: {kind: rate * factors[kind] for kind, rate in rates.items()} for place, rates in RATES.items()}
 
 
-def _sweep(rng: random.Random) -> dict[str, Any]:
+def _limit_space(rng: random.Random, values: dict[str, Any]) -> None:
+    """Gives some sweeps a search space of three or six settings in effect, fewer than the budget of many of them."""
+    if rng.random() < 0.75:
+        return
+    when = rng.choice([{"when": {"clip.kind": ["norm"]}}, {}])  # without, the kind `none` switches the threshold off
+    values["space"] = {
+        "model.units": {"choice": rng.choice([[8], [8, 16]])},
+        "clip.kind": {"choice": ["none", "norm"]},
+        "clip.threshold": {"choice": [1.0, 5.0], **when},
+    }
+    first = {"model.units": 8, "clip.kind": "norm", "clip.threshold": 5.0}
+    values["try"] = rng.choice([[], [{"clip.kind": "none"}, first], [first, first, {"clip.kind": "norm"}]])
+    if values["sampler"]["name"] == "tpe":
+        values["sampler"]["n_startup_trials"] = 2
+
+
+def _sweep(rng: random.Random, pausing: random.Random) -> dict[str, Any]:
     sampler = rng.choice(["random"] * 8 + ["tpe", "grid"])
     metric = rng.choice(["val_accuracy", "val_accuracy", "val_loss"])
     epochs = rng.randint(1, 5)
     pruner: dict[str, Any] = {"name": rng.choice(["none", "median", "hyperband"])}
     if pruner["name"] == "median":
         pruner |= {"n_startup_trials": rng.randint(1, 2), "n_warmup_steps": rng.randint(0, 1)}
+    if pausing.random() < 0.4:
+        pruner = {"name": pausing.choice(["hyperband", "successive_halving"]), "pause": True}
+        pruner |= {"reduction_factor": pausing.randint(2, 3), "min_resource": pausing.randint(1, 2)}
     space: dict[str, Any] = {
         "train.learning_rate": {"float": [1e-4, 1e-1], "log": True},
         "model.units": {"int": [4, 64]},

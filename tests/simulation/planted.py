@@ -38,7 +38,7 @@ class Found:
 _TELL = "        self._store.tell(number, outcome.state, value, events.summary(curve, value, reason))\n"
 _CLOSE = (
     "        self._records.append(\n"
-    "            number, AttemptEnded(self._clock.time(), outcome.state, reason, running.request.attempt)\n"
+    "            number, events.AttemptEnded(self._clock.time(), outcome.state, reason, running.request.attempt)\n"
     "        )\n"
 )
 _SEND = "        batch.send(self._client, run_id)\n        self._sync()\n"
@@ -73,7 +73,7 @@ BUGS = (
     ),
     Planted(
         "the budget counts only complete trials",
-        Change("supervisor", "counts.total() >= self._n_trials", "counts[State.COMPLETE] >= self._n_trials"),
+        Change("supervisor", "counts.total() < self._n_trials", "counts[State.COMPLETE] < self._n_trials"),
     ),
     Planted(
         "the outcome of a trial is written twice",
@@ -100,12 +100,28 @@ BUGS = (
         Change("store", "    for trial in left:\n", "    for trial in left[1:]:\n"),
     ),
     Planted(
-        "a trial draws other settings after an interrupted start",
+        "the draws of a trial depend on how many trials have finished",
+        Change("store", "create_trial(len(self._states))", "create_trial(self.n_finished)"),
+    ),
+    Planted(
+        "a draw is taken although another trial has its settings",
+        Change("drawing", "if may_repeat or point.config not in self.used:", "if True:"),
+    ),
+    Planted(
+        "a start does not know the settings of the earlier trials",
+        Change("settings_source", "map(self._drawer.complete, trials)", "map(self._drawer.complete, ())"),
+    ),
+    Planted(
+        "a trial that waits does not start when the search space is used up",
         Change(
-            "store",
-            "sampling.sampler(self._config.sampler, number)",
-            "sampling.sampler(self._config.sampler, len(self._states))",
+            "supervisor",
+            "if counts[State.WAITING] == 0 and (counts.total() >= self._n_trials or self._stopping.space_is_used):",
+            "if counts[State.WAITING] == 0 and counts.total() >= self._n_trials or self._stopping.space_is_used:",
         ),
+    ),
+    Planted(
+        "the short trials of a grid start first",
+        Change("planned", "key=lambda each: -each.seconds", "key=lambda each: each.seconds"),
     ),
     Planted("the cursor is saved before the event is sent", Change("projection", _SEND + _SAVE, _SAVE + _SEND)),
     Planted(
@@ -172,6 +188,31 @@ BUGS = (
     Planted(
         "the record of one finished trial is not completed at a start",
         Change("recovery", "    for trial in finished:\n", "    for trial in finished[1:]:\n"),
+    ),
+    Planted(
+        "a paused trial that resumes still counts as paused, and is resumed twice",
+        Change("paused", "        del self.reasons[number]\n", ""),
+    ),
+    Planted(
+        "a start forgets which trials have reached a rung, so that the paused ones are lost",
+        Change("paused", "        for trial in trials:\n", "        for trial in ():\n"),
+    ),
+    Planted(
+        "a start takes a paused trial for one that was interrupted",
+        Change("paused", "trial.number: trial.user_attrs[PAUSED] for trial in unfinished", ""),
+    ),
+    Planted("a paused trial uses a retry", Change("store", "crashed=False", "crashed=True")),
+    Planted(
+        "one paused trial is not pruned when the budget is done",
+        Change("supervisor", "sorted(self._store.paused.reasons)", "sorted(self._store.paused.reasons)[1:]"),
+    ),
+    Planted(
+        "a paused trial that a rung admits later is not resumed",
+        Change("promotion", "                if number in paused and", "                if number not in paused and"),
+    ),
+    Planted(
+        "a paused trial is pruned although its model is damaged",
+        Change("settlement", "        if fault:\n", "        if False:\n"),
     ),
 )
 

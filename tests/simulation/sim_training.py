@@ -1,4 +1,4 @@
-"""What a simulated trial computes and writes: metrics, models, and the description of its data."""
+"""What a simulated trial computes and writes: metrics, models, the description of its data; and how it may end."""
 
 import dataclasses
 import io
@@ -22,11 +22,32 @@ DATA = {
 }
 
 
+class ProcessExit(Exception):
+    """The process ends at once."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class ProcessHang(Exception):
+    """The process does nothing more, but does not end."""
+
+
+class TrialError(Exception):
+    """An exception in the trial's code. Its text is `kind: reason`."""
+
+
 def metrics_of(config: TrialConfig, epoch: int) -> dict[str, float]:
     """Returns the metrics of an epoch. They depend only on the settings, so a repeated epoch has the same metrics."""
     key = f"{config.model.units}|{config.train.learning_rate}|{config.model.dropout}|{config.model.layers}|{epoch}"
     names = ("loss", "accuracy", "val_loss", "val_accuracy")
     return {name: 0.2 + 0.6 * zlib.crc32(f"{key}|{name}".encode()) / 2**32 for name in names}
+
+
+def seconds_of(config: TrialConfig) -> float:
+    """Returns the expected duration of a trial, by which the trials of `try` and of a grid are ordered."""
+    return config.train.epochs * config.model.units
 
 
 @lru_cache(maxsize=64)

@@ -22,12 +22,13 @@ from rnnexp.storage import study_lock
 from rnnexp.tracking.ownership import Ownership
 from rnnexp.trial import events
 from tests.simulation import plan
-from tests.simulation.invariants import InvariantChecker
+from tests.simulation.invariants import InvariantChecker, n_expected
 from tests.simulation.mlflow_fake import FakeClient, FakeServer
 from tests.simulation.modules import Modules, real
 from tests.simulation.sim_executor import SimExecutor
 from tests.simulation.sim_sender import SimSender
 from tests.simulation.sim_storage import SimRecords, SimStorage, faulty_append
+from tests.simulation.sim_training import seconds_of
 from tests.simulation.world import Generation, Killed, SimClock, Violation, World
 
 _MAX_GENERATIONS = 80
@@ -97,7 +98,7 @@ class _Sweep:
         for _ in range(_MAX_GENERATIONS):
             outcome = self._run_generation(config)
             self._invariants.check_after_generation(outcome, config)
-            done = self._invariants.n_finished >= config.n_trials
+            done = self._invariants.n_finished >= n_expected(config)
             if world.plan.more_trials and not has_grown and (done or world.rng.random() < 0.2):
                 has_grown = True
                 world.injected["larger budget"] += 1
@@ -166,8 +167,8 @@ class _Sweep:
 
     def _supervise(self, config: SweepConfig, generation: Generation, clock: SimClock) -> Any:
         world, modules = self._world, self._modules
-        store = modules.store.StudyStore.open(world.home, config, "digest")
-        executor = SimExecutor(generation, world.plan.n_slots, _append, self._invariants.retries_of)
+        store = modules.store.StudyStore.open(world.home, config, "digest", seconds_of)
+        executor = SimExecutor(generation, world.plan.n_slots, _append, self._invariants, config)
         records = SimRecords(generation, modules.records.TrialRecords(world.folder), self._invariants.state_of)
         sender = SimSender(
             generation, self._server, modules.sender.Outbox, lambda: self._connect(generation, store.identity)

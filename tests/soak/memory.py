@@ -55,12 +55,15 @@ class Growth:
 
     @classmethod
     def between(cls, samples: Sequence[Sample], start: int) -> "Growth":
-        """Compares the samples after trial `start` with the last ones.
+        """Compares the samples after trial `start` with the last ones before the last trial started.
+
+        What follows is the end of the sweep, which loads the libraries of the report and of the export.
 
         Raises:
             ValueError: if there are too few samples.
         """
-        later = [sample for sample in samples if sample.n_trials >= start]
+        n_all = max((sample.n_trials for sample in samples), default=0)
+        later = [sample for sample in samples if start <= sample.n_trials < n_all]
         if len(later) < 2 * _WINDOW:
             raise ValueError(f"{len(later)} samples after trial {start}, expected at least {2 * _WINDOW}")
         first, last = later[:_WINDOW], later[-_WINDOW:]

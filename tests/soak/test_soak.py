@@ -23,6 +23,13 @@ def test_a_leak_of_memory_or_descriptors_is_a_problem() -> None:
     assert "file descriptors grew" in descriptors
 
 
+def test_the_end_of_the_sweep_is_no_leak() -> None:
+    """It loads the libraries of the report, when no trial starts any more."""
+    steady = [Sample(number, 200 * MIB, 20) for number in range(0, 301, 10)]
+    end = [Sample(300, 300 * MIB, 25)] * 20
+    assert Growth.between([*steady, *end], 50).problems(3000) == []
+
+
 def test_incomplete_files_are_leftovers(tmp_path: Path) -> None:
     home, temporary = Home.at(tmp_path / "home"), tmp_path / "tmp"
     temporary.mkdir()

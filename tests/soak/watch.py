@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-_INTERVAL_S = 0.5
+_INTERVAL_S = 0.2
 
 
 @dataclass(frozen=True)

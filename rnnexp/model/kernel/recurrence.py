@@ -119,7 +119,9 @@ class Recurrence:
                 result[texts] = last
 
         self._used = self._shares[: len(order)]
-        self._for_each_share(run, [order[index :: len(self._used)] for index in range(len(self._used))])
+        # Contiguous, as in `warm_up`: the loops are compiled anew for another memory layout.
+        texts_of_shares = [np.ascontiguousarray(order[index :: len(self._used)]) for index in range(len(self._used))]
+        self._for_each_share(run, texts_of_shares)
         return result
 
     def backward(self, gradient: Floats) -> Gradients:

@@ -5,8 +5,6 @@ This module knows neither how curves are recorded nor how they are used.
 
 import dataclasses
 import json
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +18,8 @@ from rnnexp import space as spaces
 from rnnexp.config.load import load_sweep
 from rnnexp.config.sweep import RandomSampler, SweepConfig
 from rnnexp.storage.store import StudyStore
+from tests.benchmarks import machine
+from tests.benchmarks.harness import UnavailableError
 
 SEED = 4
 """The seed with which the settings are drawn."""
@@ -35,6 +35,10 @@ SHIPPED = Path(__file__).parent / "recorded"
 _SWEEP_FILE = Path(__file__).resolve().parents[3] / "sweeps" / "imdb.yaml"
 _MUST_MATCH = ("kind", "machine", "workers", "small")
 """The entries of `about` that must be equal for all parts of one recording."""
+ONLY_FOR_THE_RECORDER = ("starts",)
+"""The entries of `about` that only a recording which may be continued needs."""
+_N_DIGITS = 4
+"""Of drawn settings, and of recorded accuracies, which are shares of 5,000 texts. Seconds have two decimals."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,15 @@ class Curve:
         if old.seconds and (not curve.seconds or (curve.scaled and not old.scaled)):
             curve = dataclasses.replace(curve, seconds=old.seconds, beside_s=old.beside_s, scaled=old.scaled)
         return curve
+
+    def rounded(self) -> "Curve":
+        """Returns the curve as it is stored: figures without digits that are only noise."""
+        return dataclasses.replace(
+            self,
+            val_accuracy=tuple(round(value, _N_DIGITS) for value in self.val_accuracy),
+            seconds=tuple(round(value, 2) for value in self.seconds),
+            beside_s=None if self.beside_s is None else round(self.beside_s, 2),
+        )
 
     def with_epochs(self, epochs: int) -> "Curve":
         """Returns the curve with so many epochs; missing seconds are filled with those of the last recorded epoch."""
@@ -132,9 +145,9 @@ class Recording:
         return cls(old.about | about, old.curves)
 
     def save(self, path: Path) -> None:
-        """Writes the recording atomically, with one curve per line."""
-        lines = ",\n".join(json.dumps(dataclasses.asdict(curve)) for curve in self.curves)
-        disk.write_text(path, f'{{"about": {json.dumps(self.about)},\n"curves": [\n{lines}\n]}}\n')
+        """Writes the recording atomically and rounded, with one curve per line."""
+        lines = ",\n".join(json.dumps(dataclasses.asdict(curve.rounded())) for curve in self.curves)
+        disk.write_text(path, f'{{"about": {json.dumps(self.about, indent=1)},\n"curves": [\n{lines}\n]}}\n')
 
     def find(self, number: int, settings: Mapping[str, Any]) -> Curve | None:
         """Returns the curve of these settings, or None if it is not recorded."""
@@ -159,12 +172,10 @@ class Recording:
 
 def describe(kind: str, epochs: int, workers: int, *, small: bool) -> dict[str, Any]:
     """Returns the entries of `Recording.about`."""
-    from importlib.metadata import version
-
     return {
         "kind": kind,
-        "machine": f"{platform.platform()}, {os.cpu_count()} cores",
-        "versions": {name: version(name) for name in ("tensorflow", "keras", "optuna", "mlflow")},
+        "machine": machine.name(),
+        "versions": machine.versions(),
         "epochs": epochs,
         "workers": workers,
         "small": small,
@@ -178,17 +189,22 @@ def imdb_sweep() -> SweepConfig:
 
 
 def draw_settings(n: int) -> list[dict[str, Any]]:
-    """Returns the first n settings that a study with a random sampler draws from the sweep's search space."""
+    """Returns the first n settings that a study with a random sampler draws from the sweep's search space, rounded."""
     update = {"tries": (), "sampler": RandomSampler(name="random", seed=SEED)}
     store = StudyStore(optuna.create_study(), imdb_sweep().model_copy(update=update))
-    return [request.settings for request in (store.ask() for _ in range(n)) if request is not None]
+    drawn = [request.settings for request in (store.ask() for _ in range(n)) if request is not None]
+    return [{name: _rounded(value) for name, value in settings.items()} for settings in drawn]
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.{_N_DIGITS}g}") if isinstance(value, float) else value
 
 
 def check_space(recording: Recording) -> None:
     """Checks that all recorded configurations belong to the sweep's search space.
 
     Raises:
-        ValueError: if one does not, because the search space has changed.
+        UnavailableError: if one does not, because the search space has changed.
     """
     space, fixed = imdb_sweep().space, imdb_sweep().base.settings()
     outside = {name: value for name, value in fixed.items() if name not in space}
@@ -196,6 +212,6 @@ def check_space(recording: Recording) -> None:
         known = outside | curve.settings
         expected = {name for name in space if spaces.applies(space[name], known)}
         if expected != set(curve.settings) or not all(space[name].holds(curve.settings[name]) for name in expected):
-            raise ValueError(
+            raise UnavailableError(
                 f"curve {curve.number} is not in the space of {_SWEEP_FILE.name}, which has changed; record again"
             )

@@ -85,6 +85,7 @@ def record(number: int, settings: Mapping[str, Any], epochs: int, part: str, *, 
         part: one of `curves.PARTS`.
         small: train only a few steps per epoch.
     """
+    keras.backend.clear_session()  # otherwise the networks of all configurations stay in memory
     if part == "seconds":
         return _time_steps(number, settings, epochs)
     curve = _train(number, settings, epochs, small=small)

@@ -60,16 +60,19 @@ def run(config: SweepConfig, folder: Path, workers: int) -> int:
 class RecordedStudy:
     """Reads the curves of the study's trials that have ended."""
 
-    def __init__(self, folder: Path, name: str, starts: Sequence[float]) -> None:
+    def __init__(self, folder: Path, name: str, settings: Sequence[Mapping[str, Any]], starts: Sequence[float]) -> None:
         """Args:
         folder: the folder of the recording.
         name: the name of the study.
+        settings: the recorded configurations, in their order.
         starts: the time of each start of the command, in seconds since 1970.
         """
         home = Home.at(folder / "home")
+        self._root = str(home.root)
         self._view: StudyView = view(home, name)
         self._rows = [row for row in self._view.trials if row.state in (State.COMPLETE, State.FAIL)]
         self._events = {row.number: events.read(home.study(name).trial(row.number).events) for row in self._rows}
+        self._settings = list(settings)
         self._starts = sorted(starts)
 
     def curves(self) -> list[Curve]:
@@ -84,18 +87,23 @@ class RecordedStudy:
         first = [
             [time for time in started if start <= time < end] for start, end in zip(self._starts, ends, strict=True)
         ]
-        return [times[0] - start for times, start in zip(first, self._starts, strict=True) if times]
+        return [round(times[0] - start, 2) for times, start in zip(first, self._starts, strict=True) if times]
 
     def _curve(self, row: TrialRow, trial_overhead_s: float | None) -> Curve:
         epochs = events.epochs(self._events[row.number])
         return Curve(
-            row.number,
+            self._settings.index(row.settings),  # a sweep need not start the points of `try` in their order
             row.settings,
             tuple(epoch.metrics["val_accuracy"] for epoch in epochs),
             tuple(epoch.seconds for epoch in epochs),
             trial_overhead_s,
-            failed=(row.reason or "failed") if row.state is State.FAIL else "",
+            failed=_one_line(row.reason or "failed", self._root) if row.state is State.FAIL else "",
         )
+
+
+def _one_line(reason: str, home: str) -> str:
+    """Returns the first line of the reason of a failure, without the path of this machine."""
+    return reason.splitlines()[0].replace(home, "HOME")
 
 
 def overhead_s(trial_events: Mapping[int, list[Event]], starts: Sequence[float]) -> dict[int, float]:

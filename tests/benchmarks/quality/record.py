@@ -1,15 +1,19 @@
 """Records learning curves; an interrupted recording is continued by the same command.
 
-    --kind rnnexp                a study of rnnexp, two concurrent trials
-    --kind plain                 the plain loop, one configuration after another: hours
-    --kind plain --part values   only its accuracies, two configurations at once; other load does not matter
-    --kind plain --part seconds  only its seconds, scaled from some steps: minutes
+    --kind rnnexp                a study of rnnexp, two concurrent trials: half an hour
+    --kind plain                 the plain loop's seconds, scaled from some steps: minutes
+    --kind plain --part values   its accuracies, two configurations at once: hours; other load does not matter
+    --kind plain --part whole    both from complete trials, one configuration after another: hours
+    --ship                       copies both recordings to `recorded/`, from which everybody replays them
 
-The file `quality/KIND.json` in the state folder is complete after every configuration.
+The file `quality/KIND.json` in the state folder is complete after every configuration. The seconds need a machine
+without other load.
 """
 
 import argparse
+import dataclasses
 import multiprocessing
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +24,17 @@ from typing import Any
 
 from rnnexp.errors import StudyError
 from tests.benchmarks.harness import STATE
-from tests.benchmarks.quality.curves import KINDS, PARTS, WORKERS, Curve, Recording, describe, draw_settings
+from tests.benchmarks.quality.curves import (
+    KINDS,
+    ONLY_FOR_THE_RECORDER,
+    PARTS,
+    SHIPPED,
+    WORKERS,
+    Curve,
+    Recording,
+    describe,
+    draw_settings,
+)
 
 Train = Callable[[int, Mapping[str, Any]], Curve]
 
@@ -31,8 +45,10 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--kind", choices=KINDS, required=True)
-    parser.add_argument("--part", choices=PARTS, default="whole", help="part of the plain loop's curves (%(default)s)")
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--kind", choices=KINDS)
+    action.add_argument("--ship", action="store_true", help=f"copy both recordings to {SHIPPED.name}/")
+    parser.add_argument("--part", choices=PARTS, help="part of the plain loop's curves (seconds)")
     parser.add_argument("--n", type=int, default=60, help="number of configurations (%(default)s)")
     parser.add_argument(
         "--epochs",
@@ -51,10 +67,55 @@ def main() -> int:
     )
     parser.add_argument("--small", action="store_true", help="few texts or steps, to check that it runs")
     args = parser.parse_args()
-    if args.kind == "rnnexp" and args.part != "whole":
+    if args.kind != "plain" and args.part not in (None, "whole"):
         parser.error(f"--part {args.part} needs --kind plain; curves of rnnexp are always recorded as a whole")
     folder = args.state.absolute() / "quality"
-    return record(args.kind, folder, args.n, args.epochs, args.workers, part=args.part, small=args.small)
+    if args.ship:
+        ship(folder, SHIPPED, args.n, args.epochs)
+        return 0
+    if "RNNEXP_DATA" not in os.environ:
+        parser.error("RNNEXP_DATA is not set; the curves are those of imdb.npz in the folder that it names")
+    part = args.part or ("seconds" if args.kind == "plain" else "whole")
+    if part != "values":
+        _warn_of_load()
+    return record(args.kind, folder, args.n, args.epochs, args.workers, part=part, small=args.small)
+
+
+def _warn_of_load() -> None:
+    load = os.getloadavg()[0]
+    if load > 0.5:
+        print(f"the load average is {load:.1f}: other processes run, and they change the seconds", flush=True)
+
+
+def ship(folder: Path, target: Path, n: int, epochs: int) -> None:
+    """Copies both recordings to the folder of the recordings that are in the repository.
+
+    Args:
+        folder: the folder of the recordings.
+        target: the folder for the copies.
+        n: number of configurations.
+        epochs: epochs of each configuration.
+
+    Raises:
+        SystemExit: if a recording is missing or incomplete, or if they are of different machines.
+    """
+    recordings = {}
+    for kind in KINDS:
+        path = folder / f"{kind}.json"
+        if not path.exists():
+            raise SystemExit(f"{path} is missing; record it with --kind {kind}")
+        recordings[kind] = Recording.load(path)
+        missing = recordings[kind].missing(draw_settings(n), epochs, "whole" if kind == "rnnexp" else "seconds")
+        if missing:
+            raise SystemExit(f"{path}: {len(missing)} of {n} configurations are missing; continue with --kind {kind}")
+    machines = {kind: recording.about["machine"] for kind, recording in recordings.items()}
+    if len(set(machines.values())) > 1:
+        raise SystemExit(f"the recordings are of different machines: {machines}")
+    target.mkdir(exist_ok=True)
+    for kind, recording in recordings.items():
+        about = {name: value for name, value in recording.about.items() if name not in ONLY_FOR_THE_RECORDER}
+        dataclasses.replace(recording, about=about).save(target / f"{kind}.json")
+        print(f"{target / kind}.json: {len(recording.curves)} curves")
 
 
 def record(
@@ -126,14 +187,16 @@ def _record_rnnexp(
     recording.save(path)  # saved now, because this process may be killed while the study runs
     code = program_curves.run(config, path.parent, recording.about["workers"])
     try:
-        study = program_curves.RecordedStudy(path.parent, config.study, starts)
+        study = program_curves.RecordedStudy(path.parent, config.study, settings, starts)
     except StudyError:
         return code  # the program has printed why there is no study
     for curve in study.curves():
         recording = recording.with_curve(curve)
     recording.about["start_s"] = study.start_s() or recording.about.get("start_s", [])
     recording.save(path)
-    return code
+    n_missing = len(recording.missing(settings, epochs, "whole"))
+    print(f"{len(settings) - n_missing} of {len(settings)} configurations are recorded", flush=True)
+    return code or (1 if n_missing else 0)
 
 
 if __name__ == "__main__":

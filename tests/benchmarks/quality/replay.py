@@ -2,7 +2,7 @@
 
 A free slot asks for a trial. The settings that the sampler draws are replaced by the nearest recorded configuration
 that no trial has used yet. Each epoch takes its recorded seconds. After each epoch the best value so far is reported,
-and the pruner may end the trial.
+and the pruner may end or pause the trial.
 """
 
 import copy
@@ -15,11 +15,13 @@ from typing import Any
 
 import optuna
 from optuna.storages import InMemoryStorage
+from optuna.trial import FrozenTrial, TrialState
 
-from rnnexp.config.sweep import Pruner, Sampler, SweepConfig
+from rnnexp.config.sweep import NoPruner, Pruner, Sampler, SweepConfig
+from rnnexp.config.trial import TrialConfig
 from rnnexp.space import Choice, FloatRange, IntRange, Space
-from rnnexp.storage import sampling
-from rnnexp.storage.store import StudyStore
+from rnnexp.storage import promotion, sampling
+from rnnexp.storage.store import StudyStore, TrialRequest
 from rnnexp.trial.states import State
 from tests.benchmarks.quality.curves import Curve
 
@@ -30,7 +32,7 @@ class Cost:
 
     Attributes:
         start_s: seconds from the start of the command to the first trial.
-        trial_s: seconds of each trial outside its epochs.
+        trial_s: seconds of each trial outside its epochs, again each time that it resumes.
         source: how the two figures were measured.
     """
 
@@ -48,11 +50,15 @@ class Candidate:
         pruner: the pruner.
         nearest: whether drawn settings are replaced by the nearest recorded configuration; otherwise the recorded
             configurations are used in a random order, which is equivalent to a random sampler.
+        pause: whether a trial that its rung does not admit is paused instead of pruned.
+        resumes_rest: whether the paused trials run too when no other trial is left; otherwise they are pruned then.
     """
 
     sampler: Sampler
     pruner: Pruner
     nearest: bool = True
+    pause: bool = False
+    resumes_rest: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,12 +83,31 @@ class ReplayResult:
 class _Storage(InMemoryStorage):  # type: ignore[misc]
     """Optuna's in-memory storage, in which the settings of a running trial can be replaced."""
 
-    def replace_settings(self, trial_id: int, settings: Mapping[str, Any], space: Space) -> None:
+    def __init__(self) -> None:
+        super().__init__()
+        self.paused: set[int] = set()
+        """The numbers of the paused trials. The sampler sees them as pruned ones, as in the program."""
+
+    def replace_settings(self, number: int, settings: Mapping[str, Any], space: Space) -> None:
         """Replaces the settings of a trial, so that the sampler learns from the configuration that was trained."""
+        trial_id = self.get_trial_id_from_study_id_trial_number(0, number)
         trial = copy.copy(self._get_trial(trial_id))
         trial.params = dict(settings)
         trial.distributions = {name: sampling.distribution(space[name]) for name in settings}
         self._set_trial(trial_id, trial)
+
+    def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
+        if not self.paused:
+            return list(super().get_all_trials(study_id, deepcopy, states))
+        trials = [self._as_seen(trial) for trial in super().get_all_trials(study_id, deepcopy)]
+        return [trial for trial in trials if states is None or trial.state in states]
+
+    def _as_seen(self, trial: FrozenTrial) -> FrozenTrial:
+        if trial.number not in self.paused:
+            return trial
+        seen = copy.copy(trial)
+        seen.state = TrialState.PRUNED
+        return seen
 
 
 @dataclass
@@ -90,6 +115,103 @@ class _RunningTrial:
     number: int
     curve: Curve
     epoch: int = 0
+
+    @property
+    def value(self) -> float:
+        """The best value so far."""
+        return max(self.curve.val_accuracy[: self.epoch])
+
+    @property
+    def next_epoch_s(self) -> float:
+        """The seconds of the next epoch; 0 if the trial failed at this epoch."""
+        return self.curve.seconds[self.epoch] if self.epoch < len(self.curve.seconds) else 0.0
+
+
+class _SilentStore:
+    """Stands in for the store of a study in which nothing is drawn and nothing is pruned: it is much faster."""
+
+    def __init__(self) -> None:
+        self._n_trials = 0
+
+    def ask(self) -> TrialRequest:
+        self._n_trials += 1
+        return TrialRequest(self._n_trials - 1, {}, TrialConfig(), 1)
+
+    def report(self, number: int, epoch: int, value: float) -> bool:
+        return False
+
+    def tell(self, number: int, state: State, value: float | None, summary: dict[str, Any]) -> None:
+        return
+
+
+class _Study:
+    """Which trial a free slot gets, and what happens to a trial after an epoch."""
+
+    def __init__(self, curves: Sequence[Curve], config: SweepConfig, candidate: Candidate, seed: int) -> None:
+        sampler = candidate.sampler.model_copy(update={"seed": seed})
+        self._epochs = config.base.train.epochs
+        self._storage, name = _Storage(), f"{config.study}-{seed}"
+        pruner = sampling.pruner(NoPruner(name="none") if candidate.pause else candidate.pruner, self._epochs)
+        study = optuna.create_study(storage=self._storage, study_name=name, direction="maximize", pruner=pruner)
+        changes = {"sampler": sampler, "pruner": candidate.pruner, "tries": ()}
+        self._store: StudyStore | _SilentStore = StudyStore(study, config.model_copy(update=changes))
+        if not candidate.nearest and (candidate.pause or isinstance(candidate.pruner, NoPruner)):
+            self._store = _SilentStore()
+        self._pool = _CurvePool(curves, config.space, seed, nearest=candidate.nearest)
+        pausing = candidate.pruner.model_copy(update={"pause": candidate.pause})
+        self._promotion = promotion.build(pausing, name, self._epochs, maximize=True)
+        self._resumes_rest = candidate.resumes_rest
+        self._paused: dict[int, _RunningTrial] = {}
+        self.n_trials = 0
+
+    def next_trial(self) -> _RunningTrial | None:
+        """Returns the trial for a free slot; None if there is none at the moment.
+
+        A paused trial that its rung admits comes first, then a new trial, then, if the candidate says so, the best of
+        the other paused ones.
+        """
+        admitted = self._promotion.next(self._paused, closing=not self._pool) if self._promotion else None
+        if admitted is not None:
+            return self._resume(admitted)
+        if self._pool:
+            return self._start_trial()
+        if self._paused and self._resumes_rest:
+            return self._resume(max(self._paused, key=lambda number: (self._paused[number].value, -number)))
+        return None
+
+    def goes_on(self, trial: _RunningTrial) -> bool:
+        """Reports the epoch that a trial has ended; returns whether it trains another one."""
+        if trial.epoch > len(trial.curve.val_accuracy):
+            self._store.tell(trial.number, State.FAIL, None, {})
+            return False
+        prune = self._store.report(trial.number, trial.epoch, trial.value)
+        if trial.epoch >= self._epochs or prune:
+            self._store.tell(trial.number, State.PRUNED if prune else State.COMPLETE, trial.value, {})
+            return False
+        if self._must_pause(trial):
+            self._paused[trial.number] = trial
+            self._storage.paused.add(trial.number)
+            return False
+        return True
+
+    def _must_pause(self, trial: _RunningTrial) -> bool:
+        if self._promotion is None:
+            return False
+        self._promotion.add(trial.number, trial.epoch, trial.value)
+        return self._promotion.must_pause(trial.number, trial.epoch, closing=not self._pool)
+
+    def _resume(self, number: int) -> _RunningTrial:
+        self._storage.paused.discard(number)
+        return self._paused.pop(number)
+
+    def _start_trial(self) -> _RunningTrial:
+        request = self._store.ask()
+        assert request is not None  # only a grid sampler runs out of settings
+        curve = self._pool.take(request.settings)
+        if isinstance(self._store, StudyStore):
+            self._storage.replace_settings(request.number, curve.settings, self._pool.space)
+        self.n_trials += 1
+        return _RunningTrial(request.number, curve)
 
 
 def replay(
@@ -129,63 +251,30 @@ def replay_thresholds(
         One result for each threshold.
     """
     results: list[ReplayResult] = []
-    sampler = candidate.sampler.model_copy(update={"seed": seed})
-    config = config.model_copy(update={"sampler": sampler, "pruner": candidate.pruner, "tries": ()})
-    storage, epochs = _Storage(), config.base.train.epochs
-    study = optuna.create_study(
-        storage=storage,
-        study_name=f"{config.study}-{seed}",
-        direction="maximize",
-        pruner=sampling.pruner(candidate.pruner, epochs),
-    )
-    store = StudyStore(study, config)
-    pool = _CurvePool(curves, config.space, seed, nearest=candidate.nearest)
-    slots: list[tuple[float, int, _RunningTrial | None]] = [(cost.start_s, slot, None) for slot in range(workers)]
-    now, n_trials, n_epochs, best = cost.start_s, 0, 0, -math.inf
-    while slots:
-        now, slot, running = heapq.heappop(slots)
-        if running is None:
-            if pool:
-                running = _start_trial(store, storage, pool)
-                n_trials += 1
-                heapq.heappush(slots, (now + cost.trial_s + _next_epoch_s(running), slot, running))
-            continue
-        if running.epoch < len(running.curve.val_accuracy):
-            running.epoch += 1
+    study = _Study(curves, config, candidate, seed)
+    busy: list[tuple[float, int, _RunningTrial]] = []  # the end of the running epoch, the slot, its trial
+    idle = list(range(workers))
+    now, n_epochs, best = cost.start_s, 0, -math.inf
+    while True:
+        while idle and (started := study.next_trial()):
+            heapq.heappush(busy, (now + cost.trial_s + started.next_epoch_s, idle.pop(0), started))
+        if not busy:
+            break
+        now, slot, trial = heapq.heappop(busy)
+        trial.epoch += 1
+        if trial.epoch <= len(trial.curve.val_accuracy):
             n_epochs += 1
-            value = max(running.curve.val_accuracy[: running.epoch])
-            best = max(best, value)
+            best = max(best, trial.value)
             while len(results) < len(thresholds) and best >= thresholds[len(results)]:
-                results.append(ReplayResult(now, True, n_trials, n_epochs, best))
+                results.append(ReplayResult(now, True, study.n_trials, n_epochs, best))
             if len(results) == len(thresholds):
                 return results
-            prune = store.report(running.number, running.epoch, value)
-            state = State.PRUNED if prune else State.COMPLETE
-            if not prune and running.epoch < epochs:
-                heapq.heappush(slots, (now + _next_epoch_s(running), slot, running))
-                continue
-            store.tell(running.number, state, value, {})
+        if study.goes_on(trial):
+            heapq.heappush(busy, (now + trial.next_epoch_s, slot, trial))
         else:
-            store.tell(running.number, State.FAIL, None, {})
-        heapq.heappush(slots, (now, slot, None))
-    missed = ReplayResult(now, False, n_trials, n_epochs, best)
+            idle.append(slot)
+    missed = ReplayResult(now, False, study.n_trials, n_epochs, best)
     return results + [missed] * (len(thresholds) - len(results))
-
-
-def _next_epoch_s(running: _RunningTrial) -> float:
-    """Returns the seconds of a trial's next epoch; 0 if the trial failed at this epoch."""
-    seconds = running.curve.seconds
-    return seconds[running.epoch] if running.epoch < len(seconds) else 0.0
-
-
-def _start_trial(store: StudyStore, storage: _Storage, pool: "_CurvePool") -> _RunningTrial:
-    request = store.ask()
-    assert request is not None  # only a grid sampler runs out of settings
-    curve = pool.take(request.settings)
-    storage.replace_settings(
-        storage.get_trial_id_from_study_id_trial_number(0, request.number), curve.settings, pool.space
-    )
-    return _RunningTrial(request.number, curve)
 
 
 class _CurvePool:

@@ -13,6 +13,7 @@ import yaml
 from rnnexp.model.cells import cell
 from tests.benchmarks import plain
 from tests.benchmarks.harness import python_command, run_timed, users_environment
+from tests.benchmarks.rivals.names import KERAS_TUNER, PLAIN, PLAIN_BY_LENGTH, PLAIN_WHOLE, RAY, RAY_REUSED, RNNEXP
 from tests.benchmarks.rivals.task import BY_LENGTH, REUSE_WORKERS, WHOLE_GRADIENTS, Task
 
 PYTHON = "RNNEXP_BENCH_PYTHON"
@@ -20,10 +21,6 @@ PYTHON = "RNNEXP_BENCH_PYTHON"
 
 _ROOT = Path(__file__).resolve().parents[3]
 _DEFAULT_PYTHON = _ROOT / "build" / "rivals" / "bin" / "python"
-PLAIN, KERAS_TUNER, RAY, RNNEXP = "plain loop", "KerasTuner", "Ray Tune", "rnnexp sweep"
-RAY_REUSED = "Ray Tune, workers used again"
-PLAIN_BY_LENGTH, PLAIN_WHOLE = "plain loop, batches by length", "plain loop, whole gradients"
-"""The names are stored in rivals.jsonl, so they must not change."""
 
 
 @dataclass(frozen=True)
@@ -45,25 +42,27 @@ Contestant = Callable[[Task], RunResult]
 
 
 def find_installed() -> tuple[dict[str, Contestant], list[str]]:
-    """Returns the contestants in the order of the table, and a line for each that is not installed."""
+    """Returns the contestants in the order of the table, and lines about the rivals' versions or their absence."""
     installed: dict[str, Contestant] = {
         PLAIN: _program("plain_loop", sys.executable),
         PLAIN_BY_LENGTH: _program("plain_loop", sys.executable, BY_LENGTH),
     }
-    missing: list[str] = []
+    lines: list[str] = []
     rivals = Path(os.environ.get(PYTHON) or _DEFAULT_PYTHON)
-    for name, package, module, *options in (
-        (KERAS_TUNER, "keras_tuner", "keras_tuner_loop"),
-        (RAY, "ray", "ray_tune_loop"),
-        (RAY_REUSED, "ray", "ray_tune_loop", REUSE_WORKERS),
+    for package, module, variants in (
+        ("keras-tuner", "keras_tuner_loop", {KERAS_TUNER: ()}),
+        ("ray", "ray_tune_loop", {RAY: (), RAY_REUSED: (REUSE_WORKERS,)}),
     ):
-        if _has(rivals, package):
-            installed[name] = _program(module, str(rivals), *options)
+        version = _version(rivals, package)
+        if version:
+            installed |= {name: _program(module, str(rivals), *options) for name, options in variants.items()}
+            lines.append(f"{package} {version}")
         else:
-            missing.append(
-                f"left out: {name}; {rivals} has no {package} (`make bench` installs it; {PYTHON} sets the Python)"
+            lines.append(
+                f"left out: {' and '.join(variants)}; {rivals} has no {package} (`make bench` installs it; {PYTHON} "
+                "sets the Python)"
             )
-    return installed | {RNNEXP: _sweep}, missing
+    return installed | {RNNEXP: _sweep}, lines
 
 
 def trained_differently() -> dict[str, Contestant]:
@@ -86,13 +85,13 @@ def build_task(folder: Path, seed: int, quick: bool) -> Task:
     return Task(folder, seed, quick, tuple(order))
 
 
-def _has(interpreter: Path, package: str) -> bool:
-    code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({package!r}) is None)"
+def _version(interpreter: Path, package: str) -> str:
+    """Returns the version of an installed package; nothing if it is not installed."""
+    code = f"import importlib.metadata; print(importlib.metadata.version({package!r}))"
     try:
-        run_timed([str(interpreter), "-c", code])
+        return run_timed([str(interpreter), "-c", code])[1].strip()
     except (OSError, RuntimeError):
-        return False
-    return True
+        return ""
 
 
 def _environment() -> dict[str, str]:
@@ -113,16 +112,18 @@ def _program(module: str, interpreter: str, *options: str) -> Contestant:
 
 def _sweep(task: Task) -> RunResult:
     """Runs `rnnexp sweep` in a new home."""
-    file, home, order = task.folder / "eight.yaml", task.folder / "home", task.order
+    file, home = task.folder / "eight.yaml", task.folder / "home"
     file.write_text(yaml.safe_dump(build_sweep(task), sort_keys=False))
     environment = _environment()
     rnnexp = python_command("-m", "rnnexp")
     seconds, _ = run_timed([*rnnexp, "sweep", str(file), "--home", str(home)], env=environment)
     _, output = run_timed([*rnnexp, "trials", "eight", "--home", str(home), "--json"], env=environment)
     rows = json.loads(output)
-    values = {order[row["number"]]: row["value"] for row in rows}
-    durations = {f"trial {order[row['number']]}": row["duration_s"] for row in rows}
-    return RunResult(seconds, [values[index] for index in range(len(order))], durations)
+    every = [_settings(configuration) for configuration in task.configurations]
+    places = [every.index(row["settings"]) for row in rows]  # a sweep numbers its trials in the order of their start
+    values = {place: row["value"] for place, row in zip(places, rows, strict=True)}
+    durations = {f"trial {place}": row["duration_s"] for place, row in zip(places, rows, strict=True)}
+    return RunResult(seconds, [values[place] for place in range(len(rows))], durations)
 
 
 def _cost(settings: Mapping[str, Any]) -> float:

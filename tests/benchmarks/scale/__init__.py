@@ -1,30 +1,45 @@
 """The cost of studies with many trials, per trial and in total.
 
 The trials are instant; everything but the training is real (`study.py`). A study is stored in the state folder together
-with the costs of its trials and is not run again; delete its folder to measure it again. The commands are timed on the
-stored studies every time.
+with the costs of its trials and is not run again while the program stays the same. The commands are timed on the stored
+studies every time.
 """
 
 import json
 import shutil
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rnnexp.health.usage import size
 from rnnexp.home import Home
-from tests.benchmarks.harness import Options, Result, Target, interleaved, median, python_command, wall_s
+from tests.benchmarks.harness import (
+    Options,
+    Result,
+    Target,
+    interleaved,
+    median,
+    program_digest,
+    python_command,
+    users_environment,
+    wall_s,
+)
 
-_SIZES, _QUICK_SIZES = (100, 1000, 10_000), (10, 20)
+_WORKERS = 2
 _N_LAST = 100
 """The cost of a trial is the mean over so many last trials of a study."""
-_MAX_STUDY_S = 2 * 3600
-"""A study is left out if it would take longer than this, estimated from the last trials of the smaller study."""
+_N_REPETITIONS = 2
+"""How often the smallest study of the random sampler is run: all others are compared with it."""
+_UNIT = 500
+"""A study that does not fit into the benchmark's share of time gets a multiple of so many trials."""
+_STUDY_SHARE = 0.9
+"""The part of the time left that a study may take; the commands on it take the rest."""
 _COSTS = ("ask", "report", "log", "tell", "own", "whole")
 """The keys of costs.jsonl."""
-_MAX_GROWTH, _MAX_TRIALS_COMMAND_S = 2.0, 2.0
+_MAX_GROWTH, _MAX_TRIALS_COMMAND_S, _MAX_DOCTOR_S = 2.0, 2.0, 15.0
 
 
 @dataclass(frozen=True)
@@ -33,63 +48,94 @@ class Case:
 
     Attributes:
         sampler: `random`, without a pruner; or `tpe`, with hyperband.
-        workers: number of concurrent trials.
-        n_trials: the budget.
+        n_trials: the budget, if there is time for it.
     """
 
     sampler: str
-    workers: int
     n_trials: int
+
+
+_CASES = (Case("random", 100), Case("tpe", 100), Case("random", 1000), Case("tpe", 1000), Case("random", 10_000))
+"""The largest study is the last one, so that it is the one that is reduced. The cost of TPE grows with the study too,
+and 1,000 trials show how."""
+_QUICK_CASES = (Case("random", 10), Case("tpe", 10), Case("random", 20))
 
 
 def run(options: Options) -> Result:
     """Runs the studies that are not stored yet, and times the commands on each study."""
-    root = options.state / ("scale-quick" if options.quick else "scale")
-    sizes = _QUICK_SIZES if options.quick else _SIZES
+    root = _root(options)
+    costs: dict[Case, dict[str, float]] = {}
     rows: list[dict[str, Any]] = []
-    targets: list[Target] = []
     notes = [
-        "ask, report, log, tell and own (the instant trial's own files): ms per trial, the mean over the last "
-        f"{_N_LAST}; log is in the sender thread, concurrent with the rest; whole is the wall clock",
+        f"{_WORKERS} concurrent trials; ask, report, log, tell and own (the instant trial's own files): ms per trial, "
+        f"the mean over the last {_N_LAST}; log is in the sender thread, concurrent with the rest; whole is the wall "
+        "clock",
         "trials, compare and doctor: s, as processes; memory: the supervisor's peak, with its libraries",
     ]
-    for sampler, workers in (("random", 1), ("random", 2), ("tpe", 1), ("tpe", 2)):
-        costs: list[dict[str, float]] = []
-        for n_trials in sizes:
-            case = Case(sampler, workers, n_trials)
-            if costs and costs[-1]["whole"] * n_trials > _MAX_STUDY_S:
-                notes.append(f"left out: {sampler}, {workers} at once, {n_trials:,} trials; it would take hours")
-                continue
-            costs.append(_costs(root, case, options))
-            rows.append(_row(root, case, costs[-1], options.rounds))
-        if sampler == "random":
-            targets += _targets(f"random, {workers} at once", sizes[0], costs, rows[-1])
-    return Result("scale", "Scale: studies of many trials", rows, targets, notes)
+    for case in _QUICK_CASES if options.quick else _CASES:
+        smaller = [costs[other]["whole"] for other in costs if other.sampler == case.sampler]
+        n_trials = case.n_trials
+        if smaller and not _is_complete(root, case):
+            n_trials = n_affordable(case, smaller[-1], options)
+        if n_trials < case.n_trials:
+            size_text = f"reduced to {n_trials:,} trials" if n_trials else "left out"
+            notes.append(
+                f"{case.sampler}, {case.n_trials:,} trials: {size_text}, because the benchmark may take "
+                f"{options.share.seconds / 60:.0f} minutes"
+            )
+        if n_trials:
+            costs[case] = _costs(root, case, n_trials)
+            rows.append(_row(root, case, costs[case], options.rounds))
+    return Result("scale", "Scale: studies of many trials", rows, targets(rows), notes)
+
+
+def n_affordable(case: Case, trial_s: float, options: Options) -> int:
+    """Returns the number of trials for which there is time.
+
+    Args:
+        case: the study.
+        trial_s: the cost of a trial of the smaller study.
+        options: has the share of time.
+    """
+    return min(case.n_trials, options.share.n_steps(case.n_trials, trial_s / _STUDY_SHARE, _UNIT))
+
+
+def _root(options: Options) -> Path:
+    """Returns the folder of the studies; those of another program are removed."""
+    root, digest = options.stored("scale"), program_digest()
+    mark = root / "program.txt"
+    if root.exists() and not (mark.exists() and mark.read_text() == digest):
+        shutil.rmtree(root)
+    root.mkdir(parents=True, exist_ok=True)
+    mark.write_text(digest)
+    return root
 
 
 def _home(root: Path, case: Case, repetition: int = 0) -> Path:
     suffix = f"-{repetition}" if repetition else ""
-    return root / f"{case.sampler}-{case.workers}-{case.n_trials}{suffix}"
+    return root / f"{case.sampler}-{case.n_trials}{suffix}"
 
 
-def _costs(root: Path, case: Case, options: Options) -> dict[str, float]:
+def _is_complete(root: Path, case: Case) -> bool:
+    return (_home(root, case) / "process.json").exists()
+
+
+def _costs(root: Path, case: Case, n_trials: int) -> dict[str, float]:
     """Returns the mean seconds of each cost over the last trials; the smallest study is repeated, for a median."""
-    n_repetitions = options.rounds if case.n_trials <= _N_LAST else 1
-    means = [dict(_means(_run_or_load(_home(root, case, number), case))) for number in range(n_repetitions)]
+    n_repetitions = _N_REPETITIONS if case == _CASES[0] else 1
+    means = [dict(_means(_run_or_load(_home(root, case, n), case, n_trials))) for n in range(n_repetitions)]
     for number in range(1, n_repetitions):
-        shutil.rmtree(_home(root, case, number) / "work", ignore_errors=True)  # only costs.jsonl is needed
-        shutil.rmtree(_home(root, case, number) / "artifacts", ignore_errors=True)
+        for folder in ("work", "artifacts"):  # only the costs are needed
+            shutil.rmtree(_home(root, case, number) / folder, ignore_errors=True)
     return {cost: median([mean[cost] for mean in means]) for cost in _COSTS}
 
 
-def _run_or_load(home: Path, case: Case) -> list[dict[str, float]]:
+def _run_or_load(home: Path, case: Case, n_trials: int) -> list[dict[str, float]]:
     """Returns the costs of each trial of a study, after running the trials that are missing."""
-    costs = home / "costs.jsonl"
-    if not costs.exists() or len(costs.read_text().splitlines()) < case.n_trials:
-        options = [f"--{name}={value}" for name, value in (("sampler", case.sampler), ("workers", case.workers))]
-        command = python_command("-m", "tests.benchmarks.scale.study", str(home), f"--trials={case.n_trials}")
-        wall_s([*command, *options])
-    return [json.loads(line) for line in costs.read_text().splitlines()]
+    if not (home / "process.json").exists():
+        options = [f"--sampler={case.sampler}", f"--workers={_WORKERS}", f"--trials={n_trials}"]
+        wall_s(python_command("-m", "tests.benchmarks.scale.study", str(home), *options))
+    return [json.loads(line) for line in (home / "costs.jsonl").read_text().splitlines()]
 
 
 def _means(costs: list[dict[str, float]]) -> Iterator[tuple[str, float]]:
@@ -104,25 +150,28 @@ def _row(root: Path, case: Case, costs: dict[str, float], n_rounds: int) -> dict
         "compare": python_command("-m", "rnnexp", "compare", "scale", "--home", str(home.root)),
         "doctor": python_command("-m", "rnnexp", "doctor", "--no-devices", "--home", str(home.root)),
     }
-    seconds = interleaved(n_rounds, *(lambda command=command: wall_s(command) for command in commands.values()))
-    peak = json.loads((home.root / "process.json").read_text())["peak_bytes"]
+    measures = [partial(wall_s, command, env=users_environment()) for command in commands.values()]
+    seconds = interleaved(n_rounds, *measures)
+    process = json.loads((home.root / "process.json").read_text())
     return {
         "sampler": case.sampler,
-        "workers": case.workers,
-        "trials": case.n_trials,
+        "trials": process["n_trials"],
         **{f"{cost}, ms": 1000 * costs[cost] for cost in _COSTS},
         **{f"{name}, s": median(values) for name, values in zip(commands, seconds, strict=True)},
-        "memory, MB": peak / 1e6,
+        "memory, MB": process["peak_bytes"] / 1e6,
         "disk, MB": size(home.root) / 1e6,
     }
 
 
-def _targets(label: str, smallest: int, costs: list[dict[str, float]], largest: dict[str, Any]) -> list[Target]:
-    growth = costs[-1]["whole"] / costs[0]["whole"]
-    case = f"{label}, {largest['trials']:,} trials"
+def targets(rows: Sequence[dict[str, Any]]) -> list[Target]:
+    """Returns the targets: of the random sampler, whose largest study is compared with its smallest."""
+    ours = [row for row in rows if row["sampler"] == "random"]
+    smallest, largest = ours[0], ours[-1]
+    growth = largest["whole, ms"] / smallest["whole, ms"]
+    case = f"random, {largest['trials']:,} trials"
+    title = f"{case}: cost per trial, in multiples of that of {smallest['trials']} trials"
     return [
-        Target(
-            f"{case}: cost per trial, in multiples of that of {smallest} trials", growth, _MAX_GROWTH, at_least=False
-        ),
+        Target(title, growth, _MAX_GROWTH, at_least=False),
         Target(f"{case}: `trials`, s", largest["trials, s"], _MAX_TRIALS_COMMAND_S, at_least=False),
+        Target(f"{case}: `doctor`, s", largest["doctor, s"], _MAX_DOCTOR_S, at_least=False),
     ]

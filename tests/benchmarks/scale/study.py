@@ -1,8 +1,8 @@
 """Runs one study of instant trials: `python -m tests.benchmarks.scale.study HOME --trials 1000`.
 
 Everything but the trials is real: the supervisor, Optuna and MLflow on SQLite, the sender thread, the files. An
-interrupted study is resumed. HOME/costs.jsonl has a line with the costs of each trial; HOME/process.json has the peak
-memory of the process.
+interrupted study is resumed. HOME/costs.jsonl has a line with the costs of each trial; HOME/process.json has the number
+of trials and the peak memory of the process, and is written when the study is complete.
 """
 
 import argparse
@@ -166,13 +166,16 @@ def run(home: Home, sampler: str, workers: int, n_trials: int) -> None:
     Projection.open(home, NAME, store.identity)  # imports MLflow and creates its tables before the first trial
     sender = BoundedSender(home, store.identity, costs)
     executor = InstantExecutor(workers, _describe(data), sender.wait)
-    outcome = Supervisor(
-        config, store, TrialRecords(folder), executor, sender, EndTimes(costs), lambda _: data.root, 1, time
-    ).run()
-    end = time.perf_counter()
+    try:
+        outcome = Supervisor(
+            config, store, TrialRecords(folder), executor, sender, EndTimes(costs), lambda _: data.root, 1, time
+        ).run()
+    finally:  # an interrupted study is resumed, and its trials are not run again
+        _write_costs(home, costs, executor.seconds, time.perf_counter())
     if outcome.halt_reason or outcome.unsent:
         raise RuntimeError(f"halted: {outcome.halt_reason!r}; MLflow lacks trials {outcome.unsent[:10]}")
-    _write(home, costs, executor.seconds, end)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    (home.root / "process.json").write_text(json.dumps({"n_trials": store.n_finished, "peak_bytes": peak}))
 
 
 def _describe(data: TokenStore) -> dict[str, Any]:
@@ -181,7 +184,7 @@ def _describe(data: TokenStore) -> dict[str, Any]:
     return about | sizes | {"source": "built in"}
 
 
-def _write(home: Home, costs: Costs, own: Counter[int], end: float) -> None:
+def _write_costs(home: Home, costs: Costs, own: Counter[int], end: float) -> None:
     previous = costs.start or end
     with (home.root / "costs.jsonl").open("a") as file:
         for place, (number, when) in enumerate(costs.ended):
@@ -189,8 +192,6 @@ def _write(home: Home, costs: Costs, own: Counter[int], end: float) -> None:
             seconds = {kind: counter[number] for kind, counter in costs.seconds.items()}
             file.write(json.dumps({"trial": number, **seconds, "own": own[number], "whole": when - previous}) + "\n")
             previous = when
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    (home.root / "process.json").write_text(json.dumps({"n_trials": len(costs.ended), "peak_bytes": peak}))
 
 
 def main() -> None:

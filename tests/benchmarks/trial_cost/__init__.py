@@ -24,7 +24,7 @@ base:
 space:
   train.learning_rate: {{float: [0.0003, 0.003], log: true}}
 """
-_MAX_START_S, _MAX_TRIAL_S = 0.1, 1.0
+_MAX_START_S, _MAX_TRIAL_S = 0.1, 0.4
 
 _TRAIN, _EVALUATE = f"function {patch_points.TRAIN_STEP}", f"function {patch_points.EVALUATION_STEP}"
 
@@ -128,7 +128,7 @@ _TRACING: tuple[tuple[str, Callable[[Trial], float]], ...] = (
 
 def run(options: Options) -> Result:
     """Runs a small sweep with timers and adds up the spans."""
-    n_trials = 5 if options.quick else 2 + 4 * options.rounds
+    n_trials = 5 if options.quick else 2 + 8 * options.rounds
     trials = _trials(n_trials)
     rows = [_row(name, "in the slot", seconds, trials) for name, seconds in _IN_SLOT]
     rows += [_row(name, "concurrent", seconds, trials) for name, seconds in _CONCURRENT]
