@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from rnnexp.home import Home
+from tests.storage.optuna_studies import create_study
+
 PACKAGE = Path(__file__).resolve().parent.parent / "rnnexp"
 
 LAYERS = (
@@ -48,6 +51,9 @@ MAY_NOT_IMPORT = {
 """What a package does without, although it stands above."""
 
 HEAVY = ("tensorflow", "keras", "mlflow", "optuna", "pandas", "matplotlib")
+
+NOT_IN_LISTS = ("sqlalchemy", "numpy", "pydantic", "yaml")
+"""What the lists of studies and trials do without, too."""
 
 
 def may_import(name: str) -> set[str]:
@@ -136,13 +142,13 @@ def test_a_file_has_at_most_350_lines(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 350
 
 
-def loaded(*arguments: str) -> set[str]:
-    """The heavy packages that a command has imported by its end."""
+def loaded(*arguments: str, libraries: tuple[str, ...] = HEAVY) -> set[str]:
+    """The heavy packages, or those of other libraries, that a command has imported by its end."""
     code = (
         "import json, sys\n"
         "from rnnexp.cli import main\n"
         "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
-        f"print('\\n' + json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
+        f"print('\\n' + json.dumps([name for name in {libraries!r} if name in sys.modules]))"
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
     return set(json.loads(done.stdout.strip().splitlines()[-1]))
@@ -158,9 +164,15 @@ def test_checking_a_file_loads_nothing_heavy() -> None:
     assert loaded("schema") == set()
 
 
-def test_listing_loads_no_tensorflow(tmp_path: Path) -> None:
-    for arguments in (["studies"], ["trials", "nothing"], ["data", "list"]):
-        assert not loaded(*arguments, "--home", str(tmp_path)) & {"tensorflow", "keras", "mlflow"}
+def test_listing_loads_nothing_heavy(tmp_path: Path) -> None:
+    """Neither Optuna, whose tables the lists read, nor what checks a sweep file."""
+    create_study(Home.open(tmp_path), "s")
+    for arguments in (["studies"], ["trials", "s"], ["trials", "s", "--json"], ["trials", "nothing"]):
+        assert loaded(*arguments, "--home", str(tmp_path), libraries=(*HEAVY, *NOT_IN_LISTS)) == set()
+
+
+def test_listing_data_loads_no_tensorflow(tmp_path: Path) -> None:
+    assert not loaded("data", "list", "--home", str(tmp_path)) & {"tensorflow", "keras", "mlflow"}
 
 
 def test_the_doctor_loads_no_tensorflow(tmp_path: Path) -> None:

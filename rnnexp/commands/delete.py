@@ -4,10 +4,10 @@ import argparse
 import re
 import sys
 
-from rnnexp.config.sweep import STUDY_NAME
+from rnnexp.config.names import STUDY_NAME
 from rnnexp.errors import StudyError, UserError
 from rnnexp.home import Home
-from rnnexp.storage import database
+from rnnexp.storage import bulk_reader
 from rnnexp.storage.study_lock import lock_owner
 from rnnexp.study import deletion
 from rnnexp.tracking.experiments import DeletedRecords
@@ -42,11 +42,12 @@ def _n_trials(home: Home, name: str) -> int:
     Raises:
         StudyError: if there is no study of that name.
     """
-    if name not in database.study_names(home) and re.fullmatch(STUDY_NAME, name):
+    if name not in bulk_reader.study_names(home) and re.fullmatch(STUDY_NAME, name):
         folder = home.study(name)
         if folder.sweep.exists() or folder.deleted.exists():
             return len(folder.numbers())
-    return len(database.load_study(home, name).get_trials(deepcopy=False))
+    bulk_reader.load_study(home, name)
+    return len(bulk_reader.read(home, name, with_reports=False))
 
 
 def _report(name: str, records: DeletedRecords) -> None:

@@ -15,7 +15,7 @@ from rnnexp.engine import devices, local
 from rnnexp.engine.devices import DeviceUse
 from rnnexp.errors import RnnexpError, WorkError
 from rnnexp.home import Home
-from rnnexp.storage.database import study_names
+from rnnexp.storage.bulk_reader import study_names
 from rnnexp.storage.folders import check_new_study
 from rnnexp.storage.views import StudyView, view
 from rnnexp.terminal import tables

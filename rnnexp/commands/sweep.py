@@ -14,7 +14,7 @@ from rnnexp.data.store import TokenStore
 from rnnexp.engine import devices, local
 from rnnexp.errors import UserError
 from rnnexp.home import FORMER_SINGLE_RUNS, Home
-from rnnexp.storage.database import study_names
+from rnnexp.storage.bulk_reader import study_names
 from rnnexp.storage.folders import check_new_study
 from rnnexp.storage.views import StudyView
 from rnnexp.terminal import next_commands, tables

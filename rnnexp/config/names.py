@@ -1,4 +1,4 @@
-"""The names of cells and data sets, which are the names of their modules, and the names of the metrics.
+"""The names of cells and data sets, which are the names of their modules, of the metrics, and of a study.
 
 Each cell and each data set is one file. This module lists the files instead of importing them: the configuration must
 not import these packages, and a new file needs no second edit.
@@ -7,6 +7,9 @@ not import these packages, and a new file needs no second edit.
 import pkgutil
 from functools import cache
 from pathlib import Path
+
+STUDY_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}"
+"""The pattern of a study's name. It is the name of a folder, too."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 

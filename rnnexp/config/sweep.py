@@ -13,8 +13,6 @@ from rnnexp.config.files import dump
 from rnnexp.config.trial import Metric, Section, TrialConfig, setting_names
 from rnnexp.space import Distribution
 
-STUDY_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}"
-
 
 class Objective(Section):
     """The metric that ranks the trials."""
@@ -192,7 +190,7 @@ class SweepConfig(Section):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    study: str = Field(pattern=f"^{STUDY_NAME}$", description="name of the study and of its MLflow experiment")
+    study: str = Field(pattern=f"^{names.STUDY_NAME}$", description="name of the study and of its MLflow experiment")
     objective: Objective = Objective()
     sampler: Sampler = TpeSampler(name="tpe")
     pruner: Pruner = NoPruner(name="none")

@@ -19,7 +19,7 @@ from rnnexp.engine.devices import DeviceUse
 from rnnexp.engine.executor import Exited, Message
 from rnnexp.trial.answer import Answer
 from rnnexp.trial.events import Event
-from rnnexp.trial.process import Heartbeat, StopRequest, TrialJob
+from rnnexp.trial.process import Heartbeat, StopRequest, TrialJob, UseThreads
 from rnnexp.trial.process import main as run_trial
 
 _PRELOAD = "rnnexp.trial.preload"
@@ -107,18 +107,26 @@ def plan_slots(workers: int | None, n_trials: int, memory_gb: float, use: Device
 class _Slot:
     process: Any
     pipe: Any
+    threads: int = 1
     gpu: str | None = None
 
 
 class LocalExecutor:
-    """An `Executor` whose slots are processes on this machine."""
+    """An `Executor` whose slots are processes on this machine.
 
-    def __init__(self, n_slots: int, signals: int | None = None, gpus: Sequence[str] = ()) -> None:
+    When slots are free, the running trials may use their cores too. That does not change a result.
+    """
+
+    def __init__(
+        self, n_slots: int, signals: int | None = None, gpus: Sequence[str] = (), cores: int | None = None
+    ) -> None:
         """Args:
         n_slots: trials at the same time.
         signals: a file descriptor that becomes readable when a signal arrives; it ends `poll` early.
         gpus: the GPUs that the trials use, as `DeviceUse.gpus`; each trial gets one of them.
+        cores: which the trials share; None for all that this process may use.
         """
+        self._cores = cores or n_cores()
         self._gpus = tuple(gpus)
         self._n_slots = n_slots
         self._signals = signals
@@ -142,13 +150,22 @@ class LocalExecutor:
             raise OSError("the forkserver has ended") from error
         finally:
             child_pipe.close()
-        self._slots[number] = _Slot(process, pipe, gpu)
+        self._slots[number] = _Slot(process, pipe, job.threads, gpu)
 
     def _least_used_gpu(self) -> str | None:
         used = Counter(slot.gpu for slot in self._slots.values())
         return min(self._gpus, key=lambda gpu: used[gpu], default=None)
 
+    def _share_cores(self) -> None:
+        """Tells the running trials how many threads each of them may use now."""
+        for number, slot in self._slots.items():
+            threads = max(1, self._cores // len(self._slots))
+            if threads != slot.threads:
+                slot.threads = threads
+                self._send(number, UseThreads(threads))
+
     def poll(self, timeout_s: float) -> list[Message]:
+        self._share_cores()
         sources: list[Any] = [slot.pipe for slot in self._slots.values()]
         sources += [slot.process.sentinel for slot in self._slots.values()]
         if self._signals is not None:
@@ -174,7 +191,7 @@ class LocalExecutor:
     def request_stop(self, number: int) -> None:
         self._send(number, StopRequest())
 
-    def _send(self, number: int, message: Answer | StopRequest) -> None:
+    def _send(self, number: int, message: Answer | StopRequest | UseThreads) -> None:
         with contextlib.suppress(OSError, KeyError):  # it has ended in the meantime; `Exited` follows
             self._slots[number].pipe.send(message)
 

@@ -13,6 +13,7 @@ from rnnexp import addresses, disk
 from rnnexp.errors import StudyError
 from rnnexp.health import databases, files, leftovers, machine, moved, orphans, outside, runs, stores, trials, unknown
 from rnnexp.health.finding import Finding
+from rnnexp.health.studies import Observation
 from rnnexp.home import Home
 from rnnexp.storage.study_lock import hold_home_lock, hold_study_lock
 
@@ -29,13 +30,13 @@ class Check:
 
     Attributes:
         name: of its findings.
-        find: yields the faults of a home. If a study is named, the caller holds its lock, and only the faults that need
-            this lock are searched.
+        find: yields the faults of a home. If the observation is of one study, the caller holds its lock, and only the
+            faults that need this lock are searched.
         needs: the databases that must be readable.
     """
 
     name: str
-    find: Callable[[Home, str | None], Iterator[Finding]]
+    find: Callable[[Observation], Iterator[Finding]]
     needs: frozenset[str] = frozenset()
 
 
@@ -73,23 +74,25 @@ class RepairOutcome:
 
 def find_problems(home: Home) -> Iterator[Finding]:
     """Runs all checks; skips those that need a database that cannot be read."""
-    readable: set[str] | None = None
+    observed = Observation(home)
+    unusable: set[str] = set()
     for check in CHECKS:
-        if check.needs and readable is None:
-            readable = databases.usable(home)
-        if check.needs <= (readable or set()):
-            yield from _find(check, home)
+        if check.needs.isdisjoint(unusable):
+            for finding in _find(check, observed):
+                if finding.unusable:
+                    unusable.add(finding.where)
+                yield finding
 
 
-def _find(check: Check, home: Home, held: str | None = None) -> Iterator[Finding]:
+def _find(check: Check, observed: Observation) -> Iterator[Finding]:
     """Runs one check. If files cannot be read now, that is its last finding: it says nothing about their content."""
     try:
-        yield from check.find(home, held)
+        yield from check.find(observed)
     except Exception as error:
         if not disk.has_cause(error, (OSError, sqlite3.OperationalError)):
             raise
         what = f"this check could not be completed ({_one_line(error)}); run `rnnexp doctor` again"
-        yield Finding(check.name, str(home.root), what, blocks=True)
+        yield Finding(check.name, str(observed.home.root), what, blocks=True)
 
 
 def repair(home: Home) -> Iterator[RepairOutcome]:
@@ -126,7 +129,7 @@ def _repair_once(home: Home) -> Iterator[RepairOutcome]:
             readable = databases.usable(home)
         if not check.needs <= (readable or set()):
             continue
-        found = list(_find(check, home))
+        found = list(_find(check, Observation(home)))
         if any(finding.blocks for finding in found):
             failed.add(None)
         for study, group in _by_study(found).items():
@@ -153,7 +156,7 @@ def _repair_group(home: Home, check: Check, study: str | None, group: list[Findi
     wanted = {finding.identity for finding in group}
     try:
         with _lock(home, study):
-            for finding in list(_find(check, home, study)):
+            for finding in list(_find(check, Observation(home, study))):
                 if finding.fix is not None and finding.study == study and finding.identity in wanted:
                     yield _repair_one(finding, finding.fix)
     except (StudyError, OSError) as error:  # the lock cannot be taken

@@ -2,12 +2,14 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rnnexp.errors import RnnexpError
 from rnnexp.health import mlflow_tables, sqlite_files, studies
 from rnnexp.health.finding import Finding
+from rnnexp.health.places import link_out_of
+from rnnexp.health.studies import Observation
 from rnnexp.home import Home
 from rnnexp.storage import maintenance as optuna_maintenance
 from rnnexp.storage import sqlite
@@ -67,20 +69,22 @@ def usable(home: Home) -> set[str]:
     return {database.path.name for database in databases(home) if not any(_faults(home, database))}
 
 
-def check(home: Home, _: str | None = None) -> Iterator[Finding]:
+def check(observed: Observation) -> Iterator[Finding]:
     """Checks both databases."""
+    home = observed.home
     for database in databases(home):
         faults = list(_faults(home, database))
         yield from faults or _journal_faults(database.path)
 
 
 def _faults(home: Home, database: Database) -> Iterator[Finding]:
-    """Yields the faults that make a database unreadable. One that cannot be read now is not damaged."""
+    """Yields the faults that make a database unusable. One that cannot be read now is not damaged."""
     try:
-        yield from _content_faults(home, database)
+        for finding in _content_faults(home, database):
+            yield replace(finding, unusable=True)
     except (sqlite3.Error, OSError) as error:
         what = f"it could not be checked ({error}); run `rnnexp doctor` again when the cause is removed"
-        yield Finding(CHECK, database.path.name, what, blocks=True)
+        yield Finding(CHECK, database.path.name, what, blocks=True, unusable=True)
 
 
 def _content_faults(home: Home, database: Database) -> Iterator[Finding]:
@@ -150,11 +154,11 @@ def _rebuild_optuna(home: Home) -> str:
 def _cursors(home: Home) -> Iterator[Path]:
     """Yields the cursors of the trials that have a run in the home's own MLflow."""
     for name in studies.folders(home):
-        for number in studies.numbers(home, name):
-            path = home.study(name).trial(number).tracking
-            cursor = Cursor.load(path)
-            if cursor.run_id is not None and cursor.store == Cursor().store:
-                yield path
+        for number in home.study(name).numbers():
+            trial = home.study(name).trial(number)
+            cursor = Cursor.load(trial.tracking)
+            if cursor.run_id is not None and cursor.store == Cursor().store and link_out_of(home, trial) is None:
+                yield trial.tracking
 
 
 def _rebuild_mlflow(home: Home) -> str:
@@ -162,8 +166,9 @@ def _rebuild_mlflow(home: Home) -> str:
     for path in list(_cursors(home)):
         path.unlink()
     n_runs = 0
-    for name in studies.idle(home):
-        numbers = studies.numbers(home, name)
+    observed = Observation(home)
+    for name in observed.idle():
+        numbers = observed.numbers(name)
         if not numbers:
             continue
         projection = Projection.open(home, name, studies.identity(home, name))

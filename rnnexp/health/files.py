@@ -16,22 +16,23 @@ from rnnexp.data import store as data
 from rnnexp.errors import WorkError
 from rnnexp.health import studies
 from rnnexp.health.finding import Finding
-from rnnexp.health.studies import TrialSnapshot
+from rnnexp.health.studies import Observation, TrialSnapshot
 from rnnexp.health.trials import discard_checkpoint
 from rnnexp.health.usage import size
 from rnnexp.home import Home, TrialFolder
 from rnnexp.study import retention
 from rnnexp.trial import recompute_predictions
-from rnnexp.trial.cursor import Cursor
+from rnnexp.trial.cursor import OWN
 from rnnexp.trial.events import Evicted, Finished, Started
 from rnnexp.trial.states import State
 
 CHECK = "checkpoints"
 
 
-def check(home: Home, held: str | None = None) -> Iterator[Finding]:
+def check(observed: Observation) -> Iterator[Finding]:
     """Checks the checkpoints of waiting trials and the models of finished trials."""
-    for snapshot in studies.idle_trials(home, held):
+    home = observed.home
+    for snapshot in observed.idle_trials():
         try:
             if snapshot.state is State.WAITING:
                 yield from _check_checkpoint(home, snapshot)
@@ -88,8 +89,8 @@ def mlflow_copy_of_best(home: Home, snapshot: TrialSnapshot) -> Path | None:
 
     None if the trial has no run in the home's own MLflow.
     """
-    cursor = Cursor.load(snapshot.folder.tracking)
-    if cursor.run_id is None or cursor.store != Cursor().store:
+    cursor = snapshot.cursor
+    if cursor.run_id is None or cursor.store != OWN:
         return None
     root = home.experiment_artifacts(snapshot.study) / cursor.run_id / "artifacts"
     return root / snapshot.folder.best.parent.name / snapshot.folder.best.name

@@ -36,6 +36,7 @@ class Finding:
             of the whole home (any other function), and has found the fault again since it took the lock.
         frees_bytes: the disk space that the repair frees.
         blocks: whether later checks must not repair anything: the state of the home is not known.
+        unusable: whether no other check can use the file that `where` names.
     """
 
     check: str
@@ -45,6 +46,7 @@ class Finding:
     fix: Callable[[], str] | None = None
     frees_bytes: int = 0
     blocks: bool = False
+    unusable: bool = False
 
     @property
     def study(self) -> str | None:

@@ -1,5 +1,6 @@
 """Finds files that only take space: temporary files, checkpoints of finished trials, data that MLflow has deleted."""
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from rnnexp.disk import WRITING
 from rnnexp.health import mlflow_tables, studies
 from rnnexp.health.finding import Finding
 from rnnexp.health.places import is_inside, own_artifact_folder
+from rnnexp.health.studies import Observation
 from rnnexp.health.usage import size
 from rnnexp.home import Home
 from rnnexp.tracking import maintenance
@@ -22,25 +24,27 @@ _NO_FOLDER = ".deleted"
 """No study has a name that starts with a dot."""
 
 
-def check(home: Home, held: str | None = None) -> Iterator[Finding]:
+def check(observed: Observation) -> Iterator[Finding]:
     """Checks the folders of idle studies and MLflow's own data."""
-    yield from _temporary_files(home, held)
-    yield from _checkpoints(home, held)
+    home = observed.home
+    yield from _temporary_files(observed)
+    yield from _checkpoints(observed)
     if home.tracking_server is None and home.mlflow_db.exists():
-        if held is None:
+        if observed.held is None:
             yield from _deleted_in_mlflow(home)
-        yield from _unknown_artifacts(home, held)
+        yield from _unknown_artifacts(observed)
 
 
-def _temporary_files(home: Home, held: str | None) -> Iterator[Finding]:
+def _temporary_files(observed: Observation) -> Iterator[Finding]:
     """Finds files and folders that a killed process was writing."""
-    for name in studies.idle(home, held):
+    home = observed.home
+    for name in observed.idle():
         root = home.study(name).root
-        paths = [*root.rglob(f"{WRITING}*"), *root.glob(f".{home.study(name).bundle.name}-*")] if root.is_dir() else []
+        paths = [*_being_written(root), *root.glob(f".{home.study(name).bundle.name}-*")] if root.is_dir() else []
         if paths:
             fix = studies.with_study_lock(home, name, lambda paths=paths: _remove(paths))  # type: ignore[misc]
             yield _incomplete(home, root, paths, fix)
-    if held is not None or studies.running(home):
+    if observed.held is not None or studies.running(home):
         return
     for folder in (home.root, home.cache, home.logs):
         if folder.is_dir() and folder.resolve() in (home.root.resolve(), home.root.resolve() / folder.name):
@@ -48,6 +52,12 @@ def _temporary_files(home: Home, held: str | None) -> Iterator[Finding]:
             paths = [path for path in folder.glob(f"{WRITING}*") if path.lstat().st_mtime < time.time() - _OLD_S]
             if paths:
                 yield _incomplete(home, folder, paths, lambda paths=paths: _remove(paths))  # type: ignore[misc]
+
+
+def _being_written(root: Path) -> Iterator[Path]:
+    """Yields the incomplete files in a folder and its subfolders."""
+    for folder, folders, names in os.walk(root):
+        yield from (Path(folder, name) for name in (*folders, *names) if name.startswith(WRITING))
 
 
 def _incomplete(home: Home, folder: Path, paths: list[Path], fix: Callable[[], str]) -> Finding:
@@ -65,9 +75,10 @@ def _remove(paths: list[Path]) -> str:
     return "removed"
 
 
-def _checkpoints(home: Home, held: str | None) -> Iterator[Finding]:
+def _checkpoints(observed: Observation) -> Iterator[Finding]:
     """Finds files that a finished trial no longer needs. The next start of its study would remove them too."""
-    for snapshot in studies.idle_trials(home, held):
+    home = observed.home
+    for snapshot in observed.idle_trials():
         keep_model = snapshot.state is not State.FAIL
         paths = [snapshot.folder.state, *([] if keep_model else [snapshot.folder.best, snapshot.folder.held_out])]
         if snapshot.state in FINISHED and any(path.exists() for path in paths):
@@ -120,12 +131,13 @@ def _delete_permanently(home: Home) -> str:
     return f"deleted permanently; these files were kept: {', '.join(kept)}" if kept else "deleted permanently"
 
 
-def _unknown_artifacts(home: Home, held: str | None) -> Iterator[Finding]:
+def _unknown_artifacts(observed: Observation) -> Iterator[Finding]:
     """Finds folders of runs that MLflow does not know, for example after its database was rebuilt."""
+    home = observed.home
     # The folders are listed before MLflow is asked: a folder that is created in between is in neither list.
     artifacts = {
         name: _run_folders(home.experiment_artifacts(name))
-        for name in studies.idle(home, held)
+        for name in observed.idle()
         if is_inside(home.root, home.experiment_artifacts(name))
     }
     known = mlflow_tables.run_and_model_ids(home)

@@ -14,9 +14,8 @@ from rnnexp.data.store import built_in
 from rnnexp.engine import devices, local
 from rnnexp.engine.devices import Devices
 from rnnexp.errors import RnnexpError
-from rnnexp.health import studies
 from rnnexp.health.finding import Finding
-from rnnexp.home import Home
+from rnnexp.health.studies import Observation
 from rnnexp.trial.states import FINISHED
 
 DEVICES, DATA = "devices", "data"
@@ -97,11 +96,11 @@ def slower_gpus(measured: Devices) -> list[str]:
     ]
 
 
-def check_data(home: Home, _: str | None = None) -> Iterator[Finding]:
+def check_data(observed: Observation) -> Iterator[Finding]:
     """Yields the user's own data files that an unfinished trial needs and that do not exist."""
     missing: dict[str, str] = {}
-    for name in studies.idle(home):
-        for snapshot in studies.trials(home, name):
+    for name in observed.idle():
+        for snapshot in observed.trials(name):
             if snapshot.state in FINISHED:
                 continue
             try:

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from rnnexp import home_id
 from rnnexp.health.sqlite_files import connect
 from rnnexp.home import Home
+from rnnexp.tracking.maintenance import RunRecord
 
 MetricSteps = dict[str, dict[str, set[int]]]
 """The steps of each metric of each run: run id → metric name → steps."""
 
 _WRITE_TIMEOUT_S = 120
+_OWN_TAGS = "rnnexp.*"
 _IS_DELETED = "lifecycle_stage = 'deleted'"
 _PATH_COLUMNS = {
     "experiments": ("artifact_location",),
@@ -64,6 +66,28 @@ def study_identity(home: Home, study: str) -> str | None:
     except sqlite3.Error:
         return None
     return str(row[0]) if row else None
+
+
+def active_runs(home: Home, experiment_id: str) -> list[RunRecord]:
+    """Returns the active runs of an experiment, in three queries.
+
+    MLflow's client creates an object for every parameter, metric and tag, which takes more time than all other checks.
+    """
+    of_experiment = "run_uuid IN (SELECT run_uuid FROM runs WHERE experiment_id = ? AND lifecycle_stage = 'active')"
+    tags: dict[str, dict[str, str]] = defaultdict(dict)
+    metrics: dict[str, set[str]] = defaultdict(set)
+    with connect(home.mlflow_db) as connection:
+        connection.execute("BEGIN")  # one transaction: all queries see the same state
+
+        def rows(columns: str, table: str, condition: str = "") -> sqlite3.Cursor:
+            query = f"SELECT run_uuid, {columns} FROM {table} WHERE {of_experiment} {condition}"
+            return connection.execute(query, (int(experiment_id),))
+
+        for run_id, name, value in rows("key, value", "tags", f"AND key GLOB '{_OWN_TAGS}'"):
+            tags[run_id][name] = value
+        for run_id, name in rows("key", "latest_metrics"):
+            metrics[run_id].add(name)
+        return [RunRecord(run_id, status, tags[run_id], metrics[run_id]) for run_id, status in rows("status", "runs")]
 
 
 def metric_steps(home: Home) -> MetricSteps:

@@ -4,14 +4,16 @@ from collections.abc import Iterator
 
 from rnnexp.health import mlflow_tables, sqlite_files
 from rnnexp.health.finding import Finding
+from rnnexp.health.studies import Observation
 from rnnexp.home import Home
 from rnnexp.tracking.paths import artifact_address, local_path
 
 CHECK = "moved"
 
 
-def check(home: Home, _: str | None = None) -> Iterator[Finding]:
+def check(observed: Observation) -> Iterator[Finding]:
     """Yields the other homes in which MLflow's database expects the files of this home."""
+    home = observed.home
     if not home.mlflow_db.exists():
         return
     for old in _old_roots(home):

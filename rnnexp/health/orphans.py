@@ -11,17 +11,18 @@ from rnnexp import locks
 from rnnexp.errors import WorkError
 from rnnexp.health import studies
 from rnnexp.health.finding import Finding
-from rnnexp.home import Home
+from rnnexp.health.studies import Observation
 from rnnexp.trial.folder_lock import lock_holders
 
 CHECK = "orphans"
 _KILL_TIMEOUT_S = 10
 
 
-def check(home: Home, held: str | None = None) -> Iterator[Finding]:
+def check(observed: Observation) -> Iterator[Finding]:
     """Checks the locks of all trials, except those of running studies."""
-    for name in studies.idle_folders(home, held):
-        for number in studies.numbers(home, name):
+    home = observed.home
+    for name in observed.idle_folders():
+        for number in observed.numbers(name):
             lock = home.study(name).trial(number).lock
             if not locks.is_held(lock):
                 continue

@@ -4,14 +4,15 @@ from collections.abc import Iterator
 
 from rnnexp.health import studies
 from rnnexp.health.finding import Finding
-from rnnexp.health.places import is_inside, link_out_of
-from rnnexp.home import Home
+from rnnexp.health.places import is_inside
+from rnnexp.health.studies import Observation
 
 CHECK = "places"
 
 
-def check(home: Home, _: str | None = None) -> Iterator[Finding]:
+def check(observed: Observation) -> Iterator[Finding]:
     """Checks the folders of the home, of its studies and of their trials."""
+    home = observed.home
     for folder in (home.work, home.artifacts, home.cache, home.logs):
         if folder.is_symlink() and not is_inside(home.root, folder):
             what = f"it is a symbolic link to {folder.resolve()}, outside this home; nothing in it is checked"
@@ -25,10 +26,6 @@ def check(home: Home, _: str | None = None) -> Iterator[Finding]:
             what = f"it is no folder of a study in this home (its name or a symbolic link is wrong); look at {path}"
             yield Finding(CHECK, f"work/{path.name}", f"{what}; nothing in it is checked")
             continue
-        for number in home.study(path.name).numbers():
-            link = link_out_of(home, home.study(path.name).trial(number))
-            if link is not None:
-                what = (
-                    f"{link.name} is a symbolic link to {link.resolve()}, outside this home; the trial is not checked"
-                )
-                yield Finding(CHECK, f"{path.name} trial {number}", what)
+        for number, link in observed.links_out(path.name).items():
+            what = f"{link.name} is a symbolic link to {link.resolve()}, outside this home; the trial is not checked"
+            yield Finding(CHECK, f"{path.name} trial {number}", what)

@@ -3,11 +3,13 @@
 A repair removes and writes files. It must not do so outside the home, so what leads there is only reported.
 """
 
+import contextlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from rnnexp.config.sweep import STUDY_NAME
+from rnnexp.config.names import STUDY_NAME
 from rnnexp.home import Home, TrialFolder
 from rnnexp.tracking.paths import local_path
 
@@ -27,17 +29,16 @@ def is_study_name(name: str) -> bool:
 
 def link_out_of(home: Home, folder: TrialFolder) -> Path | None:
     """Returns the first of a trial's folders and files that is a symbolic link to a place outside the home."""
-    for path in _paths(folder):
-        if path.is_symlink() and not is_inside(home.root, path):
-            return path
-    return None
+    return next((path for path in _links(folder) if not is_inside(home.root, path)), None)
 
 
-def _paths(folder: TrialFolder) -> Iterator[Path]:
-    yield folder.root
+def _links(folder: TrialFolder) -> Iterator[Path]:
+    """Yields the symbolic links among a trial's folders and files."""
+    if folder.root.is_symlink():
+        yield folder.root
     for each in (folder.root, folder.best.parent, folder.set_aside):
-        if each.is_dir():
-            yield from each.iterdir()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(each) as entries:
+            yield from [Path(entry.path) for entry in entries if entry.is_symlink()]
 
 
 def own_artifact_folder(home: Home, address: str, owner: str) -> Path | None:
@@ -49,7 +50,9 @@ def own_artifact_folder(home: Home, address: str, owner: str) -> Path | None:
         owner: the id of the run or model; it names the folder, so that no other folder of the home is meant.
     """
     path = local_path(address)
-    if path is None or not re.fullmatch(_RUN_OR_MODEL_ID, owner) or path.resolve().parent.name != owner:
+    if path is None or not re.fullmatch(_RUN_OR_MODEL_ID, owner):
         return None
+    real = path.resolve()
     # `artifacts` itself may be a link.
-    return path if is_inside(home.artifacts, path) and is_inside(home.root, path) else None
+    is_own = all(real.is_relative_to(folder.resolve()) for folder in (home.artifacts, home.root))
+    return path if real.parent.name == owner and is_own else None

@@ -10,11 +10,11 @@ from rnnexp.health import history, mlflow_tables, studies
 from rnnexp.health.files import mlflow_copy_of_best
 from rnnexp.health.finding import Finding
 from rnnexp.health.mlflow_tables import MetricSteps
-from rnnexp.health.places import link_out_of, own_artifact_folder
-from rnnexp.health.studies import TrialSnapshot
+from rnnexp.health.places import own_artifact_folder
+from rnnexp.health.studies import Observation, TrialSnapshot
 from rnnexp.home import Home
-from rnnexp.tracking import maintenance
 from rnnexp.tracking.client import open_client
+from rnnexp.tracking.maintenance import RunRecord, runs_by_trial, search_runs
 from rnnexp.tracking.ownership import Ownership
 from rnnexp.tracking.projection import Projection
 from rnnexp.trial import events
@@ -25,14 +25,12 @@ from rnnexp.trial.states import FINISHED, RUN_STATUS, State
 CHECK = "runs"
 
 
-def check(home: Home, held: str | None = None) -> Iterator[Finding]:
+def check(observed: Observation) -> Iterator[Finding]:
     """Checks the runs of the studies that no supervisor runs."""
-    yield from _check_credentials(home, held)
-    groups = {name: studies.trials(home, name) for name in studies.idle(home, held)}
-    with_events = {
-        name: [snapshot for snapshot in group if link_out_of(home, snapshot.folder) is None and snapshot.events]
-        for name, group in groups.items()
-    }
+    home = observed.home
+    yield from _check_credentials(observed)
+    groups = {name: observed.trials(name) for name in observed.idle()}
+    with_events = {name: [snapshot for snapshot in observed.own_trials(name) if snapshot.events] for name in groups}
     if not any(with_events.values()) or (home.tracking_server is None and not home.mlflow_db.exists()):
         return
     try:
@@ -48,9 +46,10 @@ def check(home: Home, held: str | None = None) -> Iterator[Finding]:
         yield Finding(CHECK, home.tracking_server, f"it cannot be read ({addresses.one_line(error)})")
 
 
-def _check_credentials(home: Home, held: str | None) -> Iterator[Finding]:
+def _check_credentials(observed: Observation) -> Iterator[Finding]:
     """Finds credentials of a server, which earlier versions wrote into the cursors."""
-    for name in studies.idle(home, held):
+    home = observed.home
+    for name in observed.idle():
         folder = home.study(name)
         paths = [folder.trial(number).tracking for number in folder.numbers()]
         paths = [path for path in paths if Cursor.has_credentials(path)]
@@ -89,8 +88,10 @@ def _check_study(
         return
     ownership = Ownership.of(home, name, studies.identity(home, name))
     own_ids = ownership.run_ids(home.study(name))
-    runs = maintenance.runs_by_trial(client, experiment.experiment_id, ownership, own_ids)
-    places = mlflow_tables.run_places(home) if home.tracking_server is None else {}
+    is_own_database, experiment_id = home.tracking_server is None, experiment.experiment_id
+    recorded = mlflow_tables.active_runs(home, experiment_id) if is_own_database else search_runs(client, experiment_id)
+    runs = runs_by_trial(recorded, ownership, own_ids)
+    places = mlflow_tables.run_places(home) if is_own_database else {}
     for snapshot in group:
         outside = _place_outside(home, snapshot, runs.get(snapshot.number, []), places)
         if outside is not None:
@@ -105,7 +106,7 @@ def _check_study(
             yield Finding(CHECK, snapshot.where, what, "its events are sent again", fix)
     for number in sorted(set(runs) - numbers):
         # The run of a trial whose tag was changed in MLflow's UI is not unknown: the cursor names it.
-        ids = [run.info.run_id for run in runs[number] if run.info.run_id not in own_ids]
+        ids = [run.run_id for run in runs[number] if run.run_id not in own_ids]
         if not ids:
             continue
         what = f"MLflow has a run of trial {number}, which does not exist"
@@ -114,10 +115,10 @@ def _check_study(
 
 
 def _difference(
-    home: Home, ownership: Ownership, snapshot: TrialSnapshot, runs: list[Any], steps: MetricSteps | None
+    home: Home, ownership: Ownership, snapshot: TrialSnapshot, runs: list[RunRecord], steps: MetricSteps | None
 ) -> str:
     """Returns in words how MLflow differs from a trial's events; an empty text if it does not."""
-    cursor = Cursor.load(snapshot.folder.tracking)
+    cursor = snapshot.cursor
     if cursor.store != ownership.store:
         return ""  # the trial is recorded in another MLflow
     if not ownership.counts(cursor):
@@ -127,7 +128,7 @@ def _difference(
     if len(runs) > 1:
         return f"it has {len(runs)} runs in MLflow"
     run = runs[0]
-    if cursor.run_id != run.info.run_id:
+    if cursor.run_id != run.run_id:
         return "it is not known how many of its events MLflow has"
     if cursor.sent != len(snapshot.events):
         return f"MLflow has {cursor.sent} of its {len(snapshot.events)} events"
@@ -138,40 +139,40 @@ def _difference(
     )
 
 
-def _place_outside(home: Home, snapshot: TrialSnapshot, runs: list[Any], places: dict[str, str]) -> str | None:
+def _place_outside(home: Home, snapshot: TrialSnapshot, runs: list[RunRecord], places: dict[str, str]) -> str | None:
     """Returns the place of a run's files if it is outside this home: sending an event can delete files there."""
-    for run_id in (Cursor.load(snapshot.folder.tracking).run_id, *(run.info.run_id for run in runs)):
+    for run_id in dict.fromkeys((snapshot.cursor.run_id, *(run.run_id for run in runs))):
         if run_id in places and own_artifact_folder(home, places[run_id], run_id) is None:
             return places[run_id]
     return None
 
 
-def _state_difference(snapshot: TrialSnapshot, run: Any) -> str:
+def _state_difference(snapshot: TrialSnapshot, run: RunRecord) -> str:
     last = next((event for event in reversed(snapshot.events) if isinstance(event, AttemptEnded | Started)), None)
     state = State(last.state) if isinstance(last, AttemptEnded) else State.RUNNING
-    if run.info.status != RUN_STATUS[state]:
-        return f"its run is {run.info.status} in MLflow, but the trial is {state}"
+    if run.status != RUN_STATUS[state]:
+        return f"its run is {run.status} in MLflow, but the trial is {state}"
     expected = {"rnnexp.state": str(state), "rnnexp.study": snapshot.study}
     if isinstance(last, AttemptEnded):
         expected["rnnexp.attempts"] = str(last.attempts)
     if any(isinstance(event, Evicted) for event in snapshot.events):
         expected["rnnexp.checkpoint"] = "evicted"
-    wrong = [name for name, value in expected.items() if run.data.tags.get(name) != value]
-    return f"its run's tag {wrong[0]} is {run.data.tags.get(wrong[0])}, not {expected[wrong[0]]}" if wrong else ""
+    wrong = [name for name, value in expected.items() if run.tags.get(name) != value]
+    return f"its run's tag {wrong[0]} is {run.tags.get(wrong[0])}, not {expected[wrong[0]]}" if wrong else ""
 
 
-def _metrics_difference(snapshot: TrialSnapshot, run: Any, steps: MetricSteps | None) -> str:
+def _metrics_difference(snapshot: TrialSnapshot, run: RunRecord, steps: MetricSteps | None) -> str:
     expected: dict[str, set[int]] = defaultdict(set)
     for epoch in events.epochs(snapshot.events):
         for name in epoch.metrics:
             expected[name].add(epoch.epoch)
-    recorded = steps.get(run.info.run_id, {}) if steps is not None else {}
+    recorded = steps.get(run.run_id, {}) if steps is not None else {}
     missing = [
         name for name, epochs in expected.items() if steps is not None and not epochs <= recorded.get(name, set())
     ]
     if any(isinstance(event, Finished) for event in snapshot.events):
-        missing += [name for name in ("best_epoch", "n_params", "train_seconds") if name not in run.data.metrics]
-    missing += [name for name in expected if name not in run.data.metrics and name not in missing]
+        missing += [name for name in ("best_epoch", "n_params", "train_seconds") if name not in run.metrics]
+    missing += [name for name in expected if name not in run.metrics and name not in missing]
     return f"its run lacks points of {', '.join(missing)}" if missing else ""
 
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from rnnexp import disk
+from rnnexp.storage import sqlite
 
 _TIMEOUT_S = 30
 _SUFFIXES = ("", "-wal", "-shm")
@@ -17,10 +18,6 @@ _SUFFIXES = ("", "-wal", "-shm")
 def connect(path: Path) -> contextlib.closing[sqlite3.Connection]:
     """Opens a database; the connection is closed at the end of the `with` block."""
     return contextlib.closing(sqlite3.connect(path, timeout=_TIMEOUT_S))
-
-
-_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-"""The primary error codes that report damaged content. All others (full disk, no descriptor, locked) do not."""
 
 
 def damage(path: Path, expected: bool) -> str | None:
@@ -44,7 +41,7 @@ def damage(path: Path, expected: bool) -> str | None:
             report = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(1)")]
             n_tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode & 0xFF not in _DAMAGE:  # the low byte is the primary code
+        if not sqlite.is_damage(error):
             raise
         return f"it is damaged ({error})"
     if report != ["ok"]:

@@ -9,14 +9,15 @@ from rnnexp.data import store as data
 from rnnexp.health import studies
 from rnnexp.health.finding import Finding
 from rnnexp.health.places import is_inside
+from rnnexp.health.studies import Observation
 from rnnexp.health.usage import size
-from rnnexp.home import Home
 
 CHECK = "cache"
 
 
-def check(home: Home, _: str | None = None) -> Iterator[Finding]:
+def check(observed: Observation) -> Iterator[Finding]:
     """Checks every token store, unless a study is running: its trials read one, and it may just be building one."""
+    home = observed.home
     if not home.cache.is_dir() or not is_inside(home.root, home.cache) or studies.running(home):
         return
     for root in sorted(home.cache.iterdir()):

@@ -3,15 +3,17 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from rnnexp.health.finding import StudyFix
 from rnnexp.health.places import is_inside, is_study_name, link_out_of
 from rnnexp.home import FORMER_SINGLE_RUNS, Home, TrialFolder
-from rnnexp.storage import bulk_reader, database, metadata
-from rnnexp.storage.maintenance import FrozenTrial
+from rnnexp.storage import bulk_reader, metadata
+from rnnexp.storage.bulk_reader import StoredTrial
 from rnnexp.storage.study_lock import lock_owner
 from rnnexp.study.records import TrialRecords
 from rnnexp.trial import events
+from rnnexp.trial.cursor import Cursor
 from rnnexp.trial.events import Event
 from rnnexp.trial.states import State
 
@@ -32,12 +34,17 @@ class TrialSnapshot:
     number: int
     folder: TrialFolder
     state: State
-    trial: FrozenTrial
+    trial: StoredTrial
 
     @cached_property
     def events(self) -> list[Event]:
         """The trial's events, read at the first access, because not every check needs them."""
         return events.read(self.folder.events)
+
+    @cached_property
+    def cursor(self) -> Cursor:
+        """How many of its events MLflow has, read at the first access."""
+        return Cursor.load(self.folder.tracking)
 
     @property
     def where(self) -> str:
@@ -75,52 +82,85 @@ def running(home: Home) -> list[str]:
     return [name for name in folders(home) if lock_owner(home.study(name).lock) is not None]
 
 
-def idle_folders(home: Home, held: str | None = None) -> list[str]:
-    """Returns the studies that have a folder and that no supervisor runs.
+class Observation:
+    """A home as one search for faults sees it. Each trial and its events are read once, when they are first needed.
 
-    Args:
+    A repair never acts on an old observation: it makes a new one when it has the lock.
+    """
+
+    def __init__(self, home: Home, held: str | None = None) -> None:
+        """Args:
         home: this home.
-        held: a study whose lock the caller holds; only this one is returned then.
-    """
-    if held is not None:
-        return [name for name in folders(home) if name == held]
-    return [name for name in folders(home) if lock_owner(home.study(name).lock) is None]
+        held: a study whose lock the caller holds; only this one is observed then.
+        """
+        self.home, self.held = home, held
+        self._trials: dict[str, list[TrialSnapshot]] = {}
+        self._links: dict[str, dict[int, Path]] = {}
+        self._started: dict[str, int] = {}
 
+    def idle_folders(self) -> list[str]:
+        """Returns the studies that have a folder and that no supervisor runs now."""
+        names = folders(self.home)
+        if self.held is not None:
+            return [name for name in names if name == self.held]
+        return self._without_running(names)
 
-def idle(home: Home, held: str | None = None) -> list[str]:
-    """Returns Optuna's studies that no supervisor runs and whose deletion has not begun.
+    def idle(self) -> list[str]:
+        """Returns Optuna's studies that no supervisor runs now and whose deletion has not begun."""
+        names = [name for name in bulk_reader.study_names(self.home) if self.held in (None, name)]
+        own = [name for name in names if is_own(self.home, name)]
+        idle = own if self.held is not None else self._without_running(own)
+        return [name for name in idle if not self.home.study(name).deleted.exists()]
 
-    Args:
-        home: this home.
-        held: a study whose lock the caller holds; only this one is returned then.
-    """
-    busy = set(running(home)) if held is None else set()
-    names = [name for name in database.study_names(home) if held in (None, name) and name not in busy]
-    return [name for name in names if is_own(home, name) and not home.study(name).deleted.exists()]
+    def _without_running(self, names: list[str]) -> list[str]:
+        idle = [name for name in names if lock_owner(self.home.study(name).lock) is None]
+        for name in idle:
+            self._forget_if_started(name)
+        return idle
 
+    def _forget_if_started(self, name: str) -> None:
+        """Forgets what was read of a study if a supervisor has run it since: each one writes to the lock file."""
+        try:
+            started = self.home.study(name).lock.stat().st_mtime_ns
+        except FileNotFoundError:
+            started = 0
+        if self._started.setdefault(name, started) != started:
+            self._started[name] = started
+            self._trials.pop(name, None)
+            self._links.pop(name, None)
 
-def trials(home: Home, name: str) -> list[TrialSnapshot]:
-    """Returns the trials that Optuna has of a study."""
-    folder = home.study(name)
-    return [
-        TrialSnapshot(name, trial.number, folder.trial(trial.number), State(trial.state.name), trial)
-        for trial in bulk_reader.read(home, name)
-    ]
+    def trials(self, name: str) -> list[TrialSnapshot]:
+        """Returns the trials that Optuna has of a study."""
+        if name not in self._trials:
+            folder = self.home.study(name)
+            self._trials[name] = [
+                TrialSnapshot(name, trial.number, folder.trial(trial.number), trial.state, trial)
+                for trial in bulk_reader.read(self.home, name)
+            ]
+        return self._trials[name]
 
+    def links_out(self, name: str) -> dict[int, Path]:
+        """Returns the trials whose folder contains, or is, a link to a place outside the home, with the first link."""
+        if name not in self._links:
+            folder = self.home.study(name)
+            links = {number: link_out_of(self.home, folder.trial(number)) for number in folder.numbers()}
+            self._links[name] = {number: link for number, link in links.items() if link is not None}
+        return self._links[name]
 
-def numbers(home: Home, name: str) -> list[int]:
-    """Returns the numbers of the trials that have a folder inside the home."""
-    folder = home.study(name)
-    return [number for number in folder.numbers() if link_out_of(home, folder.trial(number)) is None]
+    def numbers(self, name: str) -> list[int]:
+        """Returns the numbers of the trials that have a folder inside the home."""
+        links = self.links_out(name)
+        return [number for number in self.home.study(name).numbers() if number not in links]
 
+    def own_trials(self, name: str) -> list[TrialSnapshot]:
+        """Returns the trials that Optuna has of a study, without those whose files are outside the home."""
+        links = self.links_out(name)
+        return [snapshot for snapshot in self.trials(name) if snapshot.number not in links]
 
-def idle_trials(home: Home, held: str | None = None) -> Iterator[TrialSnapshot]:
-    """Yields the trials of all idle studies, or of the one study whose lock the caller holds.
-
-    Trials whose files are outside the home are left out.
-    """
-    for name in idle(home, held):
-        yield from (snapshot for snapshot in trials(home, name) if link_out_of(home, snapshot.folder) is None)
+    def idle_trials(self) -> Iterator[TrialSnapshot]:
+        """Yields the trials of all idle studies, without those whose files are outside the home."""
+        for name in self.idle():
+            yield from self.own_trials(name)
 
 
 def records(home: Home, name: str) -> TrialRecords:
@@ -130,7 +170,7 @@ def records(home: Home, name: str) -> TrialRecords:
 
 def identity(home: Home, name: str) -> str:
     """Returns the identity by which MLflow distinguishes a study from a deleted study of the same name."""
-    return metadata.identity(database.load_study(home, name))
+    return metadata.identity(bulk_reader.load_study(home, name))
 
 
 def with_study_lock(home: Home, name: str, fix: Callable[[], str]) -> StudyFix:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from rnnexp.health import history, studies
 from rnnexp.health.finding import Finding
-from rnnexp.health.studies import TrialSnapshot
+from rnnexp.health.studies import Observation, TrialSnapshot
 from rnnexp.home import Home
 from rnnexp.storage import database, metadata
 from rnnexp.storage.store import requeue_running_trials
@@ -19,10 +19,11 @@ from rnnexp.trial.states import FINISHED, State
 CHECK = "trials"
 
 
-def check(home: Home, held: str | None = None) -> Iterator[Finding]:
+def check(observed: Observation) -> Iterator[Finding]:
     """Checks every trial of the studies that no supervisor runs."""
+    home = observed.home
     mlflow = history.MlflowHistory(home)
-    for snapshot in studies.idle_trials(home, held):
+    for snapshot in observed.idle_trials():
         if snapshot.state is State.RUNNING:
             what = "it is RUNNING in Optuna, but no supervisor runs it"
             fix = studies.with_study_lock(home, snapshot.study, lambda snapshot=snapshot: _requeue(home, snapshot))  # type: ignore[misc]

@@ -4,19 +4,21 @@ from collections.abc import Iterator
 
 from rnnexp.health import mlflow_tables, studies
 from rnnexp.health.finding import Finding
+from rnnexp.health.studies import Observation
 from rnnexp.health.usage import size
 from rnnexp.home import Home
-from rnnexp.storage import database
+from rnnexp.storage import bulk_reader
 from rnnexp.storage.rebuild import rebuild
 from rnnexp.study import deletion
 
 CHECK = "folders"
 
 
-def check(home: Home, held: str | None = None) -> Iterator[Finding]:
+def check(observed: Observation) -> Iterator[Finding]:
     """Checks the folders of all studies that no supervisor runs."""
-    known = set(database.study_names(home))
-    for name in studies.idle_folders(home, held):
+    home = observed.home
+    known = set(bulk_reader.study_names(home))
+    for name in observed.idle_folders():
         folder = home.study(name)
         if folder.deleted.exists():
             frees = size(folder.root) + size(home.experiment_artifacts(name))
@@ -38,12 +40,12 @@ def check(home: Home, held: str | None = None) -> Iterator[Finding]:
         elif name in known and not folder.sweep.exists() and folder.numbers():
             yield Finding(CHECK, f"study {name}", "its sweep.yaml is missing; the next `rnnexp sweep` writes it again")
         elif name in known:
-            yield from _unknown_trials(home, name)
+            yield from _unknown_trials(observed, name)
 
 
-def _unknown_trials(home: Home, name: str) -> Iterator[Finding]:
+def _unknown_trials(observed: Observation, name: str) -> Iterator[Finding]:
     """Finds trials that Optuna has lost, for example because an older copy of its database was restored."""
-    known = {snapshot.number for snapshot in studies.trials(home, name)}
+    home, known = observed.home, {snapshot.number for snapshot in observed.trials(name)}
     lost = [number for number in home.study(name).numbers() if number not in known]
     if lost:
         what = f"Optuna does not know its trials {', '.join(map(str, lost))}, which have folders"

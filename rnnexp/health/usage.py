@@ -1,5 +1,6 @@
 """Measures the disk space of a home, by study and kind."""
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,12 +50,20 @@ def size(path: Path) -> int:
     """Returns the bytes of a file, or of all files below a folder; a file that is deleted meanwhile counts 0."""
     if not path.is_dir():
         return _bytes(path)
-    return sum(_bytes(Path(root) / name) for root, _, names in os.walk(path) for name in names)
+    n_bytes, folders = 0, [str(path)]
+    while folders:
+        with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif not (entry.is_symlink() and Path(entry).is_dir()):
+                    n_bytes += _bytes(entry)
+    return n_bytes
 
 
-def _bytes(path: Path) -> int:
+def _bytes(file: "Path | os.DirEntry[str]") -> int:
     try:
-        return path.lstat().st_size
+        return file.stat(follow_symlinks=False).st_size
     except OSError:
         return 0
 

@@ -7,15 +7,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from rnnexp.config.trial import TrialConfig
 from rnnexp.model.build import TokenInput, network, recurrent_layer_names
 from rnnexp.model.cells import Cell, cell
-from rnnexp.model.kernel.recurrence import Embedding, Recurrence
+from rnnexp.model.kernel.inputs import Embedding, StateDropout
+from rnnexp.model.kernel.recurrence import Recurrence
+from rnnexp.model.kernel.team import Team
 
-_LAYER_SETTINGS: dict[str, object] = {"go_backwards": False, "dropout": 0.0, "recurrent_dropout": 0.0}
+_LAYER_SETTINGS: dict[str, object] = {"go_backwards": False, "dropout": 0.0}
 """Settings of a layer that the loops of no cell compute otherwise."""
+
+_NO_SEED = np.zeros(2, np.int32)
 
 
 def supports(layer: Any, cell: Cell) -> bool:
@@ -27,14 +32,14 @@ def supports(layer: Any, cell: Cell) -> bool:
     return all(settings.get(name, value) == value for name, value in expected.items())
 
 
-def logits(model: keras.Model, config: TrialConfig, n_outputs: int, threads: int) -> Callable[..., Any]:
+def logits(model: keras.Model, config: TrialConfig, n_outputs: int, team: Team | None = None) -> Callable[..., Any]:
     """Returns a function `(tokens, training=)` from (B, T) to logits (B, n_outputs), with the weights of the model.
 
     Args:
         model: as `build` returns it.
         config: its settings.
         n_outputs: width of its head.
-        threads: for the compiled layers.
+        team: the threads of the compiled layers; without it there is one.
 
     Raises:
         ValueError: if the compiled loops do not compute what a recurrent layer of the model does.
@@ -46,7 +51,7 @@ def logits(model: keras.Model, config: TrialConfig, n_outputs: int, threads: int
             raise ValueError(
                 f"layer {name} cannot run compiled: the loops of {config.model.cell} compute another layer"
             )
-        recurrences[name] = Recurrence(of_config, threads)
+        recurrences[name] = Recurrence(of_config, team)
     runner = _CompiledRunner(model, recurrences)
     return lambda tokens, training: network(tokens, config, n_outputs, runner, training)
 
@@ -64,27 +69,41 @@ class _CompiledRunner:
         given = inputs.tokens if isinstance(inputs, TokenInput) else inputs
         n_words = tf.shape(given)[1] if lengths is None else lengths[:, 0]
         n_words = tf.broadcast_to(n_words, tf.shape(given)[:1])
-        run = _LayerRun(self._recurrences[layer.name], bool(training), return_sequences)
+        rate = getattr(layer, "recurrent_dropout", 0.0) if training else 0.0
+        seed = _next_seed(layer.cell) if rate else _NO_SEED
+        run = _LayerRun(self._recurrences[layer.name], bool(training), return_sequences, rate, seed)
         return run(inputs, n_words, [tf.convert_to_tensor(weight) for weight in layer.weights])
+
+
+def _next_seed(layer: Any) -> Any:
+    """Returns the seed of a layer with dropout for this step, (2,), and advances its generator."""
+    return tf.cast(layer.seed_generator.next(), tf.int32)
 
 
 class _LayerRun:
     """A layer's computation over one batch, as a TensorFlow operation with a gradient."""
 
-    def __init__(self, recurrence: Recurrence, learn: bool, return_sequences: bool) -> None:
+    def __init__(
+        self, recurrence: Recurrence, learn: bool, return_sequences: bool, state_rate: float, state_seed: Any
+    ) -> None:
         self._recurrence, self._learn, self._return_sequences = recurrence, learn, return_sequences
+        self._state_rate, self._state_seed = state_rate, state_seed
 
     def __call__(self, inputs: Any, lengths: Any, weights: list[Any]) -> Any:
         """Returns (B, H) or (B, T, H) from `TokenInput` or vectors, their lengths (B,), and the layer's weights."""
         from_tokens = isinstance(inputs, TokenInput)
         rate = inputs.dropout.rate if from_tokens and inputs.dropout is not None and self._learn else 0.0
-        seed = tf.cast(inputs.dropout.seed_generator.next(), tf.int32) if rate else tf.zeros([2], tf.int32)
+        seed = _next_seed(inputs.dropout) if rate else _NO_SEED
         tokens = inputs.tokens if from_tokens else tf.zeros([0], tf.int32)
 
-        def forward(tokens: Any, seed: Any, lengths: Any, source: Any, *weights: Any) -> Any:
+        def forward(tokens: Any, seed: Any, state_seed: Any, lengths: Any, source: Any, *weights: Any) -> Any:
+            dropout = StateDropout(self._state_rate, state_seed) if self._state_rate else None
             given, embedding = (tokens, Embedding(source, rate, seed)) if from_tokens else (source, None)
             return self._recurrence.forward(
-                given, lengths, embedding, weights, learn=self._learn, return_sequences=self._return_sequences
+                *(given, lengths, embedding, weights),
+                learn=self._learn,
+                return_sequences=self._return_sequences,
+                dropout=dropout,
             )
 
         def backward(gradient: Any) -> Any:
@@ -93,7 +112,8 @@ class _LayerRun:
 
         @tf.custom_gradient  # type: ignore[untyped-decorator]
         def run(source: Any, *weights: Any) -> Any:
-            result = tf.numpy_function(forward, [tokens, seed, lengths, source, *weights], tf.float32)
+            given = [tokens, seed, self._state_seed, lengths, source, *weights]
+            result = tf.numpy_function(forward, given, tf.float32)
             units = weights[1].shape[0]
             result.set_shape([None, None, units] if self._return_sequences else [None, units])
 

@@ -85,5 +85,8 @@ def memory_gb(config: TrialConfig, n_outputs: int, eval_batch_size: int) -> floa
     # Two for the weights and their gradient, two while a checkpoint is written.
     copies = 4 + OPTIMIZER_SLOTS[train.optimizer]
     words = max(train.batch_size, eval_batch_size / 3) * config.data.maxlen  # evaluation keeps no states
-    floats_per_word = sum(2 * width + (_cell(config).n_gates + 3) * model.units for width in _widths(config))
+    of_model = _cell(config)
+    separate = of_model.loops is not None and of_model.loops.separate_input_gradients
+    per_unit = of_model.n_gates * (2 if separate else 1) + 3
+    floats_per_word = sum(2 * width + per_unit * model.units for width in _widths(config))
     return _PROCESS_GB + 4 * (copies * n_params(config, n_outputs) + words * floats_per_word) / 2**30

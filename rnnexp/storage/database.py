@@ -1,17 +1,18 @@
-"""Optuna's database in a home: opens it, creates its tables, and lists, creates, loads and deletes studies."""
+"""Optuna's database in a home, for writing: opens it, creates its tables, and creates, loads and deletes studies.
+
+`bulk_reader` reads it.
+"""
 
 import contextlib
-import re
 from collections.abc import Iterator
 from functools import lru_cache
 
 import optuna
 
 from rnnexp import locks
-from rnnexp.config.sweep import STUDY_NAME, SweepConfig
-from rnnexp.errors import StudyError, did_you_mean
+from rnnexp.config.sweep import SweepConfig
 from rnnexp.home import Home
-from rnnexp.storage import sampling, sqlite
+from rnnexp.storage import bulk_reader, sampling, sqlite
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -44,36 +45,18 @@ def create_or_load_study(storage: optuna.storages.BaseStorage, config: SweepConf
     )
 
 
-def study_names(home: Home) -> list[str]:
-    """Returns the studies' names, oldest first; empty if the home has no database.
-
-    A name is the name of a folder, too. A study whose name could lead to another place (`../x`) was not written by this
-    program and is left out.
-    """
-    if not home.optuna_db.exists():
-        return []
-    names = optuna.get_all_study_names(open_storage(home))
-    return [name for name in names if re.fullmatch(STUDY_NAME, name)]
-
-
 def load_study(home: Home, name: str) -> optuna.Study:
-    """Loads a study for reading.
-
-    Args:
-        home: holds the database.
-        name: the study's name.
-
-    Raises:
-        StudyError: if there is no study of that name.
-    """
-    names = study_names(home)
-    if name not in names:
-        hint = did_you_mean(name, names) if names else "; the home has no studies, start one with `rnnexp sweep FILE`"
-        raise StudyError(f"no study {name} in {home.root}{hint}")
+    """Loads a study for changing it; raises `StudyError` if there is none of that name."""
+    bulk_reader.check_exists(home, name, bulk_reader.study_names(home))
     return optuna.load_study(study_name=name, storage=open_storage(home))
+
+
+def create_in_memory_study() -> optuna.Study:
+    """Creates a study that is not stored."""
+    return optuna.create_study()
 
 
 def delete_study(home: Home, name: str) -> None:
     """Deletes a study from Optuna's database, if it exists there."""
-    if name in study_names(home):
+    if name in bulk_reader.study_names(home):
         optuna.delete_study(study_name=name, storage=open_storage(home))

@@ -6,18 +6,22 @@ no share of the objective's variation. Every measure of this kind is above zero 
 again with the values shuffled among the trials.
 """
 
+import functools
 import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
-import optuna
-from numpy.typing import NDArray
-from optuna.trial import FrozenTrial, TrialState
+from typing import TYPE_CHECKING
 
 from rnnexp.home import Home
-from rnnexp.storage import bulk_reader, database
+from rnnexp.storage import bulk_reader
+from rnnexp.storage.bulk_reader import StoredTrial
+from rnnexp.trial.states import State
+
+if TYPE_CHECKING:
+    import numpy as np
+    import optuna
+    from numpy.typing import NDArray
 
 MIN_TRIALS = 50
 """The best tenth then has five trials, which is the least that PED-ANOVA's authors advise."""
@@ -81,11 +85,11 @@ def importances(home: Home, name: str) -> Importances:
         home: holds the study.
         name: the study's name.
     """
-    maximize = database.load_study(home, name).direction == optuna.study.StudyDirection.MAXIMIZE
-    return compute(bulk_reader.read(home, name), maximize=maximize)
+    maximize = bulk_reader.load_study(home, name).direction == "maximize"
+    return compute(bulk_reader.read(home, name, with_reports=False), maximize=maximize)
 
 
-def compute(trials: Sequence[FrozenTrial], *, maximize: bool) -> Importances:
+def compute(trials: Sequence[StoredTrial], *, maximize: bool) -> Importances:
     """Returns the importance of each setting over some trials.
 
     Pruned trials count, because leaving them out would leave out most of the trials that missed the best tenth. Their
@@ -96,11 +100,13 @@ def compute(trials: Sequence[FrozenTrial], *, maximize: bool) -> Importances:
         trials: of one study; those that are not finished or have no value are ignored.
         maximize: whether a larger value is better.
     """
-    ended = (TrialState.COMPLETE, TrialState.PRUNED)
+    ended = (State.COMPLETE, State.PRUNED)
     valued = [trial for trial in trials if trial.state in ended and _is_finite(trial.value)]
-    n_pruned = sum(trial.state == TrialState.PRUNED for trial in valued)
+    n_pruned = sum(trial.state is State.PRUNED for trial in valued)
     if len(valued) < MIN_TRIALS:
         return Importances((), len(valued), n_pruned)
+    import numpy as np
+
     losses = np.array([trial.value for trial in valued]) * (-1.0 if maximize else 1.0)
     study, random = _in_memory(valued), np.random.default_rng(_SEED)
     found = _ped_anova(study, losses)
@@ -115,6 +121,8 @@ def compute(trials: Sequence[FrozenTrial], *, maximize: bool) -> Importances:
 
 
 def _importance(setting: str, value: float, shuffled: Sequence[float], total: float) -> Importance:
+    import numpy as np
+
     limit = np.quantile(shuffled, NOISE_QUANTILE, method="higher")
     return Importance(setting, value / total, float(np.median(shuffled)) / total, float(limit) / total)
 
@@ -123,23 +131,34 @@ def _is_finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def _in_memory(trials: Sequence[FrozenTrial]) -> optuna.Study:
+def _in_memory(trials: Sequence[StoredTrial]) -> "optuna.Study":
     """Returns a study with these trials as complete ones, numbered from 0: Optuna ignores all other states."""
-    study = optuna.create_study()
+    from optuna.distributions import json_to_distribution
+    from optuna.trial import create_trial
+
+    from rnnexp.storage.database import create_in_memory_study
+
+    study, decode = create_in_memory_study(), functools.cache(json_to_distribution)
     study.add_trials(
-        optuna.trial.create_trial(params=trial.params, distributions=trial.distributions, value=trial.value)
+        create_trial(
+            params=trial.params,
+            distributions={name: decode(stored) for name, stored in trial.distributions.items()},
+            value=trial.value,
+        )
         for trial in trials
     )
     return study
 
 
-def _ped_anova(study: optuna.Study, losses: NDArray[np.float64]) -> dict[str, float]:
+def _ped_anova(study: "optuna.Study", losses: "NDArray[np.float64]") -> dict[str, float]:
     """Returns PED-ANOVA's result for each setting, not normalised.
 
     Args:
         study: complete trials, numbered from 0.
         losses: the value of each trial; a smaller one is better.
     """
+    import optuna
+
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=TOP_QUANTILE)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns that a smaller target is better, and of rare conditional settings

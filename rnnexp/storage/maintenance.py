@@ -10,9 +10,6 @@ import optuna
 from rnnexp.home import Home
 from rnnexp.storage.database import open_storage
 
-FrozenTrial = optuna.trial.FrozenTrial
-"""A trial as Optuna stores it."""
-
 
 @functools.cache
 def schema_versions() -> tuple[str, frozenset[str]]:

@@ -8,13 +8,15 @@ import json
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import optuna
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rnnexp import disk
-from rnnexp.config.sweep import SweepConfig
 from rnnexp.home import Home
+
+if TYPE_CHECKING:
+    import optuna
+
+    from rnnexp.config.sweep import SweepConfig
 
 DEFINITION, IDENTITY, BUDGET = "rnnexp:definition", "rnnexp:identity", "rnnexp:about"
 SPACE_VERSIONS = "rnnexp:lineage"
@@ -23,6 +25,36 @@ SPACE_VERSIONS = "rnnexp:lineage"
 ATTEMPTS, N_CRASHES, SUMMARY, PAUSED = "rnnexp:attempts", "rnnexp:deaths", "rnnexp:summary", "rnnexp:paused"
 """Keys of a trial's attributes: number of attempts, number of crashes, what `events.summary` returns, and why the trial
 is paused (null once it has resumed)."""
+
+
+class StudyRecord(Protocol):
+    """A study with its attributes: Optuna's object, or `bulk_reader.StoredStudy`."""
+
+    @property
+    def study_name(self) -> str: ...
+
+    @property
+    def user_attrs(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class SpaceVersion:
+    """A search space that is wider than the version before it.
+
+    Attributes:
+        version: from 2; a study starts with version 1.
+        from_trial: the first trial that was drawn from it.
+        time: when it was added, in seconds since 1970.
+        changes: what is wider, one line each.
+    """
+
+    version: int
+    from_trial: int
+    time: float
+    changes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"version {self.version} of the search space, from trial {self.from_trial}: {'; '.join(self.changes)}"
 
 
 @dataclass(frozen=True)
@@ -58,31 +90,37 @@ def new_identity() -> str:
     return uuid.uuid4().hex
 
 
-def build_definition(config: SweepConfig, data_digest: str) -> dict[str, Any]:
+def build_definition(config: "SweepConfig", data_digest: str) -> dict[str, Any]:
     """Returns what must not change while a study lasts, in the form in which it is stored."""
     plain: dict[str, Any] = json.loads(json.dumps(config.definition() | {"data_digest": data_digest}))
     return plain
 
 
-def definition(study: optuna.Study) -> dict[str, Any]:
+def definition(study: StudyRecord) -> dict[str, Any]:
     """Returns the stored definition of a study; empty if the study has none yet."""
     stored: dict[str, Any] = study.user_attrs.get(DEFINITION, {})
     return stored
 
 
-def identity(study: optuna.Study) -> str:
+def identity(study: StudyRecord) -> str:
     """Returns what distinguishes a study from earlier and later ones of the same name."""
     return str(study.user_attrs.get(IDENTITY, study.study_name))
 
 
-def n_trials(study: optuna.Study) -> int | None:
+def n_trials(study: StudyRecord) -> int | None:
     """Returns the budget of a study, as set at its last start."""
     stored: int | None = study.user_attrs.get(BUDGET, {}).get("n_trials")
     return stored
 
 
+def space_versions(study: StudyRecord) -> tuple[SpaceVersion, ...]:
+    """Returns the versions of a study's search space from 2 on; empty if the space never changed."""
+    stored = study.user_attrs.get(SPACE_VERSIONS, [])
+    return tuple(SpaceVersion(**{**values, "changes": tuple(values["changes"])}) for values in stored)
+
+
 def write_definition(
-    study: optuna.Study, identity: str, definition: dict[str, Any], space_versions: list[dict[str, Any]]
+    study: "optuna.Study", identity: str, definition: dict[str, Any], space_versions: list[dict[str, Any]]
 ) -> None:
     """Writes the attributes of a new study that stay the same."""
     study.set_user_attr(IDENTITY, identity)
@@ -91,12 +129,12 @@ def write_definition(
         study.set_user_attr(SPACE_VERSIONS, space_versions)
 
 
-def write_budget(study: optuna.Study, n_trials: int) -> None:
+def write_budget(study: "optuna.Study", n_trials: int) -> None:
     """Writes the budget, which each start of a study may change."""
     study.set_user_attr(BUDGET, {"n_trials": n_trials})
 
 
-def save_metadata(home: Home, study: optuna.Study) -> None:
+def save_metadata(home: Home, study: StudyRecord) -> None:
     """Copies a study's metadata from Optuna's database to the study's folder, if the copy differs."""
     path = home.study(study.study_name).about
     metadata = StudyMetadata(

@@ -8,7 +8,7 @@ is refused.
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import optuna
@@ -20,35 +20,10 @@ from rnnexp.config.sweep import SweepConfig, differences, with_defaults
 from rnnexp.errors import StudyError
 from rnnexp.space import Distribution, Space, widening
 from rnnexp.storage import metadata, sampling
+from rnnexp.storage.metadata import SpaceVersion
 
 _MAX_LISTED = 6
 """Changes that an error message lists."""
-
-
-@dataclass(frozen=True)
-class SpaceVersion:
-    """A search space that is wider than the version before it.
-
-    Attributes:
-        version: from 2; a study starts with version 1.
-        from_trial: the first trial that was drawn from it.
-        time: when it was added, in seconds since 1970.
-        changes: what is wider, one line each.
-    """
-
-    version: int
-    from_trial: int
-    time: float
-    changes: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return f"version {self.version} of the search space, from trial {self.from_trial}: {'; '.join(self.changes)}"
-
-
-def versions(study: optuna.Study) -> tuple[SpaceVersion, ...]:
-    """Returns the versions of a study's search space from 2 on; empty if the space never changed."""
-    stored = study.user_attrs.get(metadata.SPACE_VERSIONS, [])
-    return tuple(SpaceVersion(**{**values, "changes": tuple(values["changes"])}) for values in stored)
 
 
 def apply_new_definition(
@@ -110,7 +85,7 @@ def _compare(old: Mapping[str, Any], new: Space) -> tuple[list[str], list[str]]:
 
 def _with_next_version(study: optuna.Study, wider: list[str]) -> list[dict[str, Any]]:
     """Returns all versions in the form in which they are stored, with a new one that lists what is wider."""
-    known = versions(study)
+    known = metadata.space_versions(study)
     n_trials = len(study.get_trials(deepcopy=False))
     return [asdict(version) for version in (*known, SpaceVersion(len(known) + 2, n_trials, time.time(), tuple(wider)))]
 

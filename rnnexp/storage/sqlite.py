@@ -48,14 +48,29 @@ def set_up(path: Path) -> None:
     """
     if not path.exists():
         set_journal(path)
-    elif journal_mode(path) != "wal":
+    else:
+        leave_log_on_network(path)
+    _commit_without_waiting(path)
+
+
+def leave_log_on_network(path: Path) -> None:
+    """Switches off the write-ahead log of a database that was moved to a network file system.
+
+    To be called before any other access, also before reading.
+    """
+    if journal_mode(path) != "wal":
         try:
             set_journal(path)
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError:
             pass  # it is damaged; the first real query reports the error
-    _commit_without_waiting(path)
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Tells whether an error reports damaged content; a full disk, missing descriptors or a lock are none."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)  # errors that Python itself raises have none
+    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)  # the low byte is the primary code
 
 
 def _commit_without_waiting(path: Path) -> None:

@@ -18,7 +18,7 @@ from rnnexp.config.sweep import SweepConfig, fingerprint
 from rnnexp.config.trial import TrialConfig
 from rnnexp.home import Home
 from rnnexp.storage import metadata, space_versions, sqlite
-from rnnexp.storage.database import create_or_load_study, open_storage
+from rnnexp.storage.database import create_in_memory_study, create_or_load_study, open_storage
 from rnnexp.storage.folders import check_new_study, check_trial_folders
 from rnnexp.storage.metadata import ATTEMPTS, N_CRASHES, SUMMARY
 from rnnexp.storage.paused import PausedTrials
@@ -137,7 +137,7 @@ class StudyStore:
     @classmethod
     def in_memory(cls, config: SweepConfig) -> "StudyStore":
         """Creates a study that is not stored, for drawing sample trials."""
-        return cls(optuna.create_study(), config)
+        return cls(create_in_memory_study(), config)
 
     @property
     def identity(self) -> str:

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-import optuna
-
 from rnnexp.home import Home, StudyFolder
-from rnnexp.storage import bulk_reader, database, metadata
-from rnnexp.storage.space_versions import SpaceVersion, versions
+from rnnexp.storage import bulk_reader, metadata
+from rnnexp.storage.bulk_reader import StoredStudy, StoredTrial, Tables
+from rnnexp.storage.metadata import SpaceVersion
 from rnnexp.storage.study_lock import Owner, lock_owner
 from rnnexp.trial import events
 from rnnexp.trial.cursor import Cursor
@@ -108,33 +107,42 @@ def view(home: Home, name: str, *, with_runs: bool = True) -> StudyView:
     Raises:
         StudyError: if there is no study of that name.
     """
-    return _view(home, database.load_study(home, name), with_runs)
+    with bulk_reader.open_tables(home) as tables:
+        bulk_reader.check_exists(home, name, tables.study_names())
+        stored = _read(tables, name)
+    return _view(home, *stored, with_runs)
 
 
 def views(home: Home, *, with_runs: bool = True) -> list[StudyView]:
     """Reads all studies, oldest first."""
-    return [view(home, name, with_runs=with_runs) for name in database.study_names(home)]
+    with bulk_reader.open_tables(home) as tables:
+        stored = [_read(tables, name) for name in tables.study_names()]
+    return [_view(home, study, trials, with_runs) for study, trials in stored]
 
 
-def _view(home: Home, study: optuna.Study, with_runs: bool) -> StudyView:
+def _read(tables: Tables, name: str) -> tuple[StoredStudy, list[StoredTrial]]:
+    return tables.study(name), tables.trials(name, with_reports=False)
+
+
+def _view(home: Home, study: StoredStudy, trials: list[StoredTrial], with_runs: bool) -> StudyView:
     folder = home.study(study.study_name)
     definition = metadata.definition(study)
     return StudyView(
         name=study.study_name,
         identity=metadata.identity(study),
         metric=definition.get("objective", {}).get("metric", "val_accuracy"),
-        direction=study.direction.name.lower(),
+        direction=study.direction,
         definition=definition,
         n_trials=metadata.n_trials(study),
         owner=lock_owner(folder.lock),
-        trials=tuple(_trial_row(folder, trial, with_runs) for trial in bulk_reader.read(home, study.study_name)),
-        space_versions=versions(study),
+        trials=tuple(_trial_row(folder, trial, with_runs) for trial in trials),
+        space_versions=metadata.space_versions(study),
     )
 
 
-def _trial_row(folder: StudyFolder, trial: Any, with_runs: bool) -> TrialRow:
+def _trial_row(folder: StudyFolder, trial: StoredTrial, with_runs: bool) -> TrialRow:
     summary = trial.user_attrs.get(metadata.SUMMARY, {})
-    state = State(trial.state.name)
+    state = trial.state
     best_epoch, metrics, duration = summary.get("best_epoch"), summary.get("metrics", {}), summary.get("duration_s")
     reason, value = summary.get("reason"), trial.value
     if state not in FINISHED:
@@ -151,7 +159,7 @@ def _trial_row(folder: StudyFolder, trial: Any, with_runs: bool) -> TrialRow:
         state=state,
         value=value,
         best_epoch=best_epoch,
-        settings=dict(trial.params),
+        settings=trial.params,
         metrics=metrics,
         duration_s=round(duration or 0.0, 3),
         attempts=trial.user_attrs.get(metadata.ATTEMPTS, 0),

@@ -8,7 +8,8 @@ from rnnexp import addresses
 from rnnexp.errors import WorkError
 from rnnexp.home import Home, StudyFolder
 from rnnexp.storage import metadata
-from rnnexp.storage.database import delete_study, load_study, study_names
+from rnnexp.storage.bulk_reader import load_study, study_names
+from rnnexp.storage.database import delete_study
 from rnnexp.storage.metadata import StudyMetadata
 from rnnexp.storage.study_lock import hold_study_lock
 from rnnexp.tracking.experiments import DeletedRecords, delete_experiment

@@ -1,18 +1,20 @@
 """Studies and trials as tables."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from rnnexp.storage.importances import Importances
-from rnnexp.storage.store import TrialRequest
 from rnnexp.storage.views import StudyView, TrialRow
 from rnnexp.terminal.escapes import visible_lines
 from rnnexp.trial.events import EpochEnded
 from rnnexp.trial.states import State
+
+if TYPE_CHECKING:
+    from rnnexp.storage.store import TrialRequest
 
 _STYLES = {
     State.COMPLETE: "green",
@@ -135,7 +137,7 @@ def trials(view: StudyView, rows: Sequence[TrialRow], *, rank: bool) -> Table:
     return table
 
 
-def samples(drawn: Sequence[TrialRequest], seconds: Sequence[float]) -> Table:
+def samples(drawn: Sequence["TrialRequest"], seconds: Sequence[float]) -> Table:
     """Builds a table of sample trials with the expected time of each."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     names = list(dict.fromkeys(name for sample in drawn for name in sample.settings))

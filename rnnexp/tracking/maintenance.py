@@ -5,7 +5,8 @@ import functools
 import io
 import warnings
 from collections import defaultdict
-from collections.abc import Set
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass
 from typing import Any
 
 from rnnexp.home import Home
@@ -67,32 +68,52 @@ def find_trial_run(client: Any, ownership: Ownership, number: int) -> Any:
     return next((run for run in reversed(found) if ownership.owns(run.data.tags)), None)
 
 
-def runs_by_trial(
-    client: Any, experiment_id: str, ownership: Ownership, known: Set[str] = frozenset()
-) -> dict[int, list[Any]]:
-    """Returns the active runs of a study's trials, by the trial's number.
+@dataclass(frozen=True)
+class RunRecord:
+    """What is compared with a trial's events.
 
-    Args:
-        client: MLflow's.
-        experiment_id: the study's.
-        ownership: identifies the study's runs by their tags.
-        known: runs that belong to the study unless they have the tag of another home.
+    Attributes:
+        run_id: MLflow's id.
+        status: MLflow's status.
+        tags: those that start with `rnnexp.`, and perhaps others.
+        metrics: the names of its metrics.
     """
-    runs: dict[int, list[Any]] = defaultdict(list)
+
+    run_id: str
+    status: str
+    tags: Mapping[str, str]
+    metrics: Set[str]
+
+
+def search_runs(client: Any, experiment_id: str) -> Iterator[RunRecord]:
+    """Yields the active runs of an experiment."""
     token = None
     while True:
         page = client.search_runs([experiment_id], max_results=_PAGE_SIZE, page_token=token)
         for run in page:
-            tags = run.data.tags
-            number, is_known = (
-                tags.get(TRIAL, ""),
-                run.info.run_id in known and tags.get(STUDY_ID) == ownership.identity,
-            )
-            if number.isdigit() and (ownership.owns(tags) or (is_known and ownership.owns_named(tags))):
-                runs[int(number)].append(run)
+            yield RunRecord(run.info.run_id, run.info.status, run.data.tags, run.data.metrics.keys())
         token = page.token
         if not token:
-            return runs
+            return
+
+
+def runs_by_trial(
+    runs: Iterable[RunRecord], ownership: Ownership, known: Set[str] = frozenset()
+) -> dict[int, list[RunRecord]]:
+    """Returns the runs of a study's trials, by the trial's number.
+
+    Args:
+        runs: the active runs of the study's experiment.
+        ownership: identifies the study's runs by their tags.
+        known: runs that belong to the study unless they have the tag of another home.
+    """
+    found: dict[int, list[RunRecord]] = defaultdict(list)
+    for run in runs:
+        number = run.tags.get(TRIAL, "")
+        is_known = run.run_id in known and run.tags.get(STUDY_ID) == ownership.identity
+        if number.isdigit() and (ownership.owns(run.tags) or (is_known and ownership.owns_named(run.tags))):
+            found[int(number)].append(run)
+    return found
 
 
 def epoch_metrics(client: Any, run: Any) -> dict[int, dict[str, tuple[float, float]]]:

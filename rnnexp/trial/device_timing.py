@@ -47,7 +47,7 @@ def _step_ms(tf: Any, device: str) -> float:
     with tf.device(device):
         keras.utils.set_random_seed(0)
         model = build(config, 1, "sigmoid")
-        logits = logits_of(model) if "GPU" in device else compiled.logits(model, config, 1, threads=1)
+        logits = logits_of(model) if "GPU" in device else compiled.logits(model, config, 1)
         shape = [config.train.batch_size, config.data.maxlen]
         tokens = tf.random.stateless_uniform(shape, (1, 2), 1, config.data.vocab_size, tf.int32)
 

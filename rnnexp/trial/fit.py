@@ -3,7 +3,6 @@
 It knows nothing of processes: the caller gets each event and answers whether training continues.
 """
 
-import hashlib
 import os
 import time
 from collections.abc import Callable
@@ -25,7 +24,8 @@ from rnnexp.home import TrialFolder
 from rnnexp.model import compiled
 from rnnexp.model.build import build, logits_of
 from rnnexp.model.clipping import optimizer as build_optimizer
-from rnnexp.trial import checkpoint, events
+from rnnexp.model.kernel.team import Team
+from rnnexp.trial import checkpoint, data_record, events
 from rnnexp.trial.answer import Answer
 from rnnexp.trial.events import DIVERGED, STOPPED_BY_HAND, EndReason, EpochEnded, Event, Failed, Finished, Started
 from rnnexp.trial.plan import ExecutionPlan
@@ -51,6 +51,7 @@ def fit(
     attempt: int,
     report: Report,
     heartbeat: Heartbeat,
+    team: Team | None = None,
 ) -> None:
     """Trains one trial. Resumes from the checkpoint in the folder, if there is one.
 
@@ -63,13 +64,14 @@ def fit(
         report: gets every event in order; its result for `EpochEnded` decides whether training continues.
         heartbeat: is called after every batch of training and evaluation; its result decides whether the trial ends
             at once.
+        team: the threads of the compiled layers; their number may be changed in a report or a heartbeat.
     """
     keras.utils.set_random_seed(config.train.seed)
     split, task = store.split(config.data), store.task
     model = build(config, task.n_outputs, task.activation)
     optimizer = build_optimizer(config.train, config.clip)
     optimizer.build(model.trainable_variables)
-    network = Network(model, optimizer, config, task, plan)
+    network = Network(model, optimizer, config, task, plan, team)
     train, validation = parts(config, store, split, plan)
 
     progress = Progress(config.train)
@@ -80,7 +82,7 @@ def fit(
     history = events.read(folder.events)
     reported = events.epochs(history)
     last_reported = reported[-1].epoch if reported else 0
-    data = _describe_data(store, split, config)
+    data = data_record.describe(store, split, config)
     report(Started(time.time(), attempt, progress.epoch, os.getpid(), n_params, data, asdict(plan)))
     former = next((event for event in reversed(history) if isinstance(event, Finished)), None)
     if former is not None and progress.epoch == last_reported:
@@ -223,9 +225,15 @@ class Network:
     """The steps of one model as TensorFlow functions."""
 
     def __init__(
-        self, model: keras.Model, optimizer: Any, config: TrialConfig, task: Task, plan: ExecutionPlan
+        self,
+        model: keras.Model,
+        optimizer: Any,
+        config: TrialConfig,
+        task: Task,
+        plan: ExecutionPlan,
+        team: Team | None = None,
     ) -> None:
-        self._logits = _logits(model, config, task, plan)
+        self._logits = _logits(model, config, task, plan, team)
         self._binary = task.binary
         self._loss = _LOSSES[task.loss](from_logits=True, reduction=None)
         self._activation = keras.activations.get(task.activation)
@@ -291,11 +299,13 @@ class Network:
         return self._read_totals(), np.concatenate(probabilities)[order]
 
 
-def _logits(model: keras.Model, config: TrialConfig, task: Task, plan: ExecutionPlan) -> Callable[..., Any]:
+def _logits(
+    model: keras.Model, config: TrialConfig, task: Task, plan: ExecutionPlan, team: Team | None
+) -> Callable[..., Any]:
     """Returns the function from tokens to logits, in the implementation that the plan names."""
     if plan.kernel == "stock":
         return cast(Callable[..., Any], logits_of(model))
-    return compiled.logits(model, config, task.n_outputs, plan.threads)
+    return compiled.logits(model, config, task.n_outputs, team)
 
 
 def parts(config: TrialConfig, store: TokenStore, split: Split, plan: ExecutionPlan) -> tuple[Batches, Batches]:
@@ -331,18 +341,3 @@ def save_held_out(folder: TrialFolder, rows: NDArray[np.int64], probabilities: N
     """Saves the probabilities of the best model on the validation part, and the epoch of the model."""
     with disk.replacing(folder.held_out) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, rows=rows, probabilities=probabilities, epoch=np.array(epoch))
-
-
-def _describe_data(store: TokenStore, split: Split, config: TrialConfig) -> dict[str, Any]:
-    """Returns the description of the data in a run; two runs with the same digests used the same rows."""
-    return {
-        "name": store.name,
-        "digest": store.digest,
-        "split": split.digest,
-        "validation": hashlib.sha256(split.validation.astype("<i8").tobytes()).hexdigest()[:16],
-        "labels": list(store.labels),
-        "n_train": len(split.train),
-        "n_validation": len(split.validation),
-        "n_test": store.n_test,
-        "source": config.data.path or config.data.name,
-    }

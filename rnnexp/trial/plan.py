@@ -23,7 +23,8 @@ class ExecutionPlan:
     """How a trial is computed.
 
     Attributes:
-        threads: of TensorFlow within one operation, and of the compiled layers.
+        threads: of TensorFlow within one operation, on which sums depend; 1 with `compiled`, whose layers have threads
+            that may change.
         kernel: what runs the recurrent layers: `compiled` is ours, for a CPU; `stock` is Keras' own loop.
         bucket_lengths: the lengths T of batches, ascending.
         eval_batch_size: texts in a batch of evaluation.
@@ -54,15 +55,15 @@ def eval_batch_size(config: TrialConfig) -> int:
 
 
 def choose(config: TrialConfig, threads: int, device: str = "auto") -> ExecutionPlan:
-    """Returns the plan for a trial with the given threads and device.
+    """Returns the plan for a trial; with Keras' own layers it has the given threads.
 
     The choice follows from measurements in tests/benchmarks: on a CPU a step of the compiled layers is 1.8 (LSTM(128))
     to 4.7 (SimpleRNN(32)) times as fast as one of Keras' loop. XLA over a whole step is slower than that.
     """
-    model, machine = config.model, machine_type.current()
-    is_compiled = device != "GPU" and cell(model.cell).runs_compiled(model.recurrent_dropout)
+    machine = machine_type.current()
+    is_compiled = device != "GPU" and cell(config.model.cell).loops is not None
     return ExecutionPlan(
-        threads=threads,
+        threads=1 if is_compiled else threads,
         kernel="compiled" if is_compiled else "stock",
         bucket_lengths=bucket_lengths(config.data.maxlen),
         eval_batch_size=eval_batch_size(config),

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing import connection, forkserver, parent_process, resource_tracker
 from pathlib import Path
@@ -44,6 +45,13 @@ class StopRequest:
 
 
 @dataclass(frozen=True)
+class UseThreads:
+    """Is sent to the process: the trial may use so many threads from now on. It does not change the result."""
+
+    threads: int
+
+
+@dataclass(frozen=True)
 class TrialJob:
     """The input of a trial's process.
 
@@ -51,7 +59,7 @@ class TrialJob:
         config: all settings.
         folder: the folder of the trial.
         store: the folder of the token store.
-        threads: maximum number; the stored plan of an earlier attempt takes precedence.
+        threads: maximum number at the start.
         attempt: from 1.
         title: of the figure.
         device: for TensorFlow; the stored plan of an earlier attempt takes precedence.
@@ -76,7 +84,7 @@ def main(job: TrialJob, pipe: Any, preloaded: bool) -> None:
     Args:
         job: the attempt.
         pipe: sends events and, regularly, a `Heartbeat`; after an `EpochEnded` it receives an `Answer`; it may receive
-            a `StopRequest` at any time.
+            a `StopRequest` or a `UseThreads` at any time.
         preloaded: whether the forkserver should have imported TensorFlow.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
@@ -134,6 +142,7 @@ class EventReporter:
         self._last_heartbeat = time.monotonic()
         self._next_look = self._last_heartbeat
         self._is_stopped = False
+        self.use_threads: Callable[[int], None] = lambda threads: None
         self.finished = self.has_trained = False
 
     def report(self, event: Event) -> Answer:
@@ -150,18 +159,18 @@ class EventReporter:
     def heartbeat(self) -> bool:
         """Sends a heartbeat, if the last one was long enough ago; returns False once the user has stopped the trial.
 
-        It is called after every batch, so it looks for a stop request only a few times a second.
+        It is called after every batch, so it looks for messages only a few times a second.
         """
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + _LOOK_INTERVAL_S
-            self._look_for_stop_request()
+            self._look_for_messages()
             if now - self._last_heartbeat > _HEARTBEAT_S:
                 self._last_heartbeat = now
                 self._exchange(Heartbeat(), has_answer=False)
         return not self._is_stopped
 
-    def _look_for_stop_request(self) -> None:
+    def _look_for_messages(self) -> None:
         try:
             while self._pipe.poll():
                 self._receive()
@@ -169,8 +178,11 @@ class EventReporter:
             os._exit(ORPHANED)
 
     def _receive(self) -> Answer | None:
-        """Receives one message: an answer, or a stop request, for which it returns None."""
+        """Receives one message: an answer, or another message, for which it returns None."""
         message = self._pipe.recv()
+        if isinstance(message, UseThreads):
+            self.use_threads(message.threads)
+            return None
         if isinstance(message, StopRequest):
             self._is_stopped = True
             return None
@@ -209,10 +221,23 @@ def _kind(error: Exception, has_trained: bool) -> str:
 def _run(job: TrialJob, reporter: EventReporter) -> None:
     from rnnexp.data.store import TokenStore
     from rnnexp.model import cost
+    from rnnexp.model.kernel.team import Team
 
     store = TokenStore.open(job.store)
-    threads = cost.useful_threads(job.config, store.mean_length(job.config.data), job.threads)
-    plan = stored_or_chosen(job.folder.plan, job.config, threads, job.device)
+    mean_length = store.mean_length(job.config.data)
+
+    def useful(threads: int) -> int:
+        return cost.useful_threads(job.config, mean_length, threads)
+
+    plan = stored_or_chosen(job.folder.plan, job.config, useful(job.threads), job.device)
+    team = Team(useful(job.threads))
+
+    def use_threads(threads: int) -> None:
+        if useful(threads) != team.size and plan.kernel == "compiled":
+            team.resize(useful(threads))
+            print(f"threads: {team.size}", flush=True)  # noqa: T201 - to the trial's log
+
+    reporter.use_threads = use_threads
     if note := other_machine([job.folder.plan]):
         print(note, flush=True)  # noqa: T201 - to the trial's log
     _select_gpu(job)
@@ -227,7 +252,7 @@ def _run(job: TrialJob, reporter: EventReporter) -> None:
     tf.config.experimental.enable_op_determinism()
     from rnnexp.trial.fit import fit
 
-    fit(job.config, store, job.folder, plan, job.attempt, reporter.report, reporter.heartbeat)
+    fit(job.config, store, job.folder, plan, job.attempt, reporter.report, reporter.heartbeat, team)
 
 
 def _select_gpu(job: TrialJob) -> None:

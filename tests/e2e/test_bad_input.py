@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 
+from rnnexp.home import Home
+from rnnexp.storage import metadata
+from rnnexp.storage.database import open_storage
 from tests.e2e.conftest import SWEEP, Ran, one_line, rnnexp, tree
 
 
@@ -196,8 +200,9 @@ def test_if_the_data_are_missing_the_named_fallback_is_used_and_reported(tmp_pat
 
 
 def test_a_bug_is_one_line_and_a_saved_report(tmp_path: Path) -> None:
-    """The database is one that no version of the program has written."""
-    (tmp_path / "optuna.db").write_bytes(b"not a database" * 100)
+    """The study is one that no version of the program has written."""
+    study = optuna.create_study(storage=open_storage(Home.open(tmp_path)), study_name="s")
+    study.set_user_attr(metadata.DEFINITION, ["not a definition"])
     done = rnnexp("studies", "--home", str(tmp_path))
     assert done.returncode == 3
     assert done.stderr.startswith("a bug in rnnexp: ")

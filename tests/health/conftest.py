@@ -13,6 +13,7 @@ import pytest
 from rnnexp.cli import main
 from rnnexp.health import checks
 from rnnexp.health.finding import Finding
+from rnnexp.health.studies import Observation
 from rnnexp.home import Home, TrialFolder
 from rnnexp.storage import database
 from rnnexp.storage.views import view
@@ -116,7 +117,7 @@ def home_copy(moved_copy: HomeCopy) -> Iterator[HomeCopy]:
     """A copy of the home without any fault."""
     from rnnexp.health import moved
 
-    for finding in moved.check(moved_copy.home):
+    for finding in moved.check(Observation(moved_copy.home)):
         assert finding.fix is not None
         finding.fix()
     for path in moved_copy.root.glob("mlflow.db.before-*"):

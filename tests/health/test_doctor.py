@@ -12,6 +12,7 @@ from rnnexp.commands import doctor
 from rnnexp.engine import devices
 from rnnexp.engine.devices import Devices
 from rnnexp.health import machine
+from rnnexp.health.studies import Observation
 from rnnexp.health.usage import usage
 from rnnexp.home import Home
 from tests.study.fakes import FakeExecutor
@@ -86,4 +87,4 @@ def test_a_missing_data_file_is_a_finding(tmp_path: Path) -> None:
     study.run(FakeExecutor(), signals={(0, 1): 15})
     trial = study.home.study("s").trial(0)
     trial.config.write_text("data: {path: /nowhere/mine.csv, text: a, label: b}\n")
-    assert [finding.where for finding in machine.check_data(study.home)] == ["/nowhere/mine.csv"]
+    assert [finding.where for finding in machine.check_data(Observation(study.home))] == ["/nowhere/mine.csv"]

@@ -11,8 +11,9 @@ from rnnexp.cli import main
 from rnnexp.disk import WRITING
 from rnnexp.health import checks, leftovers
 from rnnexp.health.places import is_inside, own_artifact_folder
+from rnnexp.health.studies import Observation
 from rnnexp.home import Home
-from rnnexp.storage import database
+from rnnexp.storage import bulk_reader, database
 from rnnexp.tracking.client import open_client
 from rnnexp.trial.cursor import Cursor
 from tests.study.fakes import FakeExecutor
@@ -72,7 +73,7 @@ def test_a_study_name_that_leads_outside(home: Home, victim: Path, name: str) ->
     (victim / "deleted").rename(victim.parent / "marker")
     open_client(home)
     _repair(home)
-    assert database.study_names(home) == ["s"]
+    assert bulk_reader.study_names(home) == ["s"]
     assert main(["delete", name, "--yes", "--home", str(home.root)]) == 2
     (victim.parent / "marker").rename(victim / "deleted")
 
@@ -142,7 +143,7 @@ def test_a_deleted_run_with_files_outside(home: Home, victim: Path, way: str) ->
     for run in (kept, foreign):
         client.delete_run(run)
     _sql(home, "UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", address, foreign)
-    (found,) = [finding for finding in leftovers.check(home) if finding.where == "mlflow.db"]
+    (found,) = [finding for finding in leftovers.check(Observation(home)) if finding.where == "mlflow.db"]
     assert found.frees_bytes == 100
     assert found.repair is not None
     if way != "encoded":  # decoded once, it is a place inside the home; MLflow would decode it twice
@@ -150,7 +151,7 @@ def test_a_deleted_run_with_files_outside(home: Home, victim: Path, way: str) ->
     _repair(home)
     assert _contents(place) == before
     assert not list(own.glob("*/artifacts/text.txt"))
-    assert not [finding for finding in leftovers.check(home) if finding.where == "mlflow.db"]
+    assert not [finding for finding in leftovers.check(Observation(home)) if finding.where == "mlflow.db"]
 
 
 def _sql(home: Home, statement: str, *values: str) -> None:

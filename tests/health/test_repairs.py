@@ -20,6 +20,7 @@ from rnnexp.errors import StudyError
 from rnnexp.health import checks, studies
 from rnnexp.health.checks import RepairOutcome
 from rnnexp.health.finding import Finding
+from rnnexp.health.studies import Observation
 from rnnexp.home import Home
 from rnnexp.storage import database
 from rnnexp.storage.study_lock import hold_home_lock, hold_study_lock
@@ -181,10 +182,11 @@ def test_a_failed_repair_prevents_later_repairs_of_the_same_study_only(
     def fail() -> str:
         raise OSError("disk failed")
 
-    def find_first(home: Home, held: str | None) -> Iterator[Finding]:
+    def find_first(observed: Observation) -> Iterator[Finding]:
         yield Finding("first", "s", "broken", "repair", studies.with_study_lock(home, "s", fail))
 
-    def find_second(home: Home, held: str | None) -> Iterator[Finding]:
+    def find_second(observed: Observation) -> Iterator[Finding]:
+        held = observed.held
         for name in ("s", "other"):
             if held in (None, name):
                 fix = studies.with_study_lock(home, name, lambda name=name: done.append(name) or name)  # type: ignore[misc]
@@ -260,4 +262,4 @@ def test_settings_that_cannot_be_read_now_are_not_lost(home: Home) -> None:
     config.rmdir()
     config.write_bytes(content)
     list(checks.repair(home))
-    assert [snapshot.state for snapshot in studies.trials(home, "s")] == ["COMPLETE"] * 4
+    assert [snapshot.state for snapshot in Observation(home).trials("s")] == ["COMPLETE"] * 4

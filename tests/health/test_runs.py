@@ -1,10 +1,12 @@
 """Differences between MLflow and the events: changes in MLflow's UI, lost rows, lost cursors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 
+from rnnexp.health.mlflow_tables import active_runs
+from rnnexp.tracking.maintenance import RunRecord, search_runs
 from rnnexp.trial.cursor import Cursor
 from tests.e2e import contents
 from tests.health.conftest import STUDY, HomeCopy
@@ -123,3 +125,26 @@ def test_a_deleted_experiment_is_deleted_permanently(home_copy: HomeCopy) -> Non
     home_copy.repair()
     assert not list(place.rglob("*.txt"))
     contents.check_runs(client, STUDY, home_copy.rows(), keep=2)
+
+
+def test_runs_read_from_the_tables_are_those_of_the_client(home_copy: HomeCopy) -> None:
+    client = home_copy.client()
+    experiment = client.get_experiment_by_name(STUDY)
+    client.delete_run(home_copy.run_id(2))
+    client.create_run(experiment.experiment_id, tags={"mine": "1"})
+    client.create_run(client.create_experiment("other"), tags={"rnnexp.trial": "0"})
+
+    def plain(runs: Iterable[RunRecord]) -> list[tuple[str, str, list[tuple[str, str]], list[str]]]:
+        return sorted(
+            (run.run_id, run.status, sorted(tag for tag in run.tags.items() if _is_own(tag[0])), sorted(run.metrics))
+            for run in runs
+        )
+
+    found = active_runs(home_copy.home, experiment.experiment_id)
+    assert plain(found) == plain(search_runs(client, experiment.experiment_id))
+    assert {home_copy.run_id(0), home_copy.run_id(1)} < {run.run_id for run in found}
+    assert all(_is_own(name) for run in found for name in run.tags)
+
+
+def _is_own(tag: str) -> bool:
+    return tag.startswith("rnnexp.")

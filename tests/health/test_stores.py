@@ -13,7 +13,7 @@ from rnnexp.disk import zip_fault
 from rnnexp.errors import RnnexpError
 from rnnexp.health import checks, sqlite_files
 from rnnexp.home import Home
-from rnnexp.storage import database
+from rnnexp.storage import bulk_reader, database
 from rnnexp.storage.study_lock import hold_study_lock
 from rnnexp.storage.views import view
 from rnnexp.study import deletion
@@ -231,7 +231,7 @@ def test_an_interrupted_deletion_is_completed(
     assert "its deletion was interrupted" in refused.stderr
     assert home_copy.find_one("folders", "study small").frees_bytes > 0
     home_copy.repair()
-    assert database.study_names(home_copy.home) == []
+    assert bulk_reader.study_names(home_copy.home) == []
     assert not home_copy.home.study(STUDY).root.exists()
     assert not list(home_copy.home.artifacts.rglob("*.keras"))
 

@@ -67,7 +67,7 @@ def test_a_held_lock_without_a_readable_owner_is_not_free(home: Home, content: s
         owner = lock_owner(lock)
         assert owner is not None and str(owner) == "another process"
         assert studies.running(home) == ["s"]
-        assert studies.idle(home) == []
+        assert studies.Observation(home).idle() == []
     assert lock_owner(lock) is None
 
 

@@ -28,7 +28,7 @@ SOURCE = '''
 import numpy as np
 
 from rnnexp.model.cells import Cell, Loops
-from rnnexp.model.kernel.math import add, copy
+from rnnexp.model.kernel.math import add, copy, times_recurrent, times_transposed
 
 _f = np.float32
 
@@ -41,14 +41,17 @@ def layer(units, recurrent_dropout, name):
     )
 
 
-def forward(active, first, kept, order, places, projected, recurrent, bias, gates, memory, before, last, states):
-    H = recurrent.shape[0]
+def forward(
+    begin, end, active, first, kept, order, places, projected, recurrent, bias, gates, memory, before, last, states
+):
+    H = last.shape[1]
     product = np.empty((active[0], H), np.float32)
-    before[: active[0]] = _f(0)
-    for t in range(len(active)):
+    if begin == 0:
+        before[kept[0] : kept[0] + active[0]] = _f(0)
+    for t in range(begin, end):
         n, at = active[t], kept[t]
         following = active[t + 1] if t + 1 < len(active) else 0
-        np.dot(before[at : at + n], recurrent, product[:n])
+        times_recurrent(before[at : at + n], recurrent, product[:n])
         for b in range(n):
             x, u, a = projected[places[first[t] + b]], product[b], gates[at + b]
             for j in range(H):
@@ -60,10 +63,11 @@ def forward(active, first, kept, order, places, projected, recurrent, bias, gate
 
 
 def backward(
-    active, first, order, places, recurrent_t, gates, memory, before, gradient, d_states, d_projected, summed
+    begin, end, active, first, order, places, recurrent_t, gates, memory, before, gradient, carried, d_states,
+    d_projected, summed
 ):
-    H = recurrent_t.shape[0]
-    for t in range(len(active) - 1, -1, -1):
+    H = gradient.shape[1]
+    for t in range(end - 1, begin - 1, -1):
         n, at = active[t], first[t]
         for b in range(n):
             a, dh = gates[at + b], gradient[b]
@@ -73,7 +77,7 @@ def backward(
                 a[j] = dh[j] if a[j] > _f(0) else _f(0)
             if summed:
                 add(d_projected[places[at + b]], a)
-        np.dot(gates[at : at + n], recurrent_t, gradient[:n])
+        times_transposed(gates[at : at + n], recurrent_t, gradient[:n])
 
 
 CELL = Cell(
@@ -144,10 +148,12 @@ def test_its_compiled_loops_compute_its_layer(
     name: str, bidirectional: bool, pooling: str, layers: int, threads: int
 ) -> None:
     made = config(model__cell=name, model__bidirectional=bidirectional, model__pooling=pooling, model__layers=layers)
+    dropping = made.with_settings({"model.recurrent_dropout": 0.3})
     if cell(name).loops is None:
         pytest.skip("the cell has no compiled loops")
     assert choose(made, threads).kernel == "compiled"
     assert_same(made, threads)
+    assert_same(dropping, threads)
 
 
 def test_its_dropped_vectors_have_gradients(name: str) -> None:
@@ -157,7 +163,7 @@ def test_its_dropped_vectors_have_gradients(name: str) -> None:
     if cell(name).loops is None:
         pytest.skip("the cell has no compiled loops")
     model = built(made)
-    _, gradients = logits_and_gradients(model, compiled.logits(model, made, 2, 1), tokens())
+    _, gradients = logits_and_gradients(model, compiled.logits(model, made, 2), tokens())
     assert all(np.isfinite(value).all() and np.abs(value).max() > 0 for value in gradients.values())
 
 

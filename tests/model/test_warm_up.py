@@ -12,23 +12,29 @@ import sys
 import numba.core.event as events
 import numpy as np
 from rnnexp.model.cells import cell
-from rnnexp.model.kernel.recurrence import Embedding, Recurrence, warm_up
+from rnnexp.model.kernel.inputs import Embedding, StateDropout
+from rnnexp.model.kernel.recurrence import Recurrence, warm_up
+from rnnexp.model.kernel.team import Team
 
 def train(of):
     generator = np.random.default_rng(0)
-    B, T, E, H = 5, 7, 3, 4
+    B, T, E, H = 40, 7, 3, 16
     def normal(*shape):
         return generator.standard_normal(shape).astype(np.float32)
-    lengths = np.array([7, 2, 1, 5, 3], np.int32)
+    lengths = np.array([7, 2, 1, 5, 3, 6, 4, 7] * 5, np.int32)
     bias = normal(of.n_gates * H) if of.bias_rows == 1 else normal(of.bias_rows, of.n_gates * H)
-    for dropout in (0.0, 0.3):
-        first, second = Recurrence(of, threads=2), Recurrence(of)
+    for dropout, of_states in ((0.0, None), (0.3, None), (0.0, StateDropout(0.3, np.array([1, 2], np.int32)))):
+        first, second = Recurrence(of, Team(2)), Recurrence(of)
         embedding = Embedding(normal(20, E), dropout, np.array([1, 2], np.int32))
         weights = normal(E, of.n_gates * H), normal(H, of.n_gates * H), bias
         above = normal(H, of.n_gates * H), normal(H, of.n_gates * H), bias
         words = generator.integers(1, 20, (B, T)).astype(np.int32)
         for learn in (False, True):
-            states = first.forward(words, lengths, embedding, weights, learn=learn, return_sequences=True)
+            dropped = of_states if learn else None
+            states = first.forward(
+                words, lengths, embedding, weights, learn=learn, return_sequences=True, dropout=dropped
+            )
+            assert any(len(group) > 1 for group in first._parts(weights[1])), "two threads share the texts"
             second.forward(states, lengths, None, above, learn=learn, return_sequences=False)
         first.backward(second.backward(normal(B, H)).inputs)
 

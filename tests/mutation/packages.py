@@ -44,6 +44,8 @@ PACKAGES = {
     "kernel": Package(
         "rnnexp/model/kernel",
         (
+            "tests/model/test_splits.py",
+            "tests/model/test_team.py",
             "tests/model/test_cells.py",
             "tests/model/test_kernel.py",
             "tests/model/test_numba_compiler.py",  # the last two start processes, in which Numba compiles

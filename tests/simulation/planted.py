@@ -115,8 +115,8 @@ BUGS = (
         "a trial that waits does not start when the search space is used up",
         Change(
             "supervisor",
-            "if counts[State.WAITING] == 0 and (counts.total() >= self._n_trials or self._stopping.space_is_used):",
-            "if counts[State.WAITING] == 0 and counts.total() >= self._n_trials or self._stopping.space_is_used:",
+            "if not may_draw and self._store.next_waiting() is None:",
+            "if self._stopping.space_is_used or (not may_draw and self._store.next_waiting() is None):",
         ),
     ),
     Planted(

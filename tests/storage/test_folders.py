@@ -6,8 +6,9 @@ import pytest
 
 from rnnexp.errors import StudyError
 from rnnexp.health import unknown
+from rnnexp.health.studies import Observation
 from rnnexp.home import Home
-from rnnexp.storage import database
+from rnnexp.storage import bulk_reader, database
 from rnnexp.storage.store import StudyStore
 from rnnexp.storage.views import view
 from rnnexp.study.records import TrialRecords, pending_result
@@ -44,9 +45,9 @@ def test_a_new_study_over_existing_folders_is_refused(home: Home) -> None:
         studies.finish_trial(home, "s", 0.9)
     for words in ("doctor --repair", "rnnexp delete s", "--study"):
         assert words in str(refused.value)
-    assert database.study_names(home) == []
+    assert bulk_reader.study_names(home) == []
     assert home.study("s").trial(0).events.read_bytes() == before
-    (finding,) = unknown.check(home)
+    (finding,) = unknown.check(Observation(home))
     assert finding.fix is not None
     finding.fix()
     assert [row.number for row in view(home, "s").trials] == [0]

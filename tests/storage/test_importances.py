@@ -6,10 +6,11 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import FrozenTrial, TrialState
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution, distribution_to_json
 
+from rnnexp.storage.bulk_reader import StoredTrial
 from rnnexp.storage.importances import MIN_TRIALS, Importances, compute
+from rnnexp.trial.states import State
 
 SPACE = {
     "model.cell": CategoricalDistribution(["simple_rnn", "gru", "lstm"]),
@@ -18,25 +19,18 @@ SPACE = {
     "train.learning_rate": FloatDistribution(0.0003, 0.01, log=True),
     "data.maxlen": CategoricalDistribution([100, 200, 400]),
 }
+STORED_SPACE = {name: distribution_to_json(distribution) for name, distribution in SPACE.items()}
 Value = Callable[[dict[str, Any], random.Random], float]
 
 
-def trials(n: int, value: Value, *, seed: int = 0, n_pruned: int = 0) -> list[FrozenTrial]:
+def trials(n: int, value: Value, *, seed: int = 0, n_pruned: int = 0) -> list[StoredTrial]:
     """Returns random trials; the last ones are pruned."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     rng, made = random.Random(seed), []
     for number in range(n):
         params = study.ask(SPACE).params
-        state = TrialState.PRUNED if number >= n - n_pruned else TrialState.COMPLETE
-        made.append(
-            optuna.trial.create_trial(
-                params=params,
-                distributions=SPACE,
-                value=value(params, rng),
-                state=state,
-                intermediate_values={1: 0.0},
-            )
-        )
+        state = State.PRUNED if number >= n - n_pruned else State.COMPLETE
+        made.append(StoredTrial(number, state, None, None, value(params, rng), params, dict(STORED_SPACE)))
     return made
 
 
@@ -96,7 +90,7 @@ def test_pruned_trials_count() -> None:
     made = trials(90, value)
     for trial in made:
         if trial.params["model.cell"] != "lstm":
-            trial.state = TrialState.PRUNED
+            trial.state = State.PRUNED
     found = compute(made, maximize=True)
     assert (found.n_trials, found.n_pruned) == (90, sum(trial.params["model.cell"] != "lstm" for trial in made))
     assert found.rows[0].setting == "model.cell"
@@ -105,9 +99,9 @@ def test_pruned_trials_count() -> None:
 
 def test_unfinished_trials_and_trials_without_a_finite_value_are_left_out() -> None:
     made = trials(MIN_TRIALS + 3, by_cell)
-    made[0].state = TrialState.FAIL
+    made[0].state = State.FAIL
     made[1].value = float("inf")
-    made[2].state = TrialState.WAITING
+    made[2].state = State.WAITING
     made[3].value = None
     found = compute(made, maximize=True)
     assert (found.rows, found.n_trials) == ((), MIN_TRIALS - 1)
@@ -126,14 +120,12 @@ def test_nothing_varied() -> None:
 def test_a_conditional_setting_has_an_importance() -> None:
     made = []
     for number, trial in enumerate(trials(80, noise)):
-        params, space = dict(trial.params), dict(trial.distributions)
         if number % 2:
-            params["clip.threshold"], space["clip.threshold"] = (
-                0.1 + number / 10,
-                FloatDistribution(0.1, 10.0, log=True),
-            )
-        value = 0.9 + number / 1000 if number % 2 and number > 60 else trial.value
-        made.append(optuna.trial.create_trial(params=params, distributions=space, value=value))
+            trial.params["clip.threshold"] = 0.1 + number / 10
+            trial.distributions["clip.threshold"] = distribution_to_json(FloatDistribution(0.1, 10.0, log=True))
+        if number % 2 and number > 60:
+            trial.value = 0.9 + number / 1000
+        made.append(trial)
     found = compute(made, maximize=True)
     assert {row.setting for row in found.rows} == {*SPACE, "clip.threshold"}
     assert found.rows[0].setting == "clip.threshold"

@@ -9,7 +9,8 @@ import optuna
 import pytest
 
 from rnnexp.cli import main
-from rnnexp.health import files, history, studies, trials
+from rnnexp.health import files, history, trials
+from rnnexp.health.studies import Observation
 from rnnexp.home import StudyFolder
 from rnnexp.storage import database
 from rnnexp.storage.rebuild import rebuild
@@ -159,9 +160,9 @@ def test_a_rebuilt_database_has_the_same_endings(ended: Study) -> None:
 
 
 def test_the_doctor_finds_no_fault_in_these_endings(ended: Study) -> None:
-    assert [history.missing(snapshot) for snapshot in studies.trials(ended.home, "s")] == [""] * 4
-    assert list(trials.check(ended.home)) == []
-    assert list(files.check(ended.home)) == []
+    assert [history.missing(snapshot) for snapshot in Observation(ended.home).trials("s")] == [""] * 4
+    assert list(trials.check(Observation(ended.home))) == []
+    assert list(files.check(Observation(ended.home))) == []
 
 
 def test_a_lost_result_of_a_trial_that_diverged_is_restored(ended: Study) -> None:
@@ -170,7 +171,7 @@ def test_a_lost_result_of_a_trial_that_diverged_is_restored(ended: Study) -> Non
     folder.events.write_text(
         "".join(f"{events.encode(event)}\n" for event in before if not isinstance(event, Finished))
     )
-    snapshot = studies.trials(ended.home, "s")[0]
+    snapshot = Observation(ended.home).trials("s")[0]
     assert history.missing(snapshot) == "its result"
     restored = history.restored(snapshot, history.MlflowHistory(ended.home))
     assert restored is not None

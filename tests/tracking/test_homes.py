@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rnnexp.health import runs as runs_check
+from rnnexp.health.studies import Observation
 from rnnexp.home import Home
 from rnnexp.storage.views import view
 from rnnexp.tracking import best_model
@@ -23,7 +24,7 @@ def _two_homes(root: Path) -> tuple[Home, Home]:
 
 def _repair_runs(home: Home) -> list[str]:
     """Repairs what the check of the runs finds; returns what it found."""
-    found = list(runs_check.check(home))
+    found = list(runs_check.check(Observation(home)))
     for finding in found:
         assert finding.fix is not None
         finding.fix()
@@ -113,7 +114,7 @@ def test_runs_of_an_earlier_version_are_found_and_get_the_tag(
     studies.send(home, name)
     first = _make_old(home, name, on_server, with_cursor=with_cursor)
     if with_cursor:
-        assert list(runs_check.check(home)) == [], "the check finds the run and writes nothing"
+        assert list(runs_check.check(Observation(home))) == [], "the check finds the run and writes nothing"
     assert studies.send(home, name) == first
     assert studies.runs(on_server, name)[first].data.tags["rnnexp.home"]
     assert len(studies.runs(on_server, name)) == 1
@@ -153,10 +154,10 @@ def test_a_copied_home_keeps_the_runs_of_its_own_database(tmp_path: Path, monkey
     (original.root / "home.json").write_bytes((copy.root / "home.json").read_bytes())  # a copy, not a moved home
     from rnnexp.health import moved
 
-    for finding in moved.check(copy):
+    for finding in moved.check(Observation(copy)):
         assert finding.fix is not None
         finding.fix()
-    assert [finding.what for finding in runs_check.check(copy)] == []
+    assert [finding.what for finding in runs_check.check(Observation(copy))] == []
     copy.study("local").trial(0).tracking.unlink()
     assert studies.send(copy, "local") == first
     assert len(studies.runs(copy.mlflow_uri, "local")) == 1
@@ -170,9 +171,9 @@ def test_a_home_that_lost_its_identity_keeps_the_runs_of_its_own_database(
     studies.finish_trial(home, "lost", 0.6)
     first = studies.send(home, "lost")
     home.id_file.unlink()
-    assert [finding.what for finding in runs_check.check(home)] == []
+    assert [finding.what for finding in runs_check.check(Observation(home))] == []
     assert Projection.open(home, "lost", studies.identity(home, "lost")).resend(0) == first
-    assert [finding.what for finding in runs_check.check(home)] == []
+    assert [finding.what for finding in runs_check.check(Observation(home))] == []
 
 
 def test_credentials_in_a_cursor_of_an_earlier_version_are_removed(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from rnnexp.config.trial import TrialConfig
 from rnnexp.data.store import TokenStore, prepare
 from rnnexp.home import Home, TrialFolder
+from rnnexp.model.kernel.team import Team
 from rnnexp.trial import events
 from rnnexp.trial.answer import Answer
 from rnnexp.trial.checkpoint import model_epoch, model_fault
@@ -48,6 +49,7 @@ class Trial:
         self,
         answer: Callable[[EpochEnded], bool | Answer] = lambda event: True,
         heartbeat: Callable[[], bool] = lambda: True,
+        team: Team | None = None,
     ) -> list[Event]:
         """Runs an attempt; returns its events. An answer of True continues, one of False ends the trial."""
         from rnnexp.trial.fit import fit
@@ -63,7 +65,7 @@ class Trial:
             return answered if isinstance(answered, Answer) else Answer.CONTINUE if answered else Answer.END
 
         plan = stored_or_chosen(self.folder.plan, self.config, 1)
-        fit(self.config, self._store, self.folder, plan, self._attempt, report, heartbeat)
+        fit(self.config, self._store, self.folder, plan, self._attempt, report, heartbeat, team)
         return self.seen
 
     @property
@@ -276,3 +278,43 @@ def test_a_pause_waits_until_epochs_that_are_repeated_reach_the_last_reported_on
     ends = trial.run(lambda event: Answer.PAUSE)
     assert trial.epochs == [1, 2, 3]
     assert isinstance(ends[-1], Paused)
+
+
+@pytest.mark.parametrize("cell", ["simple_rnn", "gru", "lstm"])
+def test_a_result_does_not_depend_on_the_threads_nor_on_a_change_in_mid_trial(
+    home: Home, tmp_path: Path, cell: str
+) -> None:
+    settings = {
+        "model.cell": cell,
+        "model.units": 16,
+        "model.dropout": 0.2 if cell == "gru" else 0.0,
+        "train.batch_size": 128,
+        "train.optimizer": "rmsprop",
+        "clip.kind": "global_norm",
+    }
+    trials = [Trial(home, tmp_path / name, **settings) for name in ("one", "three", "changing")]
+    team, sizes = Team(), [2, 1, 3, 1, 2]
+    heartbeats = {"n": 0}
+
+    def heartbeat() -> bool:
+        heartbeats["n"] += 1
+        team.resize(sizes[heartbeats["n"] % len(sizes)])
+        return True
+
+    trials[0].run(team=Team(1))
+    trials[1].run(team=Team(3))
+    trials[2].run(answer=lambda event: event.epoch < 2, team=team, heartbeat=heartbeat)  # interrupted
+    trials[2].folder.events.unlink()  # with its result the second attempt would only report it again
+    trials[2].run(team=team, heartbeat=heartbeat)
+    assert heartbeats["n"] > 2 * len(sizes)
+    states = []
+    for each in trials:
+        with np.load(each.folder.state) as state:
+            states.append({name: state[name] for name in state.files if name != "about"})
+    for other in states[1:]:
+        assert other.keys() == states[0].keys()
+        for name, value in states[0].items():
+            np.testing.assert_array_equal(other[name], value, err_msg=name)
+    metrics = [[epoch.metrics for epoch in events.epochs(events.read(each.folder.events))] for each in trials]
+    assert metrics[1] == metrics[0]
+    assert metrics[2][-2:] == metrics[0][-2:]

@@ -67,6 +67,20 @@ def test_a_heartbeat_looks_for_a_request_only_now_and_then(piped: tuple[process.
     assert n_heartbeats > 1000
 
 
+def test_a_number_of_threads_is_used_from_the_next_look_on(piped: tuple[process.EventReporter, Any]) -> None:
+    reporter, supervisor = piped
+    used: list[int] = []
+    supervisor.send(process.UseThreads(7))
+    assert _look_again(reporter), "before the trial has a network, it is ignored"
+    reporter.use_threads = used.append
+    supervisor.send(process.UseThreads(2))
+    assert _look_again(reporter)
+    for message in (process.UseThreads(1), False):
+        supervisor.send(message)
+    assert reporter.report(EpochEnded(1.0, 1, {}, 0.1, 1, 0.5)) is False, "it is not the answer"
+    assert used == [2, 1]
+
+
 def test_a_stop_request_before_an_answer_is_not_the_answer(piped: tuple[process.EventReporter, Any]) -> None:
     reporter, supervisor = piped
     for message in (process.StopRequest(), Answer.PAUSE):

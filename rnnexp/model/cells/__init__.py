@@ -36,28 +36,36 @@ class Loops:
     and row b of every step belongs to the b-th text, in the order of decreasing length. N words, B texts, T steps, R
     rows of `projected`, H units, G gates times H. All arrays are float32, indices are int32 or int64.
 
-    `forward(active, first, kept, order, places, projected, recurrent, bias, gates, memory, before, last, states)`
-    reads the first eight and writes the others:
+    A call computes the steps from `begin` to `end`, of all texts of the batch or of some that follow each other. Then
+    `active`, `first`, `kept` and what has a row for each text are those of these texts. Calls for other texts may run
+    at the same time; they use the same arrays of words.
+
+    `forward(begin, end, active, first, kept, order, places, projected, recurrent, bias, gates, memory, before, last,
+    states)` reads the first ten and writes the others:
 
         active        texts that have a word at step t, (T,)
         first         first row of step t, (T + 1,)
-        kept          first row of step t in gates, memory and before: `first`, or zeros where nothing has to be kept
+        kept          first row of step t in gates, memory and before: as `first`, or the same row for all steps where
+                      nothing has to be kept
         order         row in the batch of each text, (B,)
         places        row of `projected` that each word reads, (N,)
         projected     input times kernel, plus the first row of the bias, (R, G)
-        recurrent     recurrent kernel, (H, G)
+        recurrent     recurrent kernel, for `kernel.math.times_recurrent`, which applies the dropout of states: the
+                      kernel (H, G); a mask for each text (B, G) or (0, 0); the kernel of each gate (G / H, H, H)
         bias          last row of the bias, (G,); with one row it is in `projected` already
         gates         values of the gates, (N, G)
         memory        what else `backward` needs, (N, H); (N, 0) without `keeps_memory`
-        before        state before each step, (N, H)
+        before        state before each step, (N, H); zero before the first one
         last          state after the last word of each text, (B, H)
         states        all states in the order of the batch, (B, T, H), or (0, 0, 0) if they are not needed
 
-    `backward(active, first, order, places, recurrent_t, gates, memory, before, gradient, d_states, d_projected,
-    summed)` replaces `gates` by the gradients of the recurrent sums under the gates:
+    `backward(begin, end, active, first, order, places, recurrent_t, gates, memory, before, gradient, carried, d_states,
+    d_projected, summed)` computes the steps in reverse order. It replaces `gates` by the gradients of the recurrent
+    sums under the gates:
 
-        recurrent_t   recurrent kernel, transposed, (G, H)
-        gradient      gradient of `last`, (B, H); it is overwritten
+        recurrent_t   recurrent kernel, transposed, for `kernel.math.times_transposed`
+        gradient      gradient of `last`, (B, H); it is overwritten by that of the state before the step
+        carried       what else passes from a step to the one before, (B, H); zero at the last step
         d_states      gradient of `states`, or (0, 0, 0)
         d_projected   gradient of `projected`, to be written where `separate_input_gradients` or `summed`; else it is
                       the same array as `gates`
@@ -100,10 +108,6 @@ class Cell:
     word_ns: float = 209.0
     unit_ns: float = 5.17
     loops: Loops | None = None
-
-    def runs_compiled(self, recurrent_dropout: float) -> bool:
-        """Whether the compiled loops can compute a layer with this setting."""
-        return self.loops is not None and not recurrent_dropout
 
     def n_weights(self, input_dim: int, units: int) -> int:
         """Returns the weights of one layer."""

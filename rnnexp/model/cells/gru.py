@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rnnexp.model.cells import Cell, Loops
-from rnnexp.model.kernel.math import add, copy, sigmoid_of_sum, tanh_of_sum
+from rnnexp.model.kernel.math import add, copy, sigmoid_of_sum, tanh_of_sum, times_recurrent, times_transposed
 
 _f = np.float32
 
@@ -20,15 +20,18 @@ def layer(units: int, recurrent_dropout: float, name: str) -> Any:
     return keras.layers.GRU(units, recurrent_dropout=recurrent_dropout, return_sequences=True, name=name)
 
 
-def forward(active, first, kept, order, places, projected, recurrent, bias, gates, memory, before, last, states):
+def forward(
+    begin, end, active, first, kept, order, places, projected, recurrent, bias, gates, memory, before, last, states
+):
     """h_t = z h_{t-1} + (1 - z) tanh(x + r (h_{t-1} U + b)). gates keeps z, r, tanh; memory keeps h_{t-1} U + b."""
-    H = recurrent.shape[0]
+    H = last.shape[1]
     product, reset = np.empty((active[0], 3 * H), np.float32), np.empty(H, np.float32)
-    before[: active[0]] = _f(0)
-    for t in range(len(active)):
+    if begin == 0:
+        before[kept[0] : kept[0] + active[0]] = _f(0)
+    for t in range(begin, end):
         n, at = active[t], kept[t]
         following = active[t + 1] if t + 1 < len(active) else 0
-        np.dot(before[at : at + n], recurrent, product[:n])
+        times_recurrent(before[at : at + n], recurrent, product[:n])
         for b in range(n):
             x, u, a = projected[places[first[t] + b]], product[b], gates[at + b]
             m, h_before = memory[at + b], before[at + b]
@@ -46,11 +49,27 @@ def forward(active, first, kept, order, places, projected, recurrent, bias, gate
                 copy(h, states[order[b], t])
 
 
-def backward(active, first, order, places, recurrent_t, gates, memory, before, gradient, d_states, d_projected, summed):
+def backward(
+    begin,
+    end,
+    active,
+    first,
+    order,
+    places,
+    recurrent_t,
+    gates,
+    memory,
+    before,
+    gradient,
+    carried,
+    d_states,
+    d_projected,
+    summed,
+):
     """Leaves the gradients of the three recurrent sums in gates; the input's differ in the last one."""
-    H = recurrent_t.shape[1]
+    H = gradient.shape[1]
     product, d = np.empty((active[0], H), np.float32), np.empty(H, np.float32)
-    for t in range(len(active) - 1, -1, -1):
+    for t in range(end - 1, begin - 1, -1):
         n, at = active[t], first[t]
         for b in range(n):
             a, m, h_before, dh = gates[at + b], memory[at + b], before[at + b], gradient[b]
@@ -74,7 +93,7 @@ def backward(active, first, order, places, recurrent_t, gates, memory, before, g
             add(into, a)
             for j in range(H):
                 g[j] = g[j] * d[j]
-        np.dot(gates[at : at + n], recurrent_t, product[:n])
+        times_transposed(gates[at : at + n], recurrent_t, product[:n])
         for b in range(n):
             add(gradient[b], product[b])
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rnnexp.model.cells import Cell, Loops
-from rnnexp.model.kernel.math import add, copy, sigmoid_of_sum, tanh, tanh_of_sum
+from rnnexp.model.kernel.math import add, copy, sigmoid_of_sum, tanh, tanh_of_sum, times_recurrent, times_transposed
 
 _f = np.float32
 
@@ -20,16 +20,19 @@ def layer(units: int, recurrent_dropout: float, name: str) -> Any:
     return keras.layers.LSTM(units, recurrent_dropout=recurrent_dropout, return_sequences=True, name=name)
 
 
-def forward(active, first, kept, order, places, projected, recurrent, bias, gates, memory, before, last, states):
+def forward(
+    begin, end, active, first, kept, order, places, projected, recurrent, bias, gates, memory, before, last, states
+):
     """c_t = f c_{t-1} + i g and h_t = o tanh(c_t). gates keeps i, f, g, o; memory keeps c."""
-    H = recurrent.shape[0]
+    H = last.shape[1]
     product = np.empty((active[0], 4 * H), np.float32)
     nothing = np.zeros(H, np.float32)
-    before[: active[0]] = _f(0)
-    for t in range(len(active)):
+    if begin == 0:
+        before[kept[0] : kept[0] + active[0]] = _f(0)
+    for t in range(begin, end):
         n, at = active[t], kept[t]
         following = active[t + 1] if t + 1 < len(active) else 0
-        np.dot(before[at : at + n], recurrent, product[:n])
+        times_recurrent(before[at : at + n], recurrent, product[:n])
         for b in range(n):
             x, u, a = projected[places[first[t] + b]], product[b], gates[at + b]
             c_before = memory[kept[t - 1] + b] if t else nothing
@@ -46,16 +49,31 @@ def forward(active, first, kept, order, places, projected, recurrent, bias, gate
                 copy(h, states[order[b], t])
 
 
-def backward(active, first, order, places, recurrent_t, gates, memory, before, gradient, d_states, d_projected, summed):
-    """Leaves the gradients of the four sums under the gates in gates."""
-    H = recurrent_t.shape[1]
-    d_memory = np.zeros((active[0], H), np.float32)
+def backward(
+    begin,
+    end,
+    active,
+    first,
+    order,
+    places,
+    recurrent_t,
+    gates,
+    memory,
+    before,
+    gradient,
+    carried,
+    d_states,
+    d_projected,
+    summed,
+):
+    """Leaves the gradients of the four sums under the gates in gates. What is carried is the gradient of c."""
+    H = gradient.shape[1]
     squashed, d = np.empty(H, np.float32), np.empty(H, np.float32)
     nothing = np.zeros(H, np.float32)
-    for t in range(len(active) - 1, -1, -1):
+    for t in range(end - 1, begin - 1, -1):
         n, at = active[t], first[t]
         for b in range(n):
-            a, c, dh, dc = gates[at + b], memory[at + b], gradient[b], d_memory[b]
+            a, c, dh, dc = gates[at + b], memory[at + b], gradient[b], carried[b]
             c_before = memory[first[t - 1] + b] if t else nothing
             if d_states.shape[0]:
                 add(dh, d_states[order[b], t])
@@ -76,7 +94,7 @@ def backward(active, first, order, places, recurrent_t, gates, memory, before, g
                 g[j] = d[j] * before_i * (_f(1) - g[j] * g[j])
             if summed:
                 add(d_projected[places[at + b]], a)
-        np.dot(gates[at : at + n], recurrent_t, gradient[:n])
+        times_transposed(gates[at : at + n], recurrent_t, gradient[:n])
 
 
 CELL = Cell(

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from rnnexp.model.cells import Cell, Loops
-from rnnexp.model.kernel.math import add, copy, tanh
+from rnnexp.model.kernel.math import add, copy, tanh, times_recurrent, times_transposed
 
 _f = np.float32
 
@@ -17,15 +17,18 @@ def layer(units: int, recurrent_dropout: float, name: str) -> Any:
     return keras.layers.SimpleRNN(units, recurrent_dropout=recurrent_dropout, return_sequences=True, name=name)
 
 
-def forward(active, first, kept, order, places, projected, recurrent, bias, gates, memory, before, last, states):
+def forward(
+    begin, end, active, first, kept, order, places, projected, recurrent, bias, gates, memory, before, last, states
+):
     """h_t = tanh(x_t + h_{t-1} U). gates keeps h."""
-    H = recurrent.shape[0]
+    H = last.shape[1]
     product = np.empty((active[0], H), np.float32)
-    before[: active[0]] = _f(0)
-    for t in range(len(active)):
+    if begin == 0:
+        before[kept[0] : kept[0] + active[0]] = _f(0)
+    for t in range(begin, end):
         n, at = active[t], kept[t]
         following = active[t + 1] if t + 1 < len(active) else 0
-        np.dot(before[at : at + n], recurrent, product[:n])
+        times_recurrent(before[at : at + n], recurrent, product[:n])
         for b in range(n):
             x, u, a = projected[places[first[t] + b]], product[b], gates[at + b]
             h = before[kept[t + 1] + b] if b < following else last[b]
@@ -37,10 +40,26 @@ def forward(active, first, kept, order, places, projected, recurrent, bias, gate
                 copy(h, states[order[b], t])
 
 
-def backward(active, first, order, places, recurrent_t, gates, memory, before, gradient, d_states, d_projected, summed):
+def backward(
+    begin,
+    end,
+    active,
+    first,
+    order,
+    places,
+    recurrent_t,
+    gates,
+    memory,
+    before,
+    gradient,
+    carried,
+    d_states,
+    d_projected,
+    summed,
+):
     """Leaves the gradient of each sum under the tanh in gates."""
-    H = recurrent_t.shape[0]
-    for t in range(len(active) - 1, -1, -1):
+    H = gradient.shape[1]
+    for t in range(end - 1, begin - 1, -1):
         n, at = active[t], first[t]
         for b in range(n):
             a, dh = gates[at + b], gradient[b]
@@ -50,7 +69,7 @@ def backward(active, first, order, places, recurrent_t, gates, memory, before, g
                 a[j] = dh[j] * (_f(1) - a[j] * a[j])
             if summed:
                 add(d_projected[places[at + b]], a)
-        np.dot(gates[at : at + n], recurrent_t, gradient[:n])
+        times_transposed(gates[at : at + n], recurrent_t, gradient[:n])
 
 
 CELL = Cell(

@@ -56,5 +56,53 @@ def sigmoid_of_sum(x, u, out):
         out[j] = _f(0.5) * tanh(_f(0.5) * (x[j] + u[j])) + _f(0.5)
 
 
+def times_recurrent(states, recurrent, out):
+    """Writes the product of states (n, H) and the recurrent kernel (H, G); each gate reads what its mask leaves.
+
+    Args:
+        states: of n texts.
+        recurrent: the kernel, masks, and the kernel by gate, as `Loops` describes them.
+        out: gets the product, (n, G).
+    """
+    masks, by_gate = recurrent[1], recurrent[2]
+    if masks.shape[0] == 0:
+        np.dot(states, recurrent[0], out)
+    else:
+        n, H = states.shape
+        kept, product = np.empty((n, H), np.float32), np.empty((n, H), np.float32)
+        for gate in range(len(by_gate)):
+            for b in range(n):
+                state, mask, row = states[b], masks[b, gate * H : (gate + 1) * H], kept[b]
+                for j in range(H):
+                    row[j] = state[j] * mask[j]
+            np.dot(kept, by_gate[gate], product)
+            for b in range(n):
+                copy(product[b], out[b, gate * H : (gate + 1) * H])
+
+
+def times_transposed(sums, recurrent, out):
+    """Writes the product of gradients (n, G) and the transposed kernel (G, H), the reverse of `times_recurrent`."""
+    masks, by_gate = recurrent[1], recurrent[2]
+    if masks.shape[0] == 0:
+        np.dot(sums, recurrent[0], out)
+    else:
+        n, H = out.shape
+        of_gate, product = np.empty((n, H), np.float32), np.empty((n, H), np.float32)
+        for b in range(n):
+            for j in range(H):
+                out[b, j] = _f(0)
+        for gate in range(len(by_gate)):
+            for b in range(n):
+                copy(sums[b, gate * H : (gate + 1) * H], of_gate[b])
+            np.dot(of_gate, by_gate[gate], product)
+            for b in range(n):
+                row, mask, into = product[b], masks[b, gate * H : (gate + 1) * H], out[b]
+                for j in range(H):
+                    into[j] += row[j] * mask[j]
+
+
+CALLED = (times_recurrent, times_transposed)
+"""The functions that the compiler does not insert: the loops around them would be slower."""
+
 INLINED = (tanh, add, copy, tanh_of_sum, sigmoid_of_sum)
 """The functions that the compiler inserts into their callers."""

@@ -65,6 +65,8 @@ inline: Callable[..., Any] = numba.njit(inline="always", **_OPTIONS)
 
 for _function in math.INLINED:
     register_jitable(inline="always", **_OPTIONS)(_function)
+for _function in math.CALLED:
+    register_jitable(**_OPTIONS)(_function)
 
 
 @cache

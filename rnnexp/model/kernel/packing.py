@@ -68,43 +68,58 @@ def _key_of_step(seed):
 
 
 @inline
-def _drop(row, key, text, rate, out):
-    """Writes a word's vector, with some entries zero and the others scaled.
+def _drop(row, key, text, rate, begin, end, out):
+    """Writes the entries from `begin` to `end` of a word's vector, with some of them zero and the others scaled.
 
     What is dropped depends on the key of its place in the texts and on the text's row in the batch, on nothing else.
     """
     threshold = np.uint32(rate * 4294967296.0)
     scale = np.float32(1.0 / (1.0 - rate))
     start = _hash(np.uint32(_hash(np.uint32(np.uint32(text) + np.uint32(key))) ^ np.uint32(key >> np.uint64(32))))
-    for j in range(len(row)):
+    for j in range(begin, end):
         random_bits = _hash(np.uint32(start + np.uint32(j) * np.uint32(0x9E3779B9)))
         out[j] = row[j] * (scale if random_bits >= threshold else np.float32(0))
 
 
 @jit
-def look_up_dropped(embedding, rows, words, order, active, seed, rate, vectors):
-    """Writes the vector of each word with dropout, (N, E)."""
+def look_up_dropped(embedding, rows, words, order, active, first, seed, rate, vectors, begin, end):
+    """Writes the vector of each word with dropout, (N, E), at the steps from `begin` to `end`."""
     key = _key_of_step(seed)
+    for t in range(begin, end):
+        key_of_place = _mix(key + np.uint64(t))
+        for b in range(active[t]):
+            k = first[t] + b
+            _drop(embedding[rows[words[k]]], key_of_place, order[b], rate, 0, vectors.shape[1], vectors[k])
+
+
+@jit
+def add_dropped(d_vectors, words, order, active, seed, rate, d_rows, begin, end):
+    """Adds up the gradients of each distinct word, with the dropout of the forward pass, (N, E) → (R, E).
+
+    Only the entries from `begin` to `end` of each gradient are computed.
+    """
+    kept = np.empty(d_vectors.shape[1], np.float32)
+    key = _key_of_step(seed)
+    d_rows[:, begin:end] = np.float32(0)
     k = 0
     for t in range(len(active)):
         key_of_place = _mix(key + np.uint64(t))
         for b in range(active[t]):
-            _drop(embedding[rows[words[k]]], key_of_place, order[b], rate, vectors[k])
+            _drop(d_vectors[k], key_of_place, order[b], rate, begin, end, kept)
+            add(d_rows[words[k]][begin:end], kept[begin:end])
             k += 1
 
 
 @jit
-def add_dropped(d_vectors, words, order, active, seed, rate, d_rows):
-    """Adds up the gradients of each distinct word, with the dropout of the forward pass, (N, E) → (R, E)."""
-    kept = np.empty(d_vectors.shape[1], np.float32)
-    key = _key_of_step(seed)
-    k = 0
-    for t in range(len(active)):
-        key_of_place = _mix(key + np.uint64(t))
-        for b in range(active[t]):
-            _drop(d_vectors[k], key_of_place, order[b], rate, kept)
-            add(d_rows[words[k]], kept)
-            k += 1
+def add_backwards(values, words, active, first, sums, begin, end):
+    """Adds up the values of each distinct word, from the last step to the first, (N, G) → (R, G).
+
+    This is the order in which the loops of the cells add up. Only the columns from `begin` to `end` are computed.
+    """
+    sums[:, begin:end] = np.float32(0)
+    for t in range(len(active) - 1, -1, -1):
+        for k in range(first[t], first[t] + active[t]):
+            add(sums[words[k]][begin:end], values[k][begin:end])
 
 
 @jit
@@ -127,3 +142,17 @@ def number_words(packed, number_of, distinct):
     for number in range(count):
         number_of[distinct[number]] = -1
     return count
+
+
+@jit
+def draw_masks(order, seed, rate, masks):
+    """Writes what dropout multiplies the states with: for each text of `order` a row of zeros and scales."""
+    key, ones = _mix(_key_of_step(seed)), np.ones(masks.shape[1], np.float32)
+    for b in range(len(order)):
+        _drop(ones, key, order[b], rate, 0, len(ones), masks[b])
+
+
+@jit
+def multiply(rows, weights, out):
+    """Writes the product of two matrices, with the library that the loops of the cells use."""
+    np.dot(rows, weights, out)

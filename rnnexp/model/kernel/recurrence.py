@@ -8,14 +8,15 @@ It computes the equations of the stock layer; results differ in the last bits of
 - The gradient of each weight matrix is one large product after the loop.
 - A step is one product with the recurrent weights and one loop over the gates, in place, in memory that is reused.
 
+The result does not depend on the number of threads. Large products and sums are divided into blocks whose number
+follows from their size, and `RowSplits` divides the texts of the loops only where that changes no bit.
+
 The layout of the weights is that of Keras. NumPy in, NumPy out; all arrays are float32, indices are int32. B texts,
 T steps, N words of the batch, R distinct words, H units, E entries of a vector; G is H times the cell's gates.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,30 +24,20 @@ from numpy.typing import NDArray
 from rnnexp.config.names import cells
 from rnnexp.model.cells import Cell, cell
 from rnnexp.model.kernel import packing
+from rnnexp.model.kernel.buffers import Buffers
+from rnnexp.model.kernel.inputs import Embedding, StateDropout, pack
 from rnnexp.model.kernel.numba_compiler import compiled
+from rnnexp.model.kernel.splits import Part, RowSplits
+from rnnexp.model.kernel.team import Team, ranges
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
-_NO_STATES = np.empty((0, 0, 0), np.float32)
-_GROWTH = 4
-"""Buffers are allocated larger than needed by this factor, so that longer batches rarely need new ones."""
-
-
-@dataclass(frozen=True)
-class Embedding:
-    """The vectors of the words.
-
-    Attributes:
-        vectors: (V, E).
-        dropout: share of a vector's entries that are dropped, independently for each word of the batch.
-        seed: selects the dropped entries, together with the place of a word in the batch; (2,), int32: the number of
-            the generator, and the number of the step.
-    """
-
-    vectors: Floats
-    dropout: float
-    seed: Ints
+_NO_STATES, _NO_MASKS = np.empty((0, 0, 0), np.float32), np.empty((0, 0), np.float32)
+_BLOCK_ROWS, _MOST_BLOCKS = 8192, 8
+"""Rows in a block of a large product, at least, and blocks of it. With 1,024 rows a step of LSTM(32) took 3% longer."""
+_LINE = 16
+"""Numbers in a cache line. Two threads that write to one line slow each other down."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +46,8 @@ class Gradients:
 
     Attributes:
         inputs: of the input vectors (B, T, E), zero past the end of each text; or, for word ids, of rows of the
-            embedding, (R, E).
-        rows: the rows of the embedding, (R,); empty for input vectors. With one thread they are distinct.
+            embedding, (R, E), which are valid until the next batch.
+        rows: the rows of the embedding, (R,), each once; empty for input vectors.
         kernel: (E, G).
         recurrent: (H, G).
         bias: (G,), or (2, G) where the cell has two rows.
@@ -72,16 +63,18 @@ class Gradients:
 class Recurrence:
     """The computation of one layer. `backward` belongs to the last call of `forward` with `learn`."""
 
-    def __init__(self, cell: Cell, threads: int = 1) -> None:
+    def __init__(self, cell: Cell, team: Team | None = None) -> None:
         """Args:
         cell: a cell with compiled loops.
-        threads: they share the texts of a batch; the last bits of the weights' gradients depend on their number.
+        team: the threads; without it there is one.
         """
-        self._shares = [_Share(cell) for _ in range(threads)]
-        self._used = self._shares
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
-        self._bias_shape: tuple[int, ...] = ()
-        self._inputs_shape: tuple[int, ...] | None = None
+        if cell.loops is None:
+            raise ValueError("the cell has no compiled loops")
+        self._cell, self._loops = cell, cell.loops
+        self._forward, self._backward = compiled(cell.loops.forward), compiled(cell.loops.backward)
+        self._team = team or Team()
+        self._splits: dict[tuple[int, ...], RowSplits] = {}
+        self._buffers = Buffers()
 
     def forward(
         self,
@@ -92,6 +85,7 @@ class Recurrence:
         *,
         learn: bool,
         return_sequences: bool,
+        dropout: StateDropout | None = None,
     ) -> Floats:
         """Computes the states of a batch.
 
@@ -102,27 +96,72 @@ class Recurrence:
             weights: kernel (E, G), recurrent kernel (H, G), bias (G,) or (2, G).
             learn: whether `backward` will follow.
             return_sequences: whether to return all states.
+            dropout: of the states.
 
         Returns:
             The state after the last word of each text (B, H); or all states (B, T, H), zero past the end of each text.
         """
-        self._bias_shape = weights[2].shape
-        self._inputs_shape = None if embedding else inputs.shape
-        H, order = weights[1].shape[0], np.argsort(-lengths, kind="stable").astype(np.int32)
-        shape = (*inputs.shape[:2], H) if return_sequences else (len(lengths), H)
-        result = np.zeros(shape, np.float32) if return_sequences else np.empty(shape, np.float32)
-        states = result if return_sequences else _NO_STATES
+        kernel, recurrent, bias = weights
+        self._weights, self._embedding, self._inputs_shape = weights, embedding, inputs.shape
+        self._packed = packed = pack(inputs, lengths, embedding, self._buffers, self._team)
+        bias_rows = bias.reshape(self._cell.bias_rows, -1)
+        projected = self._buffers.array("projected", len(packed.vectors), kernel.shape[1])
 
-        def run(share: "_Share", texts: Ints) -> None:
-            last = share.forward(inputs, lengths, texts, embedding, weights, learn, states)
-            if not return_sequences:
-                result[texts] = last
+        def project(rows: slice) -> None:
+            np.dot(packed.vectors[rows], kernel, out=projected[rows])
+            projected[rows] += bias_rows[0]
 
-        self._used = self._shares[: len(order)]
-        # Contiguous, as in `warm_up`: the loops are compiled anew for another memory layout.
-        texts_of_shares = [np.ascontiguousarray(order[index :: len(self._used)]) for index in range(len(self._used))]
-        self._for_each_share(run, texts_of_shares)
+        self._team.run(project, _blocks(len(projected)))
+
+        H, n_texts = recurrent.shape[0], len(packed.order)
+        n_kept = len(packed.places) if learn else n_texts
+        self._kept = gates, memory, before = (
+            self._buffers.array("gates", n_kept, self._cell.n_gates * H),
+            self._buffers.array("memory", n_kept, H if self._loops.keeps_memory else 0),
+            self._buffers.array("before", n_kept, H),
+        )
+        last = self._buffers.array("last", n_texts, H)
+        states = np.zeros((*inputs.shape[:2], H), np.float32) if return_sequences else _NO_STATES
+        self._masks = self._draw_masks(dropout, recurrent.shape[1])
+        by_gate = self._by_gate(recurrent)
+
+        def run(part: Part) -> None:
+            # Without learning each step overwrites the last one.
+            kept = part.first if learn else np.full_like(part.first, part.texts.start)
+            self._forward(
+                *(part.begin, part.end, part.active, part.first, kept, packed.order[part.texts], packed.places),
+                *(projected, (recurrent, self._masks[part.texts], by_gate), bias_rows[-1], gates, memory, before),
+                *(last[part.texts], states),
+            )
+
+        for group in self._parts(by_gate[0] if len(by_gate) else recurrent):
+            self._team.run(run, group)
+        if return_sequences:
+            return states
+        result = np.empty((n_texts, H), np.float32)
+        result[packed.order] = last
         return result
+
+    def _draw_masks(self, dropout: StateDropout | None, width: int) -> Floats:
+        if dropout is None:
+            return _NO_MASKS
+        masks: Floats = self._buffers.array("masks", len(self._packed.order), width)
+        packing.draw_masks(self._packed.order, dropout.seed.view(np.uint32), dropout.rate, masks)
+        return masks
+
+    def _by_gate(self, recurrent: Floats) -> Floats:
+        """Returns the part of the recurrent kernel that each gate has, (G / H, H, H), if the gates have masks."""
+        if not len(self._masks):
+            return _NO_STATES
+        parts = np.split(recurrent, self._cell.n_gates, axis=1)
+        return np.ascontiguousarray(parts)
+
+    def _parts(self, weights: Floats) -> list[list[Part]]:
+        """Divides the batch for the product of each step with these weights."""
+        if weights.shape not in self._splits:
+            self._splits[weights.shape] = RowSplits(*weights.shape)
+        splits, packed = self._splits[weights.shape], self._packed
+        return splits.parts(packed.active, packed.first, self._team.size)
 
     def backward(self, gradient: Floats) -> Gradients:
         """Returns the gradients of inputs and weights.
@@ -130,21 +169,127 @@ class Recurrence:
         Args:
             gradient: of what `forward` returned, of the same shape.
         """
-        d_inputs = None if self._inputs_shape is None else np.zeros(self._inputs_shape, np.float32)
-        parts = self._for_each_share(lambda share, _: share.backward(gradient, d_inputs), [None] * len(self._used))
-        rows, d_rows, kernels, recurrents, biases = zip(*parts, strict=True)
+        packed, (kernel, recurrent, bias), (gates, _, before) = self._packed, self._weights, self._kept
+        d_projected = self._run_backward(gradient)
+        d_vectors = self._buffers.array("d_vectors", *packed.vectors.shape)
+        of_vectors, of_words = _blocks(len(d_projected)), _blocks(len(gates))
+        kernels = self._buffers.array("d_kernels", len(of_vectors), *kernel.shape)
+        recurrents = self._buffers.array("d_recurrents", len(of_words), *recurrent.shape)
+        biases = np.zeros((self._cell.bias_rows, max(len(of_vectors), len(of_words)), kernel.shape[1]), np.float32)
+
+        def through_vectors(index: int) -> None:
+            rows = of_vectors[index]
+            np.dot(d_projected[rows], kernel.T, out=d_vectors[rows])
+            np.dot(packed.vectors[rows].T, d_projected[rows], out=kernels[index])
+            d_projected[rows].sum(axis=0, out=biases[0, index])
+
+        def through_states(index: int) -> None:
+            rows = of_words[index]
+            if len(self._masks):
+                self._through_masks(rows, recurrents[index])
+            else:
+                np.dot(before[rows].T, gates[rows], out=recurrents[index])
+            if self._cell.bias_rows == 2:
+                gates[rows].sum(axis=0, out=biases[1, index])
+
+        calls: list[tuple[Callable[[int], None], int]] = [(through_states, index) for index in range(len(of_words))]
+        calls += [(through_vectors, index) for index in range(len(of_vectors))]
+        self._team.run(lambda call: call[0](call[1]), calls)
         return Gradients(
-            np.concatenate(d_rows) if d_inputs is None else d_inputs,
-            np.concatenate(rows),
-            _sum(kernels),
-            _sum(recurrents),
-            _sum(biases).reshape(self._bias_shape),
+            self._of_inputs(d_vectors),
+            packed.rows,
+            kernels.sum(axis=0),
+            recurrents.sum(axis=0),
+            biases.sum(axis=1).reshape(bias.shape),
         )
 
-    def _for_each_share(self, call: Callable[..., Any], arguments: list[Any]) -> list[Any]:
-        if self._pool is None:
-            return [call(self._shares[0], arguments[0])]
-        return list(self._pool.map(call, self._used, arguments))
+    def _through_masks(self, rows: slice, d_recurrent: Floats) -> None:
+        """Writes the gradient of the recurrent kernel at some words, where the gates have masks."""
+        packed, (gates, _, before) = self._packed, self._kept
+        steps = np.searchsorted(packed.first, packed.each[rows], side="right") - 1
+        masks, H = self._masks[packed.each[rows] - packed.first[steps]], before.shape[1]
+        for gate in range(self._cell.n_gates):
+            of_gate = slice(gate * H, (gate + 1) * H)
+            d_recurrent[:, of_gate] = (before[rows] * masks[:, of_gate]).T @ gates[rows, of_gate]
+
+    def _run_backward(self, gradient: Floats) -> Floats:
+        """Runs the loop; returns the gradients of the projected vectors, (R, G) or (N, G)."""
+        packed, recurrent, (gates, memory, before) = self._packed, self._weights[1], self._kept
+        n_texts, (H, G) = len(packed.order), recurrent.shape
+        d_last, d_states = (
+            (np.zeros((n_texts, H), np.float32), gradient)
+            if gradient.ndim == 3
+            else (gradient[packed.order], _NO_STATES)
+        )
+        recurrent_t, carried = np.ascontiguousarray(recurrent.T), np.zeros((n_texts, H), np.float32)
+        by_gate_t = np.ascontiguousarray(self._by_gate(recurrent).transpose(0, 2, 1))
+        groups = self._parts(by_gate_t[0] if len(by_gate_t) else recurrent_t)
+        # Parts of the texts must not add to one sum at the same time.
+        summed_by_loop = packed.summed and all(len(group) == 1 for group in groups)
+        places = packed.places if summed_by_loop else packed.each
+        sums = self._buffers.array("projected", len(packed.vectors), G)
+        if summed_by_loop:
+            d_projected = sums
+            d_projected[:] = 0
+        elif self._loops.separate_input_gradients:
+            d_projected = self._buffers.array("d_words", len(gates), G)
+        else:
+            d_projected = gates
+
+        def run(part: Part) -> None:
+            self._backward(
+                *(part.begin, part.end, part.active, part.first, packed.order[part.texts], places),
+                *(
+                    (recurrent_t, self._masks[part.texts], by_gate_t),
+                    gates,
+                    memory,
+                    before,
+                    d_last[part.texts],
+                    carried[part.texts],
+                    d_states,
+                    d_projected,
+                ),
+                summed_by_loop,
+            )
+
+        for group in reversed(groups):
+            self._team.run(run, group)
+        if summed_by_loop or not packed.summed:
+            return d_projected  # type: ignore[no-any-return]
+
+        def add(columns: slice) -> None:
+            packing.add_backwards(
+                d_projected, packed.numbers, packed.active, packed.first, sums, columns.start, columns.stop
+            )
+
+        self._team.run(add, ranges(G, self._team.size, multiple=_LINE))
+        return sums  # type: ignore[no-any-return]
+
+    def _of_inputs(self, d_vectors: Floats) -> Floats:
+        """Returns the gradients of the inputs, from those of the packed vectors."""
+        packed = self._packed
+        if self._embedding is None:
+            d_inputs = np.zeros(self._inputs_shape, np.float32)
+            packing.unpack_rows(d_vectors, packed.order, packed.active, d_inputs)
+            return d_inputs
+        if packed.summed:
+            return d_vectors
+        d_rows = self._buffers.array("d_rows", len(packed.rows), d_vectors.shape[1])
+        seed, rate = self._embedding.seed.view(np.uint32), self._embedding.dropout
+
+        def add(columns: slice) -> None:
+            packing.add_dropped(
+                *(d_vectors, packed.numbers, packed.order, packed.active, seed, rate, d_rows),
+                *(columns.start, columns.stop),
+            )
+
+        self._team.run(add, ranges(d_vectors.shape[1], self._team.size, multiple=_LINE))
+        return d_rows  # type: ignore[no-any-return]
+
+
+def _blocks(n_rows: int) -> list[slice]:
+    """Divides the rows of a large product. The blocks must not depend on the threads: the sums over them would, too."""
+    return ranges(n_rows, min(_MOST_BLOCKS, max(1, n_rows // _BLOCK_ROWS)))
 
 
 def warm_up_all() -> None:
@@ -160,150 +305,15 @@ def warm_up(of: Cell) -> None:
     G = of.n_gates
     bias_shape = (G,) if of.bias_rows == 1 else (of.bias_rows, G)
     weights = np.zeros((1, G), np.float32), np.zeros((1, G), np.float32), np.zeros(bias_shape, np.float32)
-    for dropout in (0.0, 0.5):
+    seed = np.zeros(2, np.int32)
+    for dropout, of_states in ((0.0, None), (0.5, StateDropout(0.5, seed))):
         layer = Recurrence(of)
-        embedding = Embedding(np.zeros((2, 1), np.float32), dropout, np.zeros(2, np.int32))
-        layer.forward(tokens, lengths, embedding, weights, learn=True, return_sequences=False)
+        embedding = Embedding(np.zeros((2, 1), np.float32), dropout, seed)
+        layer.forward(tokens, lengths, embedding, weights, learn=True, return_sequences=False, dropout=of_states)
         layer.backward(np.zeros((2, 1), np.float32))
     layer.forward(np.zeros((2, 2, 1), np.float32), lengths, None, weights, learn=True, return_sequences=True)
     layer.backward(np.zeros((2, 2, 1), np.float32))
-
-
-def _sum(parts: tuple[Floats, ...]) -> Floats:
-    return parts[0] if len(parts) == 1 else np.sum(parts, axis=0)
-
-
-@dataclass
-class _PackedInputs:
-    """The packed inputs of a share of the batch, which `backward` needs again.
-
-    Attributes:
-        active: texts that have a t-th word, (T,).
-        first: index of the first word of step t, (T + 1,).
-        order: row in the batch of each text, longest first.
-        places: row of `vectors` of each word, (N,).
-        numbers: index in `rows` of each word, (N,).
-        vectors: the vectors that are multiplied by the kernel: one for each word, or one for each distinct word.
-        rows: the distinct words, (R,).
-        summed: whether several words share one of the vectors.
-    """
-
-    active: NDArray[np.int64]
-    first: NDArray[np.int64]
-    order: Ints
-    places: Ints
-    numbers: Ints
-    vectors: Floats
-    rows: Ints
-    summed: bool
-
-
-class _Share:
-    """One thread's share of the texts of a batch, and its buffers, which are reused for every batch."""
-
-    def __init__(self, cell: Cell) -> None:
-        if cell.loops is None:
-            raise ValueError("the cell has no compiled loops")
-        self._cell, self._loops = cell, cell.loops
-        self._forward, self._backward = compiled(cell.loops.forward), compiled(cell.loops.backward)
-        self._buffers: dict[str, Any] = {}
-
-    def _array(self, name: str, *shape: int, dtype: Any = np.float32) -> Any:
-        """Returns a buffer of the shape, with arbitrary contents; enlarges it if it is too small.
-
-        Allocating memory at every step costs as much as the arithmetic of a small cell. Memory that is allocated and
-        not touched costs nothing, so buffers are allocated generously and rarely.
-        """
-        size = int(np.prod(shape))
-        if name not in self._buffers or self._buffers[name].size < size:
-            self._buffers[name] = np.empty(_GROWTH * size, dtype)
-        return self._buffers[name][:size].reshape(shape)
-
-    def forward(
-        self,
-        inputs: Any,
-        lengths: Ints,
-        order: Ints,
-        embedding: Embedding | None,
-        weights: Sequence[Floats],
-        learn: bool,
-        states: Floats,
-    ) -> Floats:
-        """Computes the texts `order`, longest first; returns their last states and fills `states` if it has a size."""
-        kernel, recurrent, bias = weights
-        self._weights, self._embedding = weights, embedding
-        self._packed = packed = self._pack(inputs, lengths[order], order, embedding)
-        bias_rows = bias.reshape(self._cell.bias_rows, -1)
-        projected = self._array("projected", len(packed.vectors), kernel.shape[1])
-        np.dot(packed.vectors, kernel, out=projected)
-        projected += bias_rows[0]
-
-        H, n_kept = recurrent.shape[0], len(packed.places) if learn else len(order)
-        self._kept = (
-            self._array("gates", n_kept, self._cell.n_gates * H),
-            self._array("memory", n_kept, H if self._loops.keeps_memory else 0),
-            self._array("before", n_kept, H),
-        )
-        last = self._array("last", len(order), H)
-        kept = packed.first if learn else np.zeros_like(packed.first)  # without learning each step overwrites the last
-        self._forward(
-            *(packed.active, packed.first, kept, order, packed.places, projected, recurrent, bias_rows[-1]),
-            *(*self._kept, last, states),
-        )
-        return last  # type: ignore[no-any-return]
-
-    def _pack(self, inputs: Any, lengths: Ints, order: Ints, embedding: Embedding | None) -> _PackedInputs:
-        """Packs the words and looks up their vectors."""
-        steps = int(lengths[0]) if len(order) else 0
-        active = np.searchsorted(-lengths, -np.arange(steps), side="left").astype(np.int64)
-        first = np.zeros(steps + 1, np.int64)
-        np.cumsum(active, out=first[1:])
-        numbers = self._array("numbers", int(first[-1]), dtype=np.int32)
-        each = np.arange(len(numbers), dtype=np.int32)
-        if embedding is None:
-            vectors = self._array("vectors", len(numbers), inputs.shape[2])
-            packing.pack_rows(inputs, order, active, vectors)
-            return _PackedInputs(active, first, order, each, each, vectors, each[:0], summed=False)
-        packing.pack(inputs, order, active, numbers)
-        if "number_of" not in self._buffers:
-            self._buffers["number_of"] = np.full(len(embedding.vectors), -1, np.int32)
-        distinct = self._array("distinct", min(len(numbers), len(embedding.vectors)), dtype=np.int32)
-        rows = distinct[: packing.number_words(numbers, self._buffers["number_of"], distinct)].copy()
-        if not embedding.dropout:
-            vectors = self._array("vectors", len(rows), embedding.vectors.shape[1])
-            np.take(embedding.vectors, rows, axis=0, out=vectors, mode="clip")
-            return _PackedInputs(active, first, order, numbers, numbers, vectors, rows, summed=True)
-        vectors = self._array("vectors", len(numbers), embedding.vectors.shape[1])
-        seed, dropout = embedding.seed.view(np.uint32), embedding.dropout
-        packing.look_up_dropped(embedding.vectors, rows, numbers, order, active, seed, dropout, vectors)
-        return _PackedInputs(active, first, order, each, numbers, vectors, rows, summed=False)
-
-    def backward(self, gradient: Floats, d_inputs: Floats | None) -> tuple[Ints, Floats, Floats, Floats, Floats]:
-        """Returns rows, their gradients, and those of the weights; fills `d_inputs` where the inputs are vectors."""
-        packed, (kernel, recurrent, _), gates = self._packed, self._weights, self._kept[0]
-        d_last, d_states = (
-            (np.zeros((len(packed.order), recurrent.shape[0]), np.float32), gradient)
-            if gradient.ndim == 3
-            else (gradient[packed.order], _NO_STATES)
-        )
-        separate = packed.summed or self._loops.separate_input_gradients
-        d_projected = self._array("projected", len(packed.vectors), kernel.shape[1]) if separate else gates
-        if packed.summed:
-            d_projected[:] = 0
-        self._backward(
-            *(packed.active, packed.first, packed.order, packed.places, np.ascontiguousarray(recurrent.T)),
-            *(*self._kept, d_last, d_states, d_projected, packed.summed),
-        )
-        d_bias = d_projected.sum(axis=0)
-        if self._cell.bias_rows == 2:
-            d_bias = np.stack([d_bias, gates.sum(axis=0)])
-        d_vectors = self._array("d_vectors", *packed.vectors.shape)
-        np.dot(d_projected, kernel.T, out=d_vectors)
-        if d_inputs is not None:
-            packing.unpack_rows(d_vectors, packed.order, packed.active, d_inputs)
-        elif self._embedding is not None and not packed.summed:
-            d_words, d_vectors = d_vectors, self._array("d_rows", len(packed.rows), kernel.shape[0])
-            d_vectors[:] = 0
-            seed, dropout = self._embedding.seed.view(np.uint32), self._embedding.dropout
-            packing.add_dropped(d_words, packed.numbers, packed.order, packed.active, seed, dropout, d_vectors)
-        return packed.rows, d_vectors, packed.vectors.T @ d_projected, self._kept[2].T @ gates, d_bias
+    # What only several threads use.
+    table, steps = np.zeros((2, 2), np.float32), np.array([1, 1])
+    packing.add_backwards(table, seed, steps, np.array([0, 1, 2]), table.copy(), 0, 2)
+    packing.multiply(table, table, table.copy())
