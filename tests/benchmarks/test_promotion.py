@@ -1,11 +1,13 @@
 """Replays in which trials pause at a rung: who goes on, who waits, and when a waiting trial resumes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import optuna
 import pytest
 
 from rnnexp.config.sweep import RandomSampler, SuccessiveHalvingPruner, TpeSampler
+from rnnexp.storage import sampling
 from tests.benchmarks.quality.curves import Curve, draw_settings, imdb_sweep
 from tests.benchmarks.quality.replay import Candidate, Cost, ReplayResult, replay
 from tests.benchmarks.test_replay import NO_COST, UNREACHABLE
@@ -83,14 +85,14 @@ def test_each_start_costs_the_seconds_beside_the_epochs() -> None:
 def test_a_sampler_sees_a_paused_trial_as_a_pruned_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """TPE asks the storage for the trials that have ended; most of the earlier ones are paused."""
     seen: list[int] = []
-    draw = optuna.samplers.TPESampler.sample_relative
+    draw = sampling.TpeOfNewTrials.sample_relative
 
-    def sample_relative(self: object, study: optuna.Study, *args: object) -> object:
+    def sample_relative(self: Any, study: Any, trial: Any, search_space: Any) -> Any:
         states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
         seen.append(len(study.get_trials(deepcopy=False, states=states)))
-        return draw(self, study, *args)
+        return draw(self, study, trial, search_space)
 
-    monkeypatch.setattr(optuna.samplers.TPESampler, "sample_relative", sample_relative)
+    monkeypatch.setattr(sampling.TpeOfNewTrials, "sample_relative", sample_relative)
     candidate = Candidate(TpeSampler(name="tpe", n_startup_trials=4), halving(), pause=True)
     replay(curves(FINALS), imdb_sweep(), candidate, 3, UNREACHABLE, NO_COST, 1)
     assert seen[-1] == 31, "all earlier trials"

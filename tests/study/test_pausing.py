@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from rnnexp.health import history, studies, trials
+from rnnexp.health import history, trials
+from rnnexp.health.studies import Observation
 from rnnexp.storage import database
 from rnnexp.storage.metadata import PAUSED
 from rnnexp.storage.rebuild import rebuild
@@ -268,10 +269,12 @@ def test_a_rebuilt_study_remembers_its_paused_trials(study: Study) -> None:
 def test_doctor_finds_nothing_wrong_with_paused_trials(study: Study) -> None:
     study.run(executor(), signals={(5, 1): signal.SIGINT})
     assert any(row.is_paused for row in study.view.trials)
-    assert [finding.what for finding in trials.check(study.home)] == []
+    assert [finding.what for finding in trials.check(Observation(study.home))] == []
     study.run(executor())
-    assert [finding.what for finding in trials.check(study.home)] == []
-    assert not [history.missing(snapshot) for snapshot in studies.trials(study.home, "s") if history.missing(snapshot)]
+    assert [finding.what for finding in trials.check(Observation(study.home))] == []
+    assert not [
+        history.missing(snapshot) for snapshot in Observation(study.home).trials("s") if history.missing(snapshot)
+    ]
 
 
 @pytest.mark.parametrize("by", ["the next start", "doctor"])
@@ -283,7 +286,7 @@ def test_the_pause_of_a_supervisor_that_died_is_closed(study: Study, by: str) ->
     lines = folder.events.read_text().splitlines(keepends=True)
     folder.events.write_text("".join(lines[:-1]))
     if by == "doctor":
-        (finding,) = trials.check(study.home)
+        (finding,) = trials.check(Observation(study.home))
         assert finding.what == "it is paused in Optuna, but its events have no closing event"
         assert finding.fix is not None
         assert finding.fix() == "the closing event is added"
