@@ -79,12 +79,17 @@ def _end(owner: Owner, lock: Path, study: str) -> None:
 
 def _stop_trial(home: Home, name: str, number: int) -> int:
     row = find(view(home, name), number)
-    if row.state is not State.RUNNING:
-        raise StudyError(f"trial {number} of {name} is {row.state}; only a running one can be stopped")
+    if row.state is not State.RUNNING and not row.is_paused:
+        raise StudyError(f"trial {number} of {name} is {row.state}; only a running or a paused one can be stopped")
     requests = home.study(name).stop_requests
     requests.mkdir(exist_ok=True)
     (requests / str(number)).touch()
-    _wait_or_fail(lambda: find(view(home, name), number).state is not State.RUNNING, f"trial {number} has not ended")
+
+    def has_ended() -> bool:
+        now = find(view(home, name), number)
+        return now.state is not State.RUNNING and not now.is_paused
+
+    _wait_or_fail(has_ended, f"trial {number} has not ended")
     ended = find(view(home, name), number)
     print(f"trial {number} of {name} stopped: {ended.state}{f', {ended.value:.4f}' if ended.value is not None else ''}")
     return 0

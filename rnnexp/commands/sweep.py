@@ -52,11 +52,12 @@ def _show_forecast(config: SweepConfig, home: Home, tokens: TokenStore, workers:
     found = forecast(config, home, tokens, plan.slots)
     console.print(tables.samples(found.samples[:_MAX_SAMPLES], found.seconds))
     n_measured = tables.count(found.n_measured, "trial")
+    paused = f", and up to {found.paused_gb:.2f} GB more while trials are paused" if found.paused_gb else ""
     basis = f"corrected by {n_measured} of this home" if found.n_measured else "this home has no trial to correct it by"
     console.print(
         f"\nstudy {config.study}: {found.n_left} of {config.n_trials} trials to run, {plan.slots} at once: about "
         f"{tables.duration(found.total_seconds)} if none is pruned ({basis}); up to {found.memory_gb:.1f} GB of "
-        f"memory a trial; about {found.disk_gb:.2f} GB of disk at the end",
+        f"memory a trial; about {found.disk_gb:.2f} GB of disk at the end{paused}",
         soft_wrap=True,
     )
     return 0

@@ -117,12 +117,23 @@ class _Reader:
 
     def _part(self, name: str, adapter: TypeAdapter[Any]) -> Any:
         try:
-            value = self.values[name]
+            value = self._without_pause(self.values[name]) if name == "pruner" else self.values[name]
             return adapter.validate_python({} if value is None else value)
         except ValidationError as error:
             names = [f"{name}.{field}" for field in _fields(adapter)]
             self.faults += validation_errors.lines(error, name, names, within_union=name in ("sampler", "pruner"))
             return None
+
+    def _without_pause(self, pruner: Any) -> Any:
+        """Reports `pause` for a pruner that cannot pause trials; returns the pruner's values without it."""
+        kind = pruner.get("name") if isinstance(pruner, dict) and "pause" in pruner else None
+        if kind not in ("none", "median"):
+            return pruner
+        self.faults.append(
+            f"pruner.pause: the pruner {kind} has no rungs at which a trial could resume; use successive_halving or "
+            "hyperband, or leave it out"
+        )
+        return {key: value for key, value in pruner.items() if key != "pause"}
 
     def _check_study_name(self) -> None:
         try:

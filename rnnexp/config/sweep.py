@@ -91,10 +91,18 @@ class MedianPruner(Section):
     interval_steps: int = Field(1, ge=1, description="number of epochs between two checks of a trial")
 
 
+_PAUSE = (
+    "whether a trial that does not continue at a check is paused instead of pruned: it resumes from its checkpoint "
+    "when it is among the best share of those that have reached the check; the trials that are still paused when no "
+    "other trial is left to run are pruned"
+)
+
+
 class SuccessiveHalvingPruner(Section):
     """Optuna's asynchronous successive halving: at each rung, only the best share of the trials continues."""
 
     name: Literal["successive_halving"]
+    pause: bool = Field(False, description=_PAUSE)
     min_resource: int = Field(1, ge=1, description="number of epochs before the first check")
     reduction_factor: int = Field(4, ge=2, description="one in this many trials continues to the next check")
     min_early_stopping_rate: int = Field(0, ge=0, description="number of rungs that are skipped at the start")
@@ -104,6 +112,7 @@ class HyperbandPruner(Section):
     """Several brackets of successive halving, which start their checks at different epochs."""
 
     name: Literal["hyperband"]
+    pause: bool = Field(False, description=_PAUSE)
     min_resource: int = Field(1, ge=1, description="number of epochs before the earliest check")
     reduction_factor: int = Field(3, ge=2, description="one in this many trials continues to the next check")
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from rnnexp.trial.answer import Answer
 from rnnexp.trial.events import Event
 from rnnexp.trial.process import Heartbeat, TrialJob
 
@@ -38,8 +39,8 @@ class Executor(Protocol):
         """Waits for messages until the timeout. Those of a trial are in order, `Exited` last."""
         ...
 
-    def answer(self, number: int, go_on: bool) -> None:
-        """Answers a trial that has sent `EpochEnded`: it continues, or it is pruned."""
+    def answer(self, number: int, answer: Answer) -> None:
+        """Answers a trial that has sent `EpochEnded`."""
         ...
 
     def request_stop(self, number: int) -> None:

@@ -15,6 +15,7 @@ import psutil
 from rnnexp.engine.devices import DeviceUse
 from rnnexp.engine.executor import Exited, Message
 from rnnexp.engine.start_method import context
+from rnnexp.trial.answer import Answer
 from rnnexp.trial.events import Event
 from rnnexp.trial.process import Heartbeat, StopRequest, TrialJob, UseThreads
 from rnnexp.trial.process import main as run_trial
@@ -163,13 +164,13 @@ class LocalExecutor:
                     self._forget(number)
         return messages
 
-    def answer(self, number: int, go_on: bool) -> None:
-        self._send(number, go_on)
+    def answer(self, number: int, answer: Answer) -> None:
+        self._send(number, answer)
 
     def request_stop(self, number: int) -> None:
         self._send(number, StopRequest())
 
-    def _send(self, number: int, message: bool | StopRequest | UseThreads) -> None:
+    def _send(self, number: int, message: Answer | StopRequest | UseThreads) -> None:
         with contextlib.suppress(OSError, KeyError):  # it has ended in the meantime; `Exited` follows
             self._slots[number].pipe.send(message)
 

@@ -15,6 +15,7 @@ from rnnexp.data.store import TokenStore
 from rnnexp.errors import RnnexpError
 from rnnexp.home import Home
 from rnnexp.model import cost
+from rnnexp.storage import sampling
 from rnnexp.storage.store import StudyStore, TrialRequest
 from rnnexp.storage.views import views
 from rnnexp.trial.plan import eval_batch_size
@@ -38,6 +39,7 @@ class Forecast:
         total_seconds: the duration of all of them, spread over the slots, if none is pruned.
         memory_gb: the memory of the largest trial's process.
         disk_gb: the disk space used at the end, without the data cache.
+        paused_gb: the largest disk space that paused trials use in addition, before the end; 0 if none is paused.
         n_measured: the number of finished trials that correct the estimate.
     """
 
@@ -47,6 +49,7 @@ class Forecast:
     total_seconds: float
     memory_gb: float
     disk_gb: float
+    paused_gb: float
     n_measured: int
 
 
@@ -79,6 +82,7 @@ def forecast(config: SweepConfig, home: Home, store: TokenStore, n_slots: int) -
         total_seconds=max(0, n_left) * statistics.fmean(seconds) / n_slots,
         memory_gb=max_memory_gb(config, n_outputs),
         disk_gb=2 * n_kept * largest_gb + n_slots * n_copies * largest_gb + _GB_PER_TRIAL * config.n_trials,
+        paused_gb=config.n_trials * (n_copies + 1) * largest_gb if sampling.pauses(config.pruner) else 0.0,
         n_measured=n_measured,
     )
 

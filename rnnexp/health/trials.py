@@ -37,8 +37,14 @@ def check(observed: Observation) -> Iterator[Finding]:
 def _requeue(home: Home, snapshot: TrialSnapshot) -> str:
     requeue_running_trials(database.load_study(home, snapshot.study))
     records = studies.records(home, snapshot.study)
-    records.close(snapshot.number, State.WAITING, FailureKind.SUPERVISOR_LOST, 0, time.time())
+    reason = _pause_reason(snapshot) or FailureKind.SUPERVISOR_LOST
+    records.close(snapshot.number, State.WAITING, reason, 0, time.time())
     return "set back to WAITING"
+
+
+def _pause_reason(snapshot: TrialSnapshot) -> str:
+    """Returns why Optuna has the trial as paused; empty if it is not."""
+    return snapshot.trial.user_attrs.get(metadata.PAUSED) or ""
 
 
 def _check_finished(home: Home, snapshot: TrialSnapshot, mlflow: history.MlflowHistory) -> Iterator[Finding]:
@@ -94,13 +100,23 @@ def _close(home: Home, snapshot: TrialSnapshot) -> str:
 
 
 def _check_waiting(home: Home, snapshot: TrialSnapshot) -> Iterator[Finding]:
-    """A trial that resumes from a checkpoint needs the events of the epochs before it."""
+    """A trial that resumes from a checkpoint needs the events of the epochs before it, and a paused one its closing."""
+    reason = _pause_reason(snapshot)
+    if reason and not is_closed(snapshot.events, State.WAITING):
+        what = "it is paused in Optuna, but its events have no closing event"
+        fix = studies.with_study_lock(home, snapshot.study, lambda: _close_paused(home, snapshot, reason))
+        yield Finding(CHECK, snapshot.where, what, "the closing event is added", fix)
     missing = history.missing(snapshot)
     if missing and snapshot.folder.state.exists():
         what = f"its events lack {missing}, which it needs to resume from its checkpoint"
         repair = "the checkpoint is removed: the trial starts from the beginning, to the same result"
         fix = studies.with_study_lock(home, snapshot.study, lambda: discard_checkpoint(snapshot))
         yield Finding(CHECK, snapshot.where, what, repair, fix)
+
+
+def _close_paused(home: Home, snapshot: TrialSnapshot, reason: str) -> str:
+    studies.records(home, snapshot.study).close(snapshot.number, State.WAITING, reason, 0, time.time())
+    return "the closing event is added"
 
 
 def discard_checkpoint(snapshot: TrialSnapshot) -> str:

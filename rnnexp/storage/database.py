@@ -41,14 +41,8 @@ def create_or_load_study(storage: optuna.storages.BaseStorage, config: SweepConf
         direction=config.objective.direction,
         load_if_exists=True,
         sampler=sampling.sampler(config.sampler, 0),
-        pruner=sampling.pruner(config.pruner, _max_epochs(config)),
+        pruner=sampling.pruner(config.pruner, sampling.max_epochs(config)),
     )
-
-
-def _max_epochs(config: SweepConfig) -> int:
-    """Returns the epochs of the longest trial in the search space."""
-    searched = config.space.get("train.epochs")
-    return max(int(value or 0) for value in searched.extremes()) if searched else config.base.train.epochs
 
 
 def load_study(home: Home, name: str) -> optuna.Study:

@@ -22,8 +22,9 @@ DEFINITION, IDENTITY, BUDGET = "rnnexp:definition", "rnnexp:identity", "rnnexp:a
 SPACE_VERSIONS = "rnnexp:lineage"
 """Keys of a study's attributes. The names of older versions stay, so that existing homes can be read."""
 
-ATTEMPTS, N_CRASHES, SUMMARY = "rnnexp:attempts", "rnnexp:deaths", "rnnexp:summary"
-"""Keys of a trial's attributes: number of attempts, number of crashes, and what `events.summary` returns."""
+ATTEMPTS, N_CRASHES, SUMMARY, PAUSED = "rnnexp:attempts", "rnnexp:deaths", "rnnexp:summary", "rnnexp:paused"
+"""Keys of a trial's attributes: number of attempts, number of crashes, what `events.summary` returns, and why the trial
+is paused (null once it has resumed)."""
 
 
 class StudyRecord(Protocol):

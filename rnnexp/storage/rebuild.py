@@ -19,7 +19,7 @@ from rnnexp.errors import RnnexpError, StudyError
 from rnnexp.home import Home, StudyFolder
 from rnnexp.storage import metadata, sampling
 from rnnexp.storage.database import create_or_load_study, open_storage
-from rnnexp.storage.metadata import ATTEMPTS, N_CRASHES, SUMMARY, StudyMetadata
+from rnnexp.storage.metadata import ATTEMPTS, N_CRASHES, PAUSED, SUMMARY, StudyMetadata
 from rnnexp.storage.settings_source import FIXED, SettingsSource, equal_seconds
 from rnnexp.trial import events
 from rnnexp.trial.events import AttemptEnded, Event, Finished, Started
@@ -123,6 +123,9 @@ def _load_trial(folder: StudyFolder, number: int, config: SweepConfig) -> optuna
     n_crashes = events.n_crashes(trial_events)
     if n_crashes:
         attributes[N_CRASHES] = n_crashes
+    pause_reason = events.pause_reason(trial_events)
+    if pause_reason and sampling.pauses(config.pruner):
+        attributes[PAUSED] = pause_reason
     if state in FINISHED:
         attributes[SUMMARY] = events.summary(curve, value, reason)
     trial = optuna.trial.create_trial(

@@ -21,6 +21,7 @@ from rnnexp.config.sweep import (
     Pruner,
     Sampler,
     SuccessiveHalvingPruner,
+    SweepConfig,
     TpeSampler,
 )
 from rnnexp.space import Choice, FloatRange, IntRange
@@ -70,14 +71,19 @@ def seed(config: Sampler, number: int) -> int:
     return (of_study * 1_000_003 + number) % 2**32
 
 
+def pauses(config: Pruner) -> bool:
+    """Tells whether trials are paused instead of pruned; `storage.promotion` then has the rule."""
+    return isinstance(config, SuccessiveHalvingPruner | HyperbandPruner) and config.pause
+
+
 def pruner(config: Pruner, epochs: int) -> optuna.pruners.BasePruner:
-    """Returns the pruner. Its steps are epochs, counted from 1.
+    """Returns the pruner; one that prunes nothing if trials are paused. Its steps are epochs, counted from 1.
 
     Args:
         config: the kind of pruner and its options.
         epochs: the epochs of the longest trial.
     """
-    if isinstance(config, NoPruner):
+    if isinstance(config, NoPruner) or pauses(config):
         return optuna.pruners.NopPruner()
     if isinstance(config, MedianPruner):
         return CarryingMedianPruner(
@@ -98,6 +104,12 @@ def pruner(config: Pruner, epochs: int) -> optuna.pruners.BasePruner:
         max_resource=max(epochs, config.min_resource),
         reduction_factor=config.reduction_factor,
     )
+
+
+def max_epochs(config: SweepConfig) -> int:
+    """Returns the epochs of the longest trial in the search space."""
+    searched = config.space.get("train.epochs")
+    return max(int(value or 0) for value in searched.extremes()) if searched else config.base.train.epochs
 
 
 def distribution(setting: Choice | IntRange | FloatRange) -> optuna.distributions.BaseDistribution:

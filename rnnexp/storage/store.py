@@ -4,7 +4,6 @@ Optuna's database is the source of truth about the trials and their states. One 
 thread. An interrupted trial is set back to WAITING: a later `ask` returns its number, settings and reports again.
 """
 
-import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from rnnexp.storage import metadata, space_versions, sqlite
 from rnnexp.storage.database import create_in_memory_study, create_or_load_study, open_storage
 from rnnexp.storage.folders import check_new_study, check_trial_folders
 from rnnexp.storage.metadata import ATTEMPTS, N_CRASHES, SUMMARY
+from rnnexp.storage.paused import PausedTrials
 from rnnexp.storage.planned import Seconds
 from rnnexp.storage.settings_source import SettingsSource, equal_seconds
 from rnnexp.trial.states import FINISHED, State
@@ -37,6 +37,7 @@ class TrialRequest:
         config: all settings.
         attempt: from 1.
         n_crashes: earlier attempts whose process crashed.
+        paused_after: the epoch after which it was paused, if it resumes from a pause now; else 0.
     """
 
     number: int
@@ -44,6 +45,7 @@ class TrialRequest:
     config: TrialConfig
     attempt: int
     n_crashes: int = 0
+    paused_after: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,12 @@ class FinishedTrial:
 
 
 class StudyStore:
-    """One study, opened by its supervisor. It counts the trials in each state without a query."""
+    """One study, opened by its supervisor. It counts the trials in each state without a query.
+
+    Attributes:
+        counts: the number of trials in each state.
+        paused: the waiting trials that are paused.
+    """
 
     def __init__(
         self,
@@ -92,8 +99,10 @@ class StudyStore:
         self._running: dict[int, optuna.Trial] = {}
         self._requests: dict[int, TrialRequest] = {}
         self._reported_epochs: dict[int, set[int]] = {}
-        self._states = {trial.number: State(trial.state.name) for trial in study.get_trials(deepcopy=False)}
+        trials = study.get_trials(deepcopy=False)
+        self._states = {trial.number: State(trial.state.name) for trial in trials}
         self.counts: Counter[State] = Counter(self._states.values())
+        self.paused = PausedTrials(study, config, trials)
 
     @classmethod
     def open(cls, home: Home, config: SweepConfig, data_digest: str, seconds: Seconds = equal_seconds) -> "StudyStore":
@@ -145,6 +154,16 @@ class StudyStore:
         """The numbers of the trials that wait to start or to resume."""
         return sorted(number for number, state in self._states.items() if state is State.WAITING)
 
+    def next_waiting(self) -> int | None:
+        """Returns the waiting trial to start next: an interrupted one, else a paused one that its rung admits now.
+
+        None if there is none. A new trial is next then.
+        """
+        paused = self.paused.reasons
+        if self.counts[State.WAITING] > len(paused):
+            return next(number for number in self.waiting if number not in paused)
+        return self.paused.next(n_started=len(self._states))
+
     def finished(self) -> list[FinishedTrial]:
         """Returns the trials in a final state."""
         trials = self._study.get_trials(deepcopy=False)
@@ -155,16 +174,19 @@ class StudyStore:
 
         The caller must check the budget first.
         """
-        trial = self._next_waiting() if self.counts[State.WAITING] else self._create()
+        waiting = self.next_waiting()
+        trial = self._create() if waiting is None else self._start_waiting(waiting)
         if trial is None:
+            self.paused.close()
             return None
         settings = {name: trial.params[name] for name in spaces.ordered(self._config.space) if name in trial.params}
         attempt = trial.user_attrs[ATTEMPTS]
         self._running[trial.number] = trial
         config, n_crashes = self._config.base.with_settings(settings), trial.user_attrs.get(N_CRASHES, 0)
-        request = TrialRequest(trial.number, settings, config, attempt, n_crashes)
+        self._reported_epochs[trial.number] = reported = self._stored_epochs(trial) if attempt > 1 else set()
+        paused_after = max(reported, default=0) if self.paused.remove(trial.number) else 0
+        request = TrialRequest(trial.number, settings, config, attempt, n_crashes, paused_after)
         self._requests[trial.number] = request
-        self._reported_epochs[trial.number] = self._stored_epochs(trial) if attempt > 1 else set()
         self._sync()
         return request
 
@@ -172,12 +194,12 @@ class StudyStore:
         """Returns the epochs that earlier attempts reported."""
         return set(self._storage.get_trial(trial._trial_id).intermediate_values)
 
-    def _next_waiting(self) -> optuna.Trial:
-        """Starts the waiting trial with the lowest number."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            trial = self._study.ask()
-        self._set_state(trial.number, State.RUNNING)
+    def _start_waiting(self, number: int) -> optuna.Trial:
+        """Starts a waiting trial. Optuna's `ask` would start the first one, even if it is paused."""
+        trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
+        self._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+        trial = optuna.Trial(self._study, trial_id)
+        self._set_state(number, State.RUNNING)
         self._source.complete(trial)
         trial.set_user_attr(ATTEMPTS, trial.user_attrs.get(ATTEMPTS, 0) + 1)
         return trial
@@ -193,7 +215,7 @@ class StudyStore:
     def _source(self) -> SettingsSource:
         """Where settings come from. Built when the first trial is asked for: a finished study does not need it."""
         trials = [trial.params for trial in self._study.get_trials(deepcopy=False)]
-        return SettingsSource(self._study, self._config, trials, self._seconds)
+        return SettingsSource(self.paused.seen_by_sampler(self._study), self._config, trials, self._seconds)
 
     @property
     def repeated_tries(self) -> list[int]:
@@ -222,7 +244,17 @@ class StudyStore:
         if epoch not in self._reported_epochs[number]:
             trial.report(value, epoch)
             self._reported_epochs[number].add(epoch)
+            self.paused.add_reports(number, {epoch: value})
         return epoch < self._requests[number].config.train.epochs and trial.should_prune()
+
+    def must_pause(self, number: int, epoch: int) -> bool:
+        """Tells whether a running trial must pause after an epoch that it has reported: its rung does not admit it.
+
+        A trial that has resumed from a pause was admitted there. It continues at least to its next rung.
+        """
+        request = self._requests[number]
+        may_pause = request.paused_after < epoch < request.config.train.epochs
+        return may_pause and self.paused.must_pause(number, epoch, n_started=len(self._states))
 
     def tell(self, number: int, state: State, value: float | None, summary: dict[str, Any]) -> None:
         """Stores the final state of a running trial.
@@ -253,6 +285,27 @@ class StudyStore:
         self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
         self._sync()
         self._stop_running(number, State.WAITING)
+
+    def pause(self, number: int) -> str:
+        """Sets a running trial back to WAITING until its rung admits it; returns the reason for the user."""
+        reason = self.paused.add(number)
+        self.requeue(number, crashed=False)
+        return reason
+
+    def end_paused(self, number: int, value: float, summary: dict[str, Any]) -> int:
+        """Stores the final state of a paused trial, PRUNED; returns how often it was started.
+
+        Args:
+            number: the trial's number.
+            value, summary: as for `tell`.
+        """
+        trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
+        self._storage.set_trial_user_attr(trial_id, SUMMARY, summary)
+        self._storage.set_trial_state_values(trial_id, TrialState.PRUNED, [value])
+        self._sync()
+        del self.paused.reasons[number]
+        self._set_state(number, State.PRUNED)
+        return int(self._storage.get_trial(trial_id).user_attrs.get(ATTEMPTS, 1))
 
     def requeue_running(self) -> list[int]:
         """Sets every trial that a dead supervisor left RUNNING back to WAITING; returns their numbers."""

@@ -41,6 +41,11 @@ class TrialRow:
     run_id: str | None
     reason: str | None
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether the trial is paused: it resumes when its rung admits it."""
+        return self.state is State.WAITING and (self.reason or "").startswith(events.PAUSED)
+
 
 @dataclass(frozen=True)
 class StudyView:

@@ -49,15 +49,22 @@ class Enforcer:
         elif limits.is_past_deadline(trial, now):
             self._executor.kill(number)
 
-    def handle_stop_requests(self, trials: Mapping[int, RunningTrial]) -> None:
+    def handle_stop_requests(self, trials: Mapping[int, RunningTrial]) -> list[int]:
         """Tells the trials that the user asked to stop from another shell to end after their running batch.
 
         Args:
             trials: those that occupy a slot, by number.
+
+        Returns:
+            The other trials that the user asked to stop. They may be paused.
         """
+        others: list[int] = []
         for number in self._records.take_stop_requests():
             trial = trials.get(number)
-            if trial is not None and trial.outcome is None:
+            if trial is None:
+                others.append(number)
+            elif trial.outcome is None:
                 trial.stop_requested = True
                 self._executor.request_stop(number)
                 limits.set_kill_deadline(trial, self._clock.monotonic())
+        return others

@@ -14,6 +14,7 @@ class ProgressSnapshot:
 
     Attributes:
         n_finished: trials that count against the budget.
+        n_paused: trials that are paused.
         n_trials: the budget.
         best_number: the best trial; None before a trial has a value.
         best_value: its objective.
@@ -21,6 +22,7 @@ class ProgressSnapshot:
     """
 
     n_finished: int
+    n_paused: int
     n_trials: int
     best_number: int | None
     best_value: float | None
@@ -55,23 +57,24 @@ class TimeEstimate:
     """Estimates the time left from the mean duration of the trials so far."""
 
     def __init__(self) -> None:
-        self._n_trials, self._total_s = 0, 0.0
+        self._trials, self._total_s = set[int](), 0.0
 
-    def add(self, seconds: float) -> None:
-        """Adds the duration of a trial that has ended."""
-        self._n_trials, self._total_s = self._n_trials + 1, self._total_s + seconds
+    def add(self, number: int, seconds: float) -> None:
+        """Adds the time of a trial that has ended or was paused; of a trial that resumed, the time since then."""
+        self._trials.add(number)
+        self._total_s += seconds
 
     def seconds_left(self, n_left: int, elapsed_s: Iterable[float], n_slots: int) -> float | None:
         """Returns the estimated time until all trials have ended; None before a trial has ended.
 
         Args:
-            n_left: trials that have not finished, including the running ones.
+            n_left: trials that are neither finished nor paused, including the running ones.
             elapsed_s: for each running trial, how long it has run.
             n_slots: trials at once.
         """
-        if not self._n_trials:
+        if not self._trials:
             return None
-        mean_s = self._total_s / self._n_trials
+        mean_s = self._total_s / len(self._trials)
         # A trial that runs longer than the mean counts as almost finished, not as negative work.
         done_s = sum(min(mean_s, seconds) for seconds in elapsed_s)
         return max(0.0, n_left * mean_s - done_s) / n_slots

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeGuard
 
 from rnnexp import disk
 from rnnexp.home import StudyFolder, TrialFolder
@@ -10,7 +11,7 @@ from rnnexp.storage.store import TrialRequest
 from rnnexp.study import retention
 from rnnexp.study.failures import FAILURE_POLICY, FINAL_ACTIONS, FailureKind, parse_kind
 from rnnexp.trial import checkpoint, events, folder_lock
-from rnnexp.trial.events import AttemptEnded, Event, Evicted, Failed, Finished, Started
+from rnnexp.trial.events import AttemptEnded, EndReason, Event, Evicted, Failed, Finished, Paused, Started
 from rnnexp.trial.states import State
 
 _SUPERVISOR_LOST = (FailureKind.SUPERVISOR_LOST, "cut off")
@@ -52,10 +53,11 @@ class TrialRecords:
             names = (folder.root.with_name(f"{folder.root.name}.of-another-study-{n}") for n in itertools.count(1))
             folder.root.rename(next(path for path in names if not path.exists()))
 
-    def pending_result(self, number: int, note: Callable[[str], None]) -> Finished | Failed | None:
+    def pending_result(self, number: int, note: Callable[[str], None]) -> Finished | Failed | Paused | None:
         """Returns the result that a trial has written but that no supervisor has processed; None if there is none.
 
-        A result without its model is none: the trial is trained again, to the same result.
+        A trial that was paused has `Paused` in place of a result. A result without its model is none: the trial is
+        trained again, to the same result.
 
         Args:
             number: the trial's.
@@ -69,6 +71,38 @@ class TrialRecords:
         if fault:
             note(f"trial {number} had finished, but {fault}; it is trained again from the beginning")
             return None
+        return result
+
+    def fault_of_paused(self, number: int) -> str:
+        """Returns why a paused trial cannot end with the result of its best epoch; empty if it can."""
+        trial_events = self.read(number)
+        if not events.epochs(trial_events) or not any(isinstance(event, Started) for event in trial_events):
+            return "its record is incomplete"
+        try:
+            return checkpoint.model_fault(self.folder.trial(number))
+        except OSError as error:
+            return f"its model cannot be read ({error.strerror or error})"
+
+    def result_of_paused(self, number: int, ended: EndReason, reason: str, when: float) -> Finished:
+        """Returns the result of a trial that ends without a process, and appends it to the events.
+
+        A result that a supervisor has appended before it died stays as it is.
+
+        Args:
+            number: the trial's; it has finished an epoch.
+            ended: why it ends.
+            reason: one line for the user.
+            when: seconds since 1970.
+        """
+        trial_events = self.read(number)
+        former = pending_result(trial_events)
+        if isinstance(former, Finished):
+            return former
+        best = events.best_epoch(events.epochs(trial_events))
+        n_params = next(event.n_params for event in trial_events if isinstance(event, Started))
+        seconds = sum(epoch.seconds for epoch in events.epochs(trial_events))
+        result = Finished(when, ended, best.epoch, best.metrics, n_params, seconds, reason)
+        self.append(number, result)
         return result
 
     def has_trained(self, number: int, attempt: int) -> bool:
@@ -119,25 +153,33 @@ class TrialRecords:
         return disk.free_bytes(self.folder.root)
 
 
-def pending_result(trial_events: list[Event]) -> Finished | Failed | None:
+def pending_result(trial_events: list[Event]) -> Finished | Failed | Paused | None:
     """Returns the result that the trial has written but that no supervisor has processed; None if there is none.
 
-    The next supervisor (or the repair) closes the record with the reason "supervisor lost". After that, a result that
-    ends the trial is still pending; a failure that allows a retry is not, because its retry may be counted already.
+    The next supervisor (or the repair) closes the record with the reason "supervisor lost", or that of the pause if the
+    trial is paused. After that, a result that ends the trial is still pending; a failure that allows a retry is not,
+    because its retry may be counted already.
     """
     supervisor_lost = False
     for event in reversed(trial_events):
-        if isinstance(event, Finished | Failed):
+        if isinstance(event, Finished | Failed | Paused):
             return None if supervisor_lost and not is_terminal(event) else event
-        if isinstance(event, AttemptEnded) and event.state == State.WAITING and event.reason in _SUPERVISOR_LOST:
+        if isinstance(event, AttemptEnded) and event.state == State.WAITING and _is_of_next_supervisor(event.reason):
             supervisor_lost = True
         elif isinstance(event, Started | AttemptEnded):
             return None
     return None
 
 
-def is_terminal(result: Finished | Failed) -> bool:
+def _is_of_next_supervisor(reason: str) -> bool:
+    """Tells whether the supervisor that gave this reason may have been the one after that of the attempt."""
+    return reason in _SUPERVISOR_LOST or reason.startswith(events.PAUSED)
+
+
+def is_terminal(result: Finished | Failed | Paused) -> TypeGuard[Finished | Failed]:
     """Tells whether a result ends the trial, so that it is never started again."""
+    if isinstance(result, Paused):
+        return False
     return isinstance(result, Finished) or FAILURE_POLICY[parse_kind(result.kind)].action in FINAL_ACTIONS
 
 

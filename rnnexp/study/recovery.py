@@ -6,6 +6,7 @@ from rnnexp.study.failures import FailureKind
 from rnnexp.study.progress import ProgressReporter
 from rnnexp.study.records import TrialRecords
 from rnnexp.tracking.sender import Sender
+from rnnexp.trial import events
 from rnnexp.trial.states import State
 
 
@@ -30,9 +31,12 @@ def recover(
         sender.notify(number)
 
     for number in store.requeue_running():
-        reporter.note(f"trial {number} was interrupted; it resumes from its last epoch")
+        if number not in store.paused.reasons:
+            reporter.note(f"trial {number} was interrupted; it resumes from its last epoch")
     for number in store.waiting:
-        close_record(number, State.WAITING, FailureKind.SUPERVISOR_LOST, 0)
+        curve = events.epochs(records.read(number))
+        store.paused.restore_reports(number, {epoch.epoch: epoch.best_value for epoch in curve})
+        close_record(number, State.WAITING, store.paused.reasons.get(number, FailureKind.SUPERVISOR_LOST), 0)
     finished = store.finished()
     for trial in finished:
         close_record(trial.number, trial.state, trial.reason, trial.attempts)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from rnnexp.storage.store import TrialRequest
 from rnnexp.study.failures import Failure
-from rnnexp.trial.events import Failed, Finished
+from rnnexp.trial.events import Failed, Finished, Paused
 from rnnexp.trial.states import State
 
 
@@ -31,7 +31,7 @@ class RunningTrial:
         request: what Optuna asked for.
         started_at: when its process was started.
         last_heartbeat: when its last message arrived.
-        result: the result that it reported.
+        result: the result that it reported, or that it has ended for a pause.
         kill_cause: why the supervisor killed it.
         stop_requested: whether the user asked to stop it.
         kill_deadline: when it is killed if it has not ended by itself.
@@ -41,7 +41,7 @@ class RunningTrial:
     request: TrialRequest
     started_at: float
     last_heartbeat: float
-    result: Finished | Failed | None = None
+    result: Finished | Failed | Paused | None = None
     kill_cause: Failure | None = None
     stop_requested: bool = False
     kill_deadline: float | None = None

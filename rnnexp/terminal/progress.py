@@ -131,9 +131,10 @@ class LiveWatch:
         snapshot = self._snapshot
         if snapshot is None:
             return Text(f"{self._study}: starting TensorFlow")
-        done = snapshot.n_finished / max(1, snapshot.n_trials)
+        done = (snapshot.n_finished + snapshot.n_paused) / max(1, snapshot.n_trials)
         bar = "━" * round(24 * done) + "╌" * (24 - round(24 * done))
-        parts = [f"{self._study} {bar} {snapshot.n_finished}/{snapshot.n_trials} trials", elapsed]
+        paused = f", {snapshot.n_paused} paused" if snapshot.n_paused else ""
+        parts = [f"{self._study} {bar} {snapshot.n_finished}/{snapshot.n_trials} trials{paused}", elapsed]
         if snapshot.seconds_left is not None:
             parts.append(f"about {duration(snapshot.seconds_left)} left")
         if snapshot.best_value is not None:

@@ -68,15 +68,18 @@ class EventWriter:
 
     def _write_end(self, run_id: str, folder: TrialFolder, event: AttemptEnded, when_ms: int, batch: RunBatch) -> None:
         state, trial_events, number = State(event.state), events.read(folder.events), int(folder.root.name)
-        with contextlib.suppress(Exception):  # the record is sent even if the curves cannot be drawn
-            self._draw(folder, f"{self._study} · trial {number}")
+        is_paused = event.state == State.WAITING and event.reason.startswith(events.PAUSED)
+        if not is_paused:  # its files are sent once it has ended
+            with contextlib.suppress(Exception):  # the record is sent even if the curves cannot be drawn
+                self._draw(folder, f"{self._study} · trial {number}")
         if not any(isinstance(one, Started) for one in trial_events) and folder.config.exists():
             self._write_settings(run_id, folder, batch)  # the trial failed before its process started
         if not any(isinstance(one, Finished) for one in trial_events):
             result = payload.partial_result(trial_events, event)
             if result is not None:
                 batch.metrics(payload.result_metrics(result), when_ms, NO_STEP)
-        self._write_files(run_id, folder, state)
+        if not is_paused:
+            self._write_files(run_id, folder, state)
         batch.tags(payload.end_tags(event, trial_events, folder.log))
         batch.send(self._client, run_id)
         # The latest time of all events: the duration is not negative even if the clock was set back.

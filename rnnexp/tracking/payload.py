@@ -60,7 +60,7 @@ def partial_result(trial_events: list[Event], ended: AttemptEnded) -> Finished |
     curve = events.epochs(trial_events)
     if not curve:
         return None
-    best = next((epoch for epoch in curve if epoch.epoch == curve[-1].best_epoch), curve[-1])
+    best = events.best_epoch(curve)
     n_params = next(event.n_params for event in trial_events if isinstance(event, Started))
     seconds = sum(epoch.seconds for epoch in curve)
     return Finished(ended.time, "pruned", best.epoch, best.metrics, n_params, seconds)

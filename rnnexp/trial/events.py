@@ -1,8 +1,8 @@
 """The events of a trial: the schema of `events.jsonl` and of the messages from the trial's process.
 
-A trial's process appends `Started`, `EpochEnded`, `Finished` and `Failed`. After the process has ended, the supervisor
-appends `AttemptEnded`, and later perhaps `Evicted`. Times are seconds since 1970. An incomplete line of a killed
-process is not an event.
+A trial's process appends `Started`, `EpochEnded`, `Paused`, `Finished` and `Failed`. After the process has ended, the
+supervisor appends `AttemptEnded`, and later perhaps `Evicted`. If it ends a paused trial, it appends `Finished`, too.
+Times are seconds since 1970. An incomplete line of a killed process is not an event.
 """
 
 import dataclasses
@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rnnexp import disk
+from rnnexp.trial.states import State
 
 EndReason = Literal["epochs", "patience", "pruned", "diverged", "stopped"]
 
 STOPPED_BY_HAND = "stopped by hand"
 DIVERGED = "diverged"
+PAUSED = "paused"
 """Kinds of an end, as the start of the reason that the user sees."""
 
 RESUMES = "; it resumes from its last epoch"
@@ -69,6 +71,18 @@ class EpochEnded:
 
 
 @dataclass(frozen=True)
+class Paused:
+    """The process has ended because the trial was paused. Its checkpoint and its best model are on the disk.
+
+    Attributes:
+        epoch: the last epoch, from 1.
+    """
+
+    time: float
+    epoch: int
+
+
+@dataclass(frozen=True)
 class Finished:
     """The trial has ended with a result: normally, or because it was pruned, was stopped by hand, or diverged.
 
@@ -77,7 +91,7 @@ class Finished:
         best_epoch: the epoch of `best.keras`.
         metrics: the metrics of the best epoch.
         train_seconds: training time over all attempts.
-        reason: one line for the user; empty for a normal end, and for a pruned trial.
+        reason: one line for the user; empty for a normal end, and for a trial that was pruned while it ran.
     """
 
     time: float
@@ -136,11 +150,12 @@ class Unknown:
     line: str
 
 
-Event = Started | EpochEnded | Finished | Failed | AttemptEnded | Evicted | Unknown
+Event = Started | EpochEnded | Paused | Finished | Failed | AttemptEnded | Evicted | Unknown
 
 _KINDS: dict[str, type[Any]] = {
     "started": Started,
     "epoch_ended": EpochEnded,
+    "paused": Paused,
     "finished": Finished,
     "failed": Failed,
     "attempt_ended": AttemptEnded,
@@ -224,6 +239,18 @@ def epochs(events: list[Event]) -> list[EpochEnded]:
     """Returns the epochs in order, each once: the curve of the trial over all attempts."""
     by_number = {event.epoch: event for event in events if isinstance(event, EpochEnded)}
     return [by_number[number] for number in sorted(by_number)]
+
+
+def best_epoch(curve: list[EpochEnded]) -> EpochEnded:
+    """Returns the best epoch of a curve with at least one epoch."""
+    return next((epoch for epoch in curve if epoch.epoch == curve[-1].best_epoch), curve[-1])
+
+
+def pause_reason(events: list[Event]) -> str:
+    """Returns why a trial is paused; empty if it is not paused: it has resumed or ended since, or never was."""
+    last = next((event for event in reversed(events) if not isinstance(event, Evicted)), None)
+    is_pause = isinstance(last, AttemptEnded) and last.state == State.WAITING and last.reason.startswith(PAUSED)
+    return last.reason if is_pause and isinstance(last, AttemptEnded) else ""
 
 
 def n_crashes(events: list[Event]) -> int:

@@ -3,7 +3,6 @@
 It knows nothing of processes: the caller gets each event and answers whether training continues.
 """
 
-import hashlib
 import os
 import time
 from collections.abc import Callable
@@ -26,7 +25,8 @@ from rnnexp.model import compiled
 from rnnexp.model.build import build, logits_of
 from rnnexp.model.clipping import optimizer as build_optimizer
 from rnnexp.model.kernel.team import Team
-from rnnexp.trial import checkpoint, events
+from rnnexp.trial import checkpoint, data_record, events
+from rnnexp.trial.answer import Answer
 from rnnexp.trial.events import DIVERGED, STOPPED_BY_HAND, EndReason, EpochEnded, Event, Failed, Finished, Started
 from rnnexp.trial.plan import ExecutionPlan
 from rnnexp.trial.progress import Progress, finite
@@ -36,8 +36,8 @@ _LOSSES = {
     "sparse_categorical_crossentropy": keras.losses.SparseCategoricalCrossentropy,
 }
 
-Report = Callable[[Event], bool]
-"""Reports an event; returns False if the trial has to end now."""
+Report = Callable[[Event], Answer]
+"""Reports an event; returns what the trial does next."""
 
 Heartbeat = Callable[[], bool]
 """Is called after every batch and shows that the trial is alive; returns False if the user stops the trial."""
@@ -82,7 +82,7 @@ def fit(
     history = events.read(folder.events)
     reported = events.epochs(history)
     last_reported = reported[-1].epoch if reported else 0
-    data = _describe_data(store, split, config)
+    data = data_record.describe(store, split, config)
     report(Started(time.time(), attempt, progress.epoch, os.getpid(), n_params, data, asdict(plan)))
     former = next((event for event in reversed(history) if isinstance(event, Finished)), None)
     if former is not None and progress.epoch == last_reported:
@@ -92,11 +92,15 @@ def fit(
     training = _Training(
         model, optimizer, network, train, validation, split.validation, folder, progress, reported, report, heartbeat
     )
-    ended, reason = training.run(
+    end = training.run(
         # A former result whose model was lost: the same epochs are trained again, to the same result.
         last_epoch=config.train.epochs if former is None else last_reported,
         first_end=max(last_reported, checkpoint.model_epoch(folder) if restored is not None else 0),
     )
+    if end is None:
+        report(events.Paused(time.time(), progress.epoch))
+        return
+    ended, reason = end
     if former is not None and progress.epoch == last_reported:
         ended, reason = former.ended, former.reason
     if progress.epoch:
@@ -131,7 +135,7 @@ class _Training:
     report: Report
     heartbeat: Heartbeat
 
-    def run(self, last_epoch: int, first_end: int) -> tuple[EndReason, str]:
+    def run(self, last_epoch: int, first_end: int) -> tuple[EndReason, str] | None:
         """Trains until the trial ends.
 
         Args:
@@ -140,12 +144,14 @@ class _Training:
                 again must reach the last reported one, and the one whose model is on the disk.
 
         Returns:
-            Why it ended, and a reason for the user; the reason is empty if the end is a normal one.
+            Why it ended, and a reason for the user, which is empty if the end is a normal one; None if it is paused.
         """
         progress = self.progress
         # Reported again: the supervisor may have missed the event, or its answer may have been lost.
-        go_on = self.report(self._epoch_ended(0.0)) if progress.epoch else True
-        while (go_on or progress.epoch < first_end) and progress.epoch < last_epoch and not progress.out_of_patience:
+        answer = self.report(self._epoch_ended(0.0)) if progress.epoch else Answer.CONTINUE
+        while progress.epoch < last_epoch and not progress.out_of_patience:
+            if answer is not Answer.CONTINUE and progress.epoch >= first_end:
+                break
             try:
                 seconds = self._train_epoch(may_stop=progress.epoch >= first_end)
             except _Stopped:
@@ -153,8 +159,10 @@ class _Training:
             if progress.diverged:
                 return "diverged", self._discard_diverged_epoch()
             checkpoint.save(self.folder.state, self.model, self.optimizer, progress.curve, progress.seconds)
-            go_on = self.report(self._epoch_ended(seconds))
-        if not go_on:
+            answer = self.report(self._epoch_ended(seconds))
+        if answer is Answer.PAUSE and progress.epoch < last_epoch and not progress.out_of_patience:
+            return None
+        if answer is Answer.END:
             return ("pruned", "") if self.heartbeat() else ("stopped", STOPPED_BY_HAND)
         return ("epochs" if progress.epoch >= progress.train.epochs else "patience"), ""
 
@@ -333,18 +341,3 @@ def save_held_out(folder: TrialFolder, rows: NDArray[np.int64], probabilities: N
     """Saves the probabilities of the best model on the validation part, and the epoch of the model."""
     with disk.replacing(folder.held_out) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, rows=rows, probabilities=probabilities, epoch=np.array(epoch))
-
-
-def _describe_data(store: TokenStore, split: Split, config: TrialConfig) -> dict[str, Any]:
-    """Returns the description of the data in a run; two runs with the same digests used the same rows."""
-    return {
-        "name": store.name,
-        "digest": store.digest,
-        "split": split.digest,
-        "validation": hashlib.sha256(split.validation.astype("<i8").tobytes()).hexdigest()[:16],
-        "labels": list(store.labels),
-        "n_train": len(split.train),
-        "n_validation": len(split.validation),
-        "n_test": store.n_test,
-        "source": config.data.path or config.data.name,
-    }

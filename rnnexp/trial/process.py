@@ -23,7 +23,8 @@ from rnnexp.config.trial import TrialConfig
 from rnnexp.errors import DataError
 from rnnexp.home import TrialFolder
 from rnnexp.trial import events
-from rnnexp.trial.events import EpochEnded, Event, Failed, Finished, Started
+from rnnexp.trial.answer import Answer
+from rnnexp.trial.events import EpochEnded, Event, Failed, Finished, Paused, Started
 from rnnexp.trial.folder_lock import hold_folder_lock
 from rnnexp.trial.plan import other_machine, stored_or_chosen
 
@@ -82,8 +83,8 @@ def main(job: TrialJob, pipe: Any, preloaded: bool) -> None:
 
     Args:
         job: the attempt.
-        pipe: sends events and, regularly, a `Heartbeat`; after an `EpochEnded` it receives True (continue) or False
-            (pruned); it may receive a `StopRequest` or a `UseThreads` at any time.
+        pipe: sends events and, regularly, a `Heartbeat`; after an `EpochEnded` it receives an `Answer`; it may receive
+            a `StopRequest` or a `UseThreads` at any time.
         preloaded: whether the forkserver should have imported TensorFlow.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
@@ -144,8 +145,8 @@ class EventReporter:
         self.use_threads: Callable[[int], None] = lambda threads: None
         self.finished = self.has_trained = False
 
-    def report(self, event: Event) -> bool:
-        """Writes and sends an event; returns whether to continue. An event that is written already is only sent."""
+    def report(self, event: Event) -> Answer:
+        """Writes and sends an event; returns what to do next. An event that is written already is only sent."""
         if isinstance(event, Started):
             event = replace(event, study=self._job.study)
         if event not in events.read(self._job.folder.events):
@@ -176,7 +177,7 @@ class EventReporter:
         except (EOFError, BrokenPipeError, ConnectionResetError):
             os._exit(ORPHANED)
 
-    def _receive(self) -> bool | None:
+    def _receive(self) -> Answer | None:
         """Receives one message: an answer, or another message, for which it returns None."""
         message = self._pipe.recv()
         if isinstance(message, UseThreads):
@@ -185,12 +186,12 @@ class EventReporter:
         if isinstance(message, StopRequest):
             self._is_stopped = True
             return None
-        return bool(message)
+        return Answer(message)
 
-    def _exchange(self, message: Event | Heartbeat, *, has_answer: bool) -> bool:
+    def _exchange(self, message: Event | Heartbeat, *, has_answer: bool) -> Answer:
         try:
             self._pipe.send(message)
-            answer: bool | None = None if has_answer else True
+            answer: Answer | None = None if has_answer else Answer.CONTINUE
             while answer is None:
                 answer = self._receive()
             return answer
@@ -273,6 +274,8 @@ def _log_line(event: Event) -> str:
     if isinstance(event, Finished):
         reason = f" ({event.reason})" if event.reason else ""
         return f"{when} finished by {event.ended}{reason}; best epoch {event.best_epoch}, {event.train_seconds:.1f} s"
+    if isinstance(event, Paused):
+        return f"{when} paused after epoch {event.epoch}"
     return f"{when} failed: {event.reason}" if isinstance(event, Failed) else when
 
 

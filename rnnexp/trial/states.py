@@ -11,7 +11,7 @@ class State(StrEnum):
     FAIL = "FAIL"
     RUNNING = "RUNNING"
     WAITING = "WAITING"
-    """Interrupted or lost: it will resume from its last epoch and keep its number."""
+    """Interrupted, lost or paused: it resumes from its last epoch and keeps its number; a paused one may be pruned."""
 
 
 RUN_STATUS = {

@@ -1,14 +1,13 @@
 """Replays in which trials pause at a rung: who goes on, who waits, and when a waiting trial resumes."""
 
-import binascii
 from collections.abc import Sequence
+from typing import Any
 
 import optuna
 import pytest
 
-from rnnexp.config.sweep import HyperbandPruner, NoPruner, Pruner, RandomSampler, SuccessiveHalvingPruner, TpeSampler
+from rnnexp.config.sweep import RandomSampler, SuccessiveHalvingPruner, TpeSampler
 from rnnexp.storage import sampling
-from tests.benchmarks.quality import promotion
 from tests.benchmarks.quality.curves import Curve, draw_settings, imdb_sweep
 from tests.benchmarks.quality.replay import Candidate, Cost, ReplayResult, replay
 from tests.benchmarks.test_replay import NO_COST, UNREACHABLE
@@ -20,67 +19,6 @@ def halving(min_resource: int = 2, reduction_factor: int = 2) -> SuccessiveHalvi
     return SuccessiveHalvingPruner(
         name="successive_halving", min_resource=min_resource, reduction_factor=reduction_factor
     )
-
-
-def build(values: dict[int, float], pruner: Pruner, epoch: int = 2) -> promotion.Promotion:
-    """Returns the rungs after these trials have reported one epoch."""
-    built = promotion.build(pruner, "study", EPOCHS)
-    for number, value in values.items():
-        built.add(number, epoch, value)
-    return built
-
-
-def test_a_rung_admits_the_best_share() -> None:
-    rungs = build({0: 0.7, 1: 0.9, 2: 0.8, 3: 0.6, 4: 0.5}, halving())
-    paused = [number for number in range(5) if rungs.must_pause(number, 2, closing=False)]
-    assert paused == [0, 3, 4], "two of five go on"
-    assert not rungs.must_pause(0, 3, closing=False), "epoch 3 is no rung"
-
-
-def test_the_first_trial_at_a_rung_waits_unless_no_trial_is_left_to_start() -> None:
-    rungs = build({0: 0.7}, halving())
-    assert rungs.must_pause(0, 2, closing=False)
-    assert not rungs.must_pause(0, 2, closing=True)
-    assert rungs.next({0}, closing=False) is None
-    assert rungs.next({0}, closing=True) == 0
-
-
-def test_the_older_of_two_equal_trials_is_the_better_one() -> None:
-    rungs = build({1: 0.7, 0: 0.7}, halving())
-    assert not rungs.must_pause(0, 2, closing=False)
-    assert rungs.must_pause(1, 2, closing=False)
-
-
-def test_a_paused_trial_of_the_latest_rung_resumes_first() -> None:
-    rungs = build({0: 0.7, 1: 0.9, 2: 0.8, 3: 0.6}, halving())
-    assert rungs.next({0, 2, 3}, closing=False) == 2
-    for number in (1, 2):
-        rungs.add(number, 4, 0.9 + number / 100)
-    assert rungs.next({0, 1, 2, 3}, closing=False) == 2, "one of the two at epoch 4"
-    assert rungs.next({0, 1, 3}, closing=False) is None, "epoch 2 has admitted 1 and 2 already"
-
-
-@pytest.mark.parametrize(("pruner", "expected"), [(halving(), [2, 4]), (halving(1, 3), [1, 3]), (halving(3, 3), [3])])
-def test_rungs_are_before_the_last_epoch(pruner: SuccessiveHalvingPruner, expected: list[int]) -> None:
-    rungs, paused = build({}, pruner), []
-    for epoch in range(1, EPOCHS + 1):
-        rungs.add(epoch, epoch, 0.5)
-        if rungs.must_pause(epoch, epoch, closing=False):
-            paused.append(epoch)
-    assert paused == expected
-
-
-def test_hyperband_has_the_brackets_of_optuna() -> None:
-    pruner = HyperbandPruner(name="hyperband")
-    theirs = sampling.pruner(pruner, EPOCHS)
-    theirs._try_initialization(optuna.create_study(study_name="study"))
-    assert theirs._n_brackets == 2
-    sizes = theirs._trial_allocation_budgets
-    rungs = [build({number: 0.5}, pruner, epoch=1) for number in range(20)]
-    paused = [number for number, each in enumerate(rungs) if each.must_pause(number, 1, closing=False)]
-    expected = [n for n in range(20) if binascii.crc32(f"study_{n}".encode()) % sum(sizes) < sizes[0]]
-    assert 0 < len(expected) < 20
-    assert paused == expected, "the trials of the other bracket have no rung at epoch 1"
 
 
 def curves(finals: Sequence[float], late: Sequence[int] = ()) -> list[Curve]:
@@ -144,21 +82,17 @@ def test_each_start_costs_the_seconds_beside_the_epochs() -> None:
     assert n_starts > 2, "a start for each trial and each resumption"
 
 
-def test_a_sampler_does_not_see_paused_trials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """TPE asks the storage for the trials; those that wait at a rung are not among them, as in state WAITING."""
+def test_a_sampler_sees_a_paused_trial_as_a_pruned_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TPE asks the storage for the trials that have ended; most of the earlier ones are paused."""
     seen: list[int] = []
-    draw = optuna.samplers.TPESampler.sample_relative
+    draw = sampling.TpeOfNewTrials.sample_relative
 
-    def sample_relative(self: object, study: optuna.Study, *args: object) -> object:
-        seen.append(len(study.get_trials(deepcopy=False)))
-        return draw(self, study, *args)
+    def sample_relative(self: Any, study: Any, trial: Any, search_space: Any) -> Any:
+        states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+        seen.append(len(study.get_trials(deepcopy=False, states=states)))
+        return draw(self, study, trial, search_space)
 
-    monkeypatch.setattr(optuna.samplers.TPESampler, "sample_relative", sample_relative)
-    tpe = TpeSampler(name="tpe", n_startup_trials=4)
-    recorded, n_seen = curves(FINALS), []
-    for candidate in (Candidate(tpe, halving(), pause=True), Candidate(tpe, NoPruner(name="none"))):
-        seen.clear()
-        replay(recorded, imdb_sweep(), candidate, 3, UNREACHABLE, NO_COST, 1)
-        n_seen.append(seen[-1])
-    assert n_seen[1] == 32, "all earlier trials and the new one"
-    assert n_seen[0] <= 20, "about half of the trials wait"
+    monkeypatch.setattr(sampling.TpeOfNewTrials, "sample_relative", sample_relative)
+    candidate = Candidate(TpeSampler(name="tpe", n_startup_trials=4), halving(), pause=True)
+    replay(curves(FINALS), imdb_sweep(), candidate, 3, UNREACHABLE, NO_COST, 1)
+    assert seen[-1] == 31, "all earlier trials"

@@ -19,6 +19,7 @@ from rnnexp.engine.local import SlotPlan
 from rnnexp.home import Home, TrialFolder
 from rnnexp.model.cost import memory_gb
 from rnnexp.trial import events
+from rnnexp.trial.answer import Answer
 from rnnexp.trial.events import EpochEnded, Failed, Finished, Started
 from rnnexp.trial.plan import eval_batch_size, stored_or_chosen
 from rnnexp.trial.process import Heartbeat, TrialJob, UseThreads
@@ -66,7 +67,7 @@ def run(executor: local.LocalExecutor, jobs: dict[int, TrialJob], kill_after: in
             if isinstance(message, EpochEnded):
                 if message.epoch == kill_after:
                     executor.kill(number)
-                executor.answer(number, True)
+                executor.answer(number, Answer.CONTINUE)
             if isinstance(message, Exited):
                 left.discard(number)
     return seen
@@ -129,7 +130,7 @@ def test_a_trial_uses_no_more_memory_than_estimated(home: Home) -> None:
     while not any(isinstance(message, Exited) for message in seen):
         messages = [message for _, message in executor.poll(0.02)]
         if any(isinstance(message, EpochEnded) for message in messages):
-            executor.answer(25, True)
+            executor.answer(25, Answer.CONTINUE)
         seen += messages
         peak = max(peak, executor.private_bytes(25) or 0)
     assert any(isinstance(message, Finished) for message in seen)
@@ -152,7 +153,7 @@ def test_a_trial_is_pruned_by_its_answer(home: Home) -> None:
         for _, message in executor.poll(5.0):
             seen.append(message)
             if isinstance(message, EpochEnded):
-                executor.answer(20, False)
+                executor.answer(20, Answer.END)
     finished = next(message for message in seen if isinstance(message, Finished))
     assert finished.ended == "pruned"
     assert finished.best_epoch == 1
@@ -185,7 +186,7 @@ def test_a_trial_that_is_stopped_ends_within_its_epoch_and_keeps_its_model(home:
         for _, message in executor.poll(5.0):
             seen.append(message)
             if isinstance(message, EpochEnded):
-                executor.answer(26, True)
+                executor.answer(26, Answer.CONTINUE)
                 executor.request_stop(26)
     (finished,) = (message for message in seen if isinstance(message, Finished))
     assert (finished.ended, finished.reason, finished.best_epoch) == ("stopped", "stopped by hand", 1)

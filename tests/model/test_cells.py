@@ -14,6 +14,7 @@ from rnnexp.model import cells as package
 from rnnexp.model import cost
 from rnnexp.model.cells import cell
 from rnnexp.trial import events
+from rnnexp.trial.answer import Answer
 from rnnexp.trial.events import Event, Finished, Started
 from rnnexp.trial.plan import choose, stored_or_chosen
 from tests.model.test_kernel import assert_same, built, config, logits_and_gradients, tokens
@@ -177,9 +178,9 @@ def test_a_cell_is_one_file(added: str, tmp_path: Path) -> None:
     folder.root.mkdir(parents=True)
     reported: list[Event] = []
 
-    def report(event: Event) -> bool:
+    def report(event: Event) -> Answer:
         reported.append(event)
-        return True
+        return Answer.CONTINUE
 
     plan = stored_or_chosen(folder.plan, made, threads=1)
     fit(made, store, folder, plan, 1, report, lambda: True)

@@ -8,11 +8,13 @@ import optuna
 from rnnexp import space as spaces
 from rnnexp.config.sweep import SweepConfig
 from rnnexp.disk import WRITING
+from rnnexp.storage import promotion
 from rnnexp.storage.drawing import UsedSettings
-from rnnexp.storage.metadata import ATTEMPTS, N_CRASHES, SUMMARY
+from rnnexp.storage.metadata import ATTEMPTS, N_CRASHES, PAUSED, SUMMARY
 from rnnexp.storage.store import StudyStore
 from rnnexp.study import retention
 from rnnexp.trial import checkpoint, events
+from rnnexp.trial.answer import Answer
 from rnnexp.trial.cursor import Cursor
 from rnnexp.trial.events import AttemptEnded, EpochEnded, Finished
 from rnnexp.trial.states import RUN_STATUS, State
@@ -84,6 +86,7 @@ class InvariantChecker:
         """
         trials = self._trials()
         for trial in trials:
+            self._check_paused(trial)
             if trial.state.is_finished():
                 now = (trial.state, trial.values, trial.params, trial.user_attrs.get(SUMMARY))
                 before = self._finished.setdefault(trial.number, now)
@@ -124,6 +127,65 @@ class InvariantChecker:
             self._check_run(trial)
         self._check_settings(trials, config)
         self._check_retention(trials, config)
+        if not self._world.injected["larger budget"]:
+            self._check_promotion(trials, config)
+
+    def _check_paused(self, trial: Any) -> None:
+        """Checks that a paused trial has what it needs to resume, or to end with the result of its best epoch."""
+        number, reason = trial.number, trial.user_attrs.get(PAUSED)
+        if trial.state.name != State.WAITING or not reason or number in self._world.lost_models:
+            return
+        epoch = max(trial.intermediate_values)
+        require(reason.startswith(f"paused after epoch {epoch}, "), f"trial {number} after epoch {epoch}: {reason}")
+        folder = self._folder(number)
+        require(folder.state.exists(), f"trial {number} is paused without a checkpoint")
+        require(not checkpoint.model_fault(folder), f"trial {number} is paused without its model")
+        recorded = [event.epoch for event in events.read(folder.events) if isinstance(event, EpochEnded)]
+        require(
+            max(recorded) == epoch, f"trial {number} is paused after epoch {epoch}, its record ends with {recorded}"
+        )
+
+    def _rungs(self, config: SweepConfig) -> promotion.Promotion | None:
+        """Returns the rungs of a study that pauses trials, from all reports in Optuna."""
+        maximize = config.objective.direction == "maximize"
+        rungs = promotion.build(config.pruner, "s", config.base.train.epochs, maximize=maximize)
+        for trial in self._trials() if rungs is not None else ():
+            for epoch, value in trial.intermediate_values.items():
+                rungs.add(trial.number, epoch, value)
+        return rungs
+
+    def check_start(self, number: int, config: SweepConfig) -> None:
+        """Checks that a trial that was paused is admitted by its rung at its first start since then."""
+        rungs, trials = self._rungs(config), self._trials()
+        trial_events = events.read(self._folder(number).events)
+        n_attempts = max((event.attempts for event in trial_events if isinstance(event, AttemptEnded)), default=0)
+        is_first = trials[number].user_attrs[ATTEMPTS] == n_attempts + 1
+        if rungs is not None and is_first and events.pause_reason(trial_events):
+            # A small search space may be used up before the budget; the rungs then close earlier.
+            closing = len(trials) >= config.n_trials or "clip.kind" in config.space
+            is_admitted = rungs.next({number}, closing=closing) == number
+            is_lost = number in self._world.lost_models
+            require(is_admitted or is_lost, f"trial {number} resumes, but its rung does not admit it")
+
+    def check_answer(self, number: int, answer: Answer, config: SweepConfig) -> None:
+        """Checks that a trial is paused only where its rung does not admit it."""
+        rungs, trials = self._rungs(config), self._trials()
+        if rungs is not None and answer is Answer.PAUSE:
+            epoch = max(trials[number].intermediate_values)
+            must_pause = rungs.must_pause(number, epoch, closing=len(trials) >= config.n_trials)
+            require(must_pause, f"trial {number} is paused after epoch {epoch}, but its rung admits it")
+
+    def _check_promotion(self, trials: list[Any], config: SweepConfig) -> None:
+        """Checks that no trial was left paused although its rung admits it."""
+        rungs = self._rungs(config)
+        if rungs is None:
+            return
+        pruned = {trial.number for trial in trials if trial.user_attrs[SUMMARY]["reason"].startswith("pruned")}
+        left = rungs.next(pruned, closing=True)
+        require(left is None, f"trial {left} was never resumed, although its rung admits it")
+        for number in pruned:
+            epoch = max(trials[number].intermediate_values)
+            require(rungs.must_pause(number, epoch, closing=True), f"trial {number} was paused after epoch {epoch}")
 
     def _folder(self, number: int) -> Any:
         return self._world.folder.trial(number)

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import ModuleType
 
 PLACES = {
+    "promotion": "rnnexp.storage.promotion",
+    "paused": "rnnexp.storage.paused",
     "drawing": "rnnexp.storage.drawing",
     "planned": "rnnexp.storage.planned",
     "settings_source": "rnnexp.storage.settings_source",
@@ -27,6 +29,7 @@ PLACES = {
     "records": "rnnexp.study.records",
     "enforcement": "rnnexp.study.enforcement",
     "recovery": "rnnexp.study.recovery",
+    "settlement": "rnnexp.study.settlement",
     "supervisor": "rnnexp.study.supervisor",
 }
 """The modules that are copied. A module comes after the modules that it imports."""

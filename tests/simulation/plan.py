@@ -98,7 +98,7 @@ def draw(seed: int, *, faults: bool = True) -> Plan:
         faults: False for the same sweep without faults.
     """
     rng = random.Random(seed)
-    values = _sweep(rng)
+    values = _sweep(rng, random.Random(f"pause {seed}"))
     if values["sampler"]["name"] != "grid":
         _limit_space(random.Random(f"search space of {seed}"), values)
     config = SweepConfig.model_validate(values)
@@ -144,13 +144,16 @@ def _limit_space(rng: random.Random, values: dict[str, Any]) -> None:
         values["sampler"]["n_startup_trials"] = 2
 
 
-def _sweep(rng: random.Random) -> dict[str, Any]:
+def _sweep(rng: random.Random, pausing: random.Random) -> dict[str, Any]:
     sampler = rng.choice(["random"] * 8 + ["tpe", "grid"])
     metric = rng.choice(["val_accuracy", "val_accuracy", "val_loss"])
     epochs = rng.randint(1, 5)
     pruner: dict[str, Any] = {"name": rng.choice(["none", "median", "hyperband"])}
     if pruner["name"] == "median":
         pruner |= {"n_startup_trials": rng.randint(1, 2), "n_warmup_steps": rng.randint(0, 1)}
+    if pausing.random() < 0.4:
+        pruner = {"name": pausing.choice(["hyperband", "successive_halving"]), "pause": True}
+        pruner |= {"reduction_factor": pausing.randint(2, 3), "min_resource": pausing.randint(1, 2)}
     space: dict[str, Any] = {
         "train.learning_rate": {"float": [1e-4, 1e-1], "log": True},
         "model.units": {"int": [4, 64]},

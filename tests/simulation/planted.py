@@ -38,7 +38,7 @@ class Found:
 _TELL = "        self._store.tell(number, outcome.state, value, events.summary(curve, value, reason))\n"
 _CLOSE = (
     "        self._records.append(\n"
-    "            number, AttemptEnded(self._clock.time(), outcome.state, reason, running.request.attempt)\n"
+    "            number, events.AttemptEnded(self._clock.time(), outcome.state, reason, running.request.attempt)\n"
     "        )\n"
 )
 _SEND = "        batch.send(self._client, run_id)\n        self._sync()\n"
@@ -56,16 +56,16 @@ _EVICT_AND_THEN_RECORD = """    _remove(folder.best)
 
 BUGS = (
     Planted(
-        "the record is closed before the outcome is written to Optuna", Change("supervisor", _TELL, _CLOSE + _TELL)
+        "the record is closed before the outcome is written to Optuna", Change("settlement", _TELL, _CLOSE + _TELL)
     ),
     Planted("one trial too many runs", Change("supervisor", "len(self._running) <", "len(self._running) <=")),
     Planted(
         "a crash uses no retry",
-        Change("supervisor", "crashed=decision.action is FailureAction.RETRY", "crashed=False"),
+        Change("settlement", "crashed=decision.action is FailureAction.RETRY", "crashed=False"),
     ),
     Planted(
         "an interruption uses a retry",
-        Change("supervisor", "crashed=decision.action is FailureAction.RETRY", "crashed=True"),
+        Change("settlement", "crashed=decision.action is FailureAction.RETRY", "crashed=True"),
     ),
     Planted(
         "a pruned trial gets no answer",
@@ -73,7 +73,7 @@ BUGS = (
     ),
     Planted(
         "the budget counts only complete trials",
-        Change("supervisor", "counts.total() >= self._n_trials", "counts[State.COMPLETE] >= self._n_trials"),
+        Change("supervisor", "counts.total() < self._n_trials", "counts[State.COMPLETE] < self._n_trials"),
     ),
     Planted(
         "the outcome of a trial is written twice",
@@ -82,14 +82,14 @@ BUGS = (
     Planted(
         "a result is ignored if its message is lost",
         Change(
-            "supervisor",
+            "settlement",
             "result = running.result or self._records.pending_result(",
             "result = running.result and self._records.pending_result(",
         ),
     ),
     Planted(
         "the worst checkpoints are kept",
-        Change("supervisor", "Retention(maximize=maximize,", "Retention(maximize=not maximize,"),
+        Change("settlement", "Retention(maximize=maximize,", "Retention(maximize=not maximize,"),
     ),
     Planted(
         "a dead supervisor's record is not closed",
@@ -115,8 +115,8 @@ BUGS = (
         "a trial that waits does not start when the search space is used up",
         Change(
             "supervisor",
-            "if counts[State.WAITING] == 0 and (counts.total() >= self._n_trials or self._stopping.space_is_used):",
-            "if counts[State.WAITING] == 0 and counts.total() >= self._n_trials or self._stopping.space_is_used:",
+            "if not may_draw and self._store.next_waiting() is None:",
+            "if self._stopping.space_is_used or (not may_draw and self._store.next_waiting() is None):",
         ),
     ),
     Planted(
@@ -159,7 +159,7 @@ BUGS = (
     ),
     Planted(
         "a process that ends before it trains uses a retry",
-        Change("supervisor", "has_trained=has_trained or not may_be_environment", "has_trained=True"),
+        Change("settlement", "has_trained=has_trained or not may_be_environment", "has_trained=True"),
     ),
     Planted(
         "a process that does not get the lock of its folder uses a retry",
@@ -179,15 +179,40 @@ BUGS = (
     ),
     Planted(
         "a trial that diverges in its first epoch counts as a failed one",
-        Change("supervisor", "elif outcome.state is State.FAIL and reason", "elif reason"),
+        Change("settlement", "elif outcome.state is State.FAIL and reason", "elif reason"),
     ),
     Planted(
         "a trial that diverges later than in its first epoch gets no reason",
-        Change("supervisor", "state, reason = State.COMPLETE, result.reason", 'state, reason = State.COMPLETE, ""'),
+        Change("settlement", "state, reason = State.COMPLETE, result.reason", 'state, reason = State.COMPLETE, ""'),
     ),
     Planted(
         "the record of one finished trial is not completed at a start",
         Change("recovery", "    for trial in finished:\n", "    for trial in finished[1:]:\n"),
+    ),
+    Planted(
+        "a paused trial that resumes still counts as paused, and is resumed twice",
+        Change("paused", "        del self.reasons[number]\n", ""),
+    ),
+    Planted(
+        "a start forgets which trials have reached a rung, so that the paused ones are lost",
+        Change("paused", "        for trial in trials:\n", "        for trial in ():\n"),
+    ),
+    Planted(
+        "a start takes a paused trial for one that was interrupted",
+        Change("paused", "trial.number: trial.user_attrs[PAUSED] for trial in unfinished", ""),
+    ),
+    Planted("a paused trial uses a retry", Change("store", "crashed=False", "crashed=True")),
+    Planted(
+        "one paused trial is not pruned when the budget is done",
+        Change("supervisor", "sorted(self._store.paused.reasons)", "sorted(self._store.paused.reasons)[1:]"),
+    ),
+    Planted(
+        "a paused trial that a rung admits later is not resumed",
+        Change("promotion", "                if number in paused and", "                if number not in paused and"),
+    ),
+    Planted(
+        "a paused trial is pruned although its model is damaged",
+        Change("settlement", "        if fault:\n", "        if False:\n"),
     ),
 )
 

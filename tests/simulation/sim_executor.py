@@ -1,12 +1,14 @@
 """An executor in virtual time."""
 
-from collections.abc import Callable
 from typing import Any
 
+from rnnexp.config.sweep import SweepConfig
 from rnnexp.engine.executor import Exited, Message
+from rnnexp.trial.answer import Answer
 from rnnexp.trial.events import EpochEnded
 from rnnexp.trial.process import DISK_FULL, TrialJob
 from rnnexp.trial.states import State
+from tests.simulation.invariants import InvariantChecker
 from tests.simulation.sim_process import Process
 from tests.simulation.sim_storage import Append
 from tests.simulation.world import Generation, Violation
@@ -21,14 +23,16 @@ class SimExecutor:
     """Slots whose processes belong to the world. `poll` advances the time."""
 
     def __init__(
-        self, generation: Generation, n_slots: int, append: Append, retries_of: Callable[[int], tuple[str, int]]
+        self, generation: Generation, n_slots: int, append: Append, checker: InvariantChecker, config: SweepConfig
     ) -> None:
         """Args:
         generation: the supervisor's lifetime.
         n_slots: trials at once.
         append: the real `events.append`, for the processes.
-        retries_of: returns a trial's state and its used retries, from Optuna.
+        checker: knows what Optuna has stored.
+        config: the supervisor's sweep file.
         """
+        self._checker, self._config = checker, config
         self._generation, self._world = generation, generation.world
         self._n_slots, self._append = n_slots, append
         self._processes: dict[int, Process] = {}
@@ -36,7 +40,7 @@ class SimExecutor:
         self._last_arrival: dict[int, float] = {}
         self._last_heartbeat: dict[int, float] = {}
         self._n_messages = 0
-        self._retries_of = retries_of
+        self._retries_of = checker.retries_of
         self._killed: set[int] = set()
         self._retries_before_crash: dict[int, int] = {}
         self._retries_that_stay: dict[int, int] = {}
@@ -51,6 +55,7 @@ class SimExecutor:
         self._generation.step(f"submit {number}", "write")
         if len(self._processes) >= self._n_slots or number in self._processes:
             raise Violation(f"trial {number} is submitted while the slots are used by {sorted(self._processes)}")
+        self._checker.check_start(number, self._config)
         self._refuse(number)
         self._world.log("executor", f"trial {number} starts attempt {job.attempt}")
         self._killed.discard(number)
@@ -123,15 +128,16 @@ class SimExecutor:
                 raise Violation(f"trial {number} did not start, and is {state} with {now} used retries, not {before}")
         self._retries_that_stay.clear()
 
-    def answer(self, number: int, go_on: bool) -> None:
+    def answer(self, number: int, answer: Answer) -> None:
         self._unanswered.discard(number)
+        self._checker.check_answer(number, answer, self._config)
         self._generation.step(f"answer {number}", "write")
         process = self._processes.get(number)
         if process is None:
             return
         if self._world.draw_fault("answer"):
             return  # the process waits until the heartbeat timeout
-        self._world.schedule(0.001, lambda: process.answer(go_on))
+        self._world.schedule(0.001, lambda: process.answer(answer))
 
     def request_stop(self, number: int) -> None:
         self._generation.step(f"request trial {number} to stop", "write")

@@ -14,11 +14,13 @@ from typing import Any
 from rnnexp import disk
 from rnnexp.engine.executor import Exited
 from rnnexp.trial import checkpoint, events
-from rnnexp.trial.events import STOPPED_BY_HAND, EndReason, EpochEnded, Event, Failed, Finished, Started
+from rnnexp.trial.answer import Answer
+from rnnexp.trial.events import STOPPED_BY_HAND, EndReason, EpochEnded, Event, Failed, Finished, Paused, Started
 from rnnexp.trial.process import DISK_FULL, LOCKED, ORPHANED, Heartbeat, TrialJob
 from rnnexp.trial.progress import Progress
+from tests.simulation import sim_training
 from tests.simulation.sim_storage import Append, write_torn
-from tests.simulation.sim_training import DATA, archive_of, describe, epoch_of_archive, metrics_of
+from tests.simulation.sim_training import ProcessExit, ProcessHang, TrialError
 from tests.simulation.world import Cause, Violation, World
 
 _HEARTBEAT_INTERVAL_S = 2.0
@@ -27,22 +29,6 @@ _MAX_SECONDS_AS_ORPHAN, _MAX_SECONDS_AS_HUNG_ORPHAN = 3.0, 100.0
 
 Steps = Generator[float | None, None, Any]
 """The steps of a process. Each yields the seconds to wait, or None to wait for the supervisor's answer."""
-
-
-class _ProcessExit(Exception):
-    """The process ends at once."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-class _ProcessHang(Exception):
-    """The process does nothing more, but does not end."""
-
-
-class _TrialError(Exception):
-    """An exception in the trial's code. Its text is `kind: reason`."""
 
 
 class Process:
@@ -63,7 +49,7 @@ class Process:
         self.alive, self.orphaned = True, False
         self.n_bytes = 2**28
         self._is_waiting_for_answer = False
-        self._answer = True
+        self._answer = Answer.CONTINUE
         self._is_endless = self._is_stopped = self._hangs = False
         self.n_epochs, self._first_end, self._new_since = 0, 0, math.inf
         self._finished = False
@@ -78,10 +64,10 @@ class Process:
         longest_s = _MAX_SECONDS_AS_HUNG_ORPHAN if self._hangs else _MAX_SECONDS_AS_ORPHAN
         self._world.schedule(self._world.rng.uniform(0, longest_s), lambda: self.end(ORPHANED))
 
-    def answer(self, go_on: bool) -> None:
+    def answer(self, answer: Answer) -> None:
         """The supervisor's answer to `EpochEnded` arrives."""
         if self.alive and self._is_waiting_for_answer:
-            self._is_waiting_for_answer, self._answer = False, go_on
+            self._is_waiting_for_answer, self._answer = False, answer
             self._continue()
 
     def request_stop(self) -> None:
@@ -106,7 +92,7 @@ class Process:
     def has_result(self) -> bool:
         """Tells whether the trial's record has a result."""
         trial_events = events.read(self._job.folder.events)
-        return self._finished or any(isinstance(event, Failed) for event in trial_events[-1:])
+        return self._finished or any(isinstance(event, Failed | Paused) for event in trial_events[-1:])
 
     def end(self, code: int) -> None:
         """Ends the process at once."""
@@ -127,9 +113,9 @@ class Process:
             wait_s = next(self._steps)
         except StopIteration as done:
             self.end(done.value or 0)
-        except _ProcessExit as exit_:
+        except ProcessExit as exit_:
             self.end(exit_.code)
-        except _ProcessHang:
+        except ProcessHang:
             self._hangs = True
             self._world.log(f"trial {self.number}", "hangs")
         else:
@@ -143,7 +129,7 @@ class Process:
             yield from self._lock()
             yield from self._fit()
             self._inject_fault("drawing")
-        except _TrialError as error:
+        except TrialError as error:
             if self._finished or self._world.folder_locks.get(self.number) is not self:
                 return 1  # without the lock of its folder it writes no event
             yield self._world.rng.uniform(0, 0.01)
@@ -152,7 +138,7 @@ class Process:
             return 1
         self._unlock()
         yield self._world.rng.uniform(0.001, 0.05)
-        with contextlib.suppress(_TrialError):
+        with contextlib.suppress(TrialError):
             self._inject_fault("the end")
         return 0
 
@@ -163,11 +149,11 @@ class Process:
             if self._world.now > deadline:
                 if not locks[self.number].orphaned:
                     raise Violation(f"trial {self.number}: two processes were started for it")
-                raise _ProcessExit(LOCKED)
+                raise ProcessExit(LOCKED)
             yield 0.1
         locks[self.number] = self
         if self.orphaned:
-            raise _ProcessExit(ORPHANED)
+            raise ProcessExit(ORPHANED)
 
     def _unlock(self) -> None:
         if self._world.folder_locks.get(self.number) is self:
@@ -184,14 +170,18 @@ class Process:
         last_reported = written_epochs[-1].epoch if written_epochs else 0
         yield 0.05
         now = self._world.wall_time()
-        yield from self._tell(Started(now, job.attempt, progress.epoch, 1, 10, DATA, {"threads": 1}))
+        yield from self._tell(Started(now, job.attempt, progress.epoch, 1, 10, sim_training.DATA, {"threads": 1}))
         former = next((event for event in reversed(trial_events) if isinstance(event, Finished)), None)
         if former is not None and progress.epoch == last_reported:
             yield from self._tell(former)
             return
         last_epoch = job.config.train.epochs if former is None else last_reported
-        self._first_end = max(last_reported, epoch_of_archive(folder.held_out) if progress.epoch else 0)
-        ended, reason = yield from self._train_epochs(progress, last_epoch, written_epochs)
+        self._first_end = max(last_reported, sim_training.epoch_of_archive(folder.held_out) if progress.epoch else 0)
+        end = yield from self._train_epochs(progress, last_epoch, written_epochs)
+        if end is None:
+            yield from self._tell(Paused(self._world.wall_time(), progress.epoch))
+            return
+        ended, reason = end
         if former is not None and progress.epoch == last_reported:
             ended, reason = former.ended, former.reason
         now, seconds = self._world.wall_time(), progress.seconds
@@ -204,13 +194,15 @@ class Process:
 
     def _train_epochs(
         self, progress: Progress, last_epoch: int, written_epochs: list[EpochEnded]
-    ) -> Generator[float | None, None, tuple[EndReason, str]]:
-        """Trains until the trial ends; returns why it ended."""
+    ) -> Generator[float | None, None, tuple[EndReason, str] | None]:
+        """Trains until the trial ends; returns why it ended, or None if it is paused."""
         self.n_epochs = progress.epoch
-        go_on = True
+        answer = Answer.CONTINUE
         if progress.epoch:
-            go_on = yield from self._tell(self._epoch_ended(progress, 0.0, written_epochs))
-        while (go_on or self.is_repeating) and progress.epoch < last_epoch and not progress.out_of_patience:
+            answer = yield from self._tell(self._epoch_ended(progress, 0.0, written_epochs))
+        while progress.epoch < last_epoch and not progress.out_of_patience:
+            if answer is not Answer.CONTINUE and not self.is_repeating:
+                break
             is_complete = yield from self._train()
             self._new_since = math.inf
             if not is_complete:
@@ -220,12 +212,14 @@ class Process:
                 reason = f"diverged at epoch {epoch}: loss is nan"
                 result = f"; the result is epoch {progress.best_epoch}" if progress.curve else ""
                 return "diverged", reason + result
-            progress.curve.append(metrics_of(self._job.config, epoch))
+            progress.curve.append(sim_training.metrics_of(self._job.config, epoch))
             progress.seconds += self._world.plan.epoch_s
             yield from self._save(progress)
             self.n_epochs = progress.epoch
-            go_on = yield from self._tell(self._epoch_ended(progress, self._world.plan.epoch_s, written_epochs))
-        if not go_on:
+            answer = yield from self._tell(self._epoch_ended(progress, self._world.plan.epoch_s, written_epochs))
+        if answer is Answer.PAUSE and progress.epoch < last_epoch and not progress.out_of_patience:
+            return None
+        if answer is Answer.END:
             return ("stopped", STOPPED_BY_HAND) if self._is_stopped else ("pruned", "")
         return ("epochs" if progress.epoch >= progress.train.epochs else "patience"), ""
 
@@ -265,7 +259,7 @@ class Process:
         folder = self._job.folder
         if progress.best_epoch == progress.epoch:
             for path in (folder.held_out, folder.best):
-                yield from self._write(path, archive_of(progress.epoch))
+                yield from self._write(path, sim_training.archive_of(progress.epoch))
         yield from self._write(folder.state, json.dumps(progress.curve).encode())
 
     def _write(self, path: Path, content: bytes) -> Steps:
@@ -278,14 +272,14 @@ class Process:
             if kind != "trial killed in a write":
                 temporary.unlink()
                 self._record_cause("disk full")
-                raise _ProcessExit(DISK_FULL)
+                raise ProcessExit(DISK_FULL)
             self._record_cause("crash")
-            raise _ProcessExit(-signal.SIGKILL)
+            raise ProcessExit(-signal.SIGKILL)
         temporary.write_bytes(content)
         temporary.replace(path)
         self._inject_fault(f"{path.name} is written")
 
-    def _tell(self, event: Event, *, with_faults: bool = True) -> Generator[float | None, None, bool]:
+    def _tell(self, event: Event, *, with_faults: bool = True) -> Generator[float | None, None, Answer]:
         """Writes and sends an event; returns the supervisor's answer to `EpochEnded`."""
         if with_faults:
             self._inject_fault("before an event is written")
@@ -297,7 +291,7 @@ class Process:
             self._inject_fault("between writing and sending")
         self._send(event)
         if not isinstance(event, EpochEnded):
-            return True
+            return Answer.CONTINUE
         yield None
         self._inject_fault("after the answer")
         return self._answer
@@ -312,14 +306,14 @@ class Process:
         if kind is not None:
             killed = kind == "trial killed in a write"
             self._record_cause("crash" if killed else "disk full")
-            raise _ProcessExit(-signal.SIGKILL if killed else DISK_FULL)
+            raise ProcessExit(-signal.SIGKILL if killed else DISK_FULL)
         self._append(self._job.folder.events, event)
-        self._world.log(f"trial {self.number}", f"writes {describe(event)}")
+        self._world.log(f"trial {self.number}", f"writes {sim_training.describe(event)}")
 
     def _send(self, message: Event | Heartbeat) -> None:
         if self.orphaned:
-            raise _ProcessExit(ORPHANED)
-        place = "result message" if isinstance(message, Finished | Failed) else "message"
+            raise ProcessExit(ORPHANED)
+        place = "result message" if isinstance(message, Finished | Failed | Paused) else "message"
         kind = None if isinstance(message, Heartbeat) else self._world.draw_fault(place)
         if kind != "message lost":
             self._deliver(message, 0.001 if kind is None else self._world.rng.uniform(0.5, 12))
@@ -337,14 +331,14 @@ class Process:
         if kind == "trial exceeds memory limit":
             self.n_bytes = 2**33
         elif kind == "trial hangs":
-            raise _ProcessHang
+            raise ProcessHang
         elif kind == "trial slow":
             self._is_endless = True
         elif kind in ("trial raises", "trial out of memory"):
             is_bug = kind == "trial raises"
             self._record_cause("failure" if is_bug else "crash")
-            raise _TrialError("error: ValueError: broken" if is_bug else "memory: MemoryError: out of memory")
+            raise TrialError("error: ValueError: broken" if is_bug else "memory: MemoryError: out of memory")
         else:
             self._record_cause("crash")
             code = rng.choice((-9, -11, -6)) if kind == "trial killed" else rng.choice((1, 3, 139))
-            raise _ProcessExit(code)
+            raise ProcessExit(code)

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from rnnexp import disk
 from rnnexp.home import StudyFolder
 from rnnexp.trial import events
-from rnnexp.trial.events import AttemptEnded, Event
+from rnnexp.trial.events import AttemptEnded, EndReason, Event
 from rnnexp.trial.states import FINISHED, State
 from tests.simulation.world import Generation, Violation, World
 
@@ -163,6 +163,13 @@ class SimRecords:
     def pending_result(self, number: int, note: Callable[[str], None]) -> Any:
         self._generation.step(f"read {number}")
         return self._inner.pending_result(number, note)
+
+    def fault_of_paused(self, number: int) -> str:
+        self._generation.step(f"read {number}")
+        return str(self._inner.fault_of_paused(number))
+
+    def result_of_paused(self, number: int, ended: EndReason, reason: str, when: float) -> Any:
+        return type(self._inner).result_of_paused(self, number, ended, reason, when)
 
     def has_trained(self, number: int, attempt: int) -> bool:
         self._generation.step(f"read {number}")

@@ -1,4 +1,4 @@
-"""What a simulated trial computes and writes: metrics, models, and the description of its data."""
+"""What a simulated trial computes and writes: metrics, models, the description of its data; and how it may end."""
 
 import dataclasses
 import io
@@ -20,6 +20,22 @@ DATA = {
     "n_test": 10,
     "source": "reviews",
 }
+
+
+class ProcessExit(Exception):
+    """The process ends at once."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class ProcessHang(Exception):
+    """The process does nothing more, but does not end."""
+
+
+class TrialError(Exception):
+    """An exception in the trial's code. Its text is `kind: reason`."""
 
 
 def metrics_of(config: TrialConfig, epoch: int) -> dict[str, float]:

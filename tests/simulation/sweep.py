@@ -168,7 +168,7 @@ class _Sweep:
     def _supervise(self, config: SweepConfig, generation: Generation, clock: SimClock) -> Any:
         world, modules = self._world, self._modules
         store = modules.store.StudyStore.open(world.home, config, "digest", seconds_of)
-        executor = SimExecutor(generation, world.plan.n_slots, _append, self._invariants.retries_of)
+        executor = SimExecutor(generation, world.plan.n_slots, _append, self._invariants, config)
         records = SimRecords(generation, modules.records.TrialRecords(world.folder), self._invariants.state_of)
         sender = SimSender(
             generation, self._server, modules.sender.Outbox, lambda: self._connect(generation, store.identity)

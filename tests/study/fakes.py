@@ -10,8 +10,9 @@ from rnnexp.engine.executor import Exited, Message
 from rnnexp.home import TrialFolder
 from rnnexp.study.progress import ProgressSnapshot
 from rnnexp.trial import events
+from rnnexp.trial.answer import Answer
 from rnnexp.trial.checkpoint import model_fault
-from rnnexp.trial.events import STOPPED_BY_HAND, EndReason, EpochEnded, Failed, Finished, Started
+from rnnexp.trial.events import STOPPED_BY_HAND, EndReason, EpochEnded, Failed, Finished, Paused, Started
 from rnnexp.trial.process import TrialJob
 from rnnexp.trial.states import State
 
@@ -86,8 +87,8 @@ class FakeExecutor:
             self._exit(number, 0)
         elif number in self.exits:
             self._exit(number, self.exits[number])
-        elif done == job.config.train.epochs:
-            self._finish(number, "epochs")
+        elif done:  # reported again, as by a real process: its answer may have been lost
+            self._queue.append((number, events.epochs(trial_events)[-1]))
         else:
             self._epoch(number)
 
@@ -122,26 +123,34 @@ class FakeExecutor:
         metrics = {"val_accuracy": values[-1], "val_loss": 1 - values[-1], "loss": 0.3, "accuracy": 0.9}
         self._send(number, EpochEnded(time.time(), epoch, metrics, 0.1, best, values[best - 1]))
 
-    def answer(self, number: int, go_on: bool) -> None:
+    def answer(self, number: int, answer: Answer) -> None:
         job = self._running.get(number)
         if job is None:
             return
         self.on_epoch(number, self._n_done[number])
-        if go_on and self._n_done[number] < job.config.train.epochs:
+        if answer is Answer.CONTINUE and self._n_done[number] < job.config.train.epochs:
             self._epoch(number)
+        elif answer is Answer.PAUSE:
+            self._pause(number)
         else:
-            self._end(number, go_on)
+            self._end(number, answer)
+
+    def _pause(self, number: int) -> None:
+        write_model(self._running[number].folder)
+        self._running[number].folder.state.write_bytes(b"checkpoint")
+        self._send(number, Paused(time.time(), self._n_done[number]))
+        self._exit(number, 0)
 
     def request_stop(self, number: int) -> None:
         self._stopped.add(number)
         if number in self.slow and number in self._running:
-            self._end(number, go_on=False)
+            self._end(number, Answer.END)
 
-    def _end(self, number: int, go_on: bool) -> None:
-        if not go_on and number in self._stopped:
+    def _end(self, number: int, answer: Answer) -> None:
+        if answer is Answer.END and number in self._stopped:
             self._finish(number, "stopped", STOPPED_BY_HAND)
         else:
-            self._finish(number, "epochs" if go_on else "pruned")
+            self._finish(number, "epochs" if answer is Answer.CONTINUE else "pruned")
 
     def _finish(self, number: int, ended: EndReason, reason: str = "") -> None:
         job = self._running[number]

@@ -6,8 +6,8 @@ from rnnexp.study.progress import TimeEstimate
 
 def estimate_of(*durations: float) -> TimeEstimate:
     estimate = TimeEstimate()
-    for seconds in durations:
-        estimate.add(seconds)
+    for number, seconds in enumerate(durations):
+        estimate.add(number, seconds)
     return estimate
 
 
@@ -30,6 +30,12 @@ def test_a_running_trial_counts_at_most_as_the_mean() -> None:
 
 def test_the_estimate_is_never_negative() -> None:
     assert estimate_of(10.0).seconds_left(0, [8.0], n_slots=1) == 0.0
+
+
+def test_a_trial_that_was_paused_and_resumed_counts_once_with_all_its_time() -> None:
+    estimate = estimate_of(10.0, 20.0)
+    estimate.add(1, 30.0)
+    assert estimate.seconds_left(2, [], n_slots=1) == pytest.approx(60.0)
 
 
 @pytest.mark.parametrize(("maximize", "number", "value"), [(True, 3, 0.9), (False, 1, 0.2)])

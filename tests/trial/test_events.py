@@ -102,8 +102,8 @@ def test_a_line_in_the_middle_that_is_no_event_is_ignored(tmp_path: Path, line: 
 def test_fields_of_a_newer_version_are_ignored_and_its_kinds_keep_their_place(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     newer = {**json.loads(events.encode(_epoch(1))), "energy_joules": 5}
-    path.write_text(json.dumps(newer) + "\n" + '{"event": "paused", "time": 1.0}\n', encoding="utf-8")
-    unknown = Unknown(1.0, '{"event": "paused", "time": 1.0}')
+    path.write_text(json.dumps(newer) + "\n" + '{"event": "moved", "time": 1.0}\n', encoding="utf-8")
+    unknown = Unknown(1.0, '{"event": "moved", "time": 1.0}')
     assert events.read(path) == [_epoch(1), unknown]
     assert events.encode(unknown) == unknown.line
 

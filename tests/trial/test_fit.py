@@ -15,8 +15,9 @@ from rnnexp.data.store import TokenStore, prepare
 from rnnexp.home import Home, TrialFolder
 from rnnexp.model.kernel.team import Team
 from rnnexp.trial import events
+from rnnexp.trial.answer import Answer
 from rnnexp.trial.checkpoint import model_epoch, model_fault
-from rnnexp.trial.events import EpochEnded, Event, Failed, Finished, Started
+from rnnexp.trial.events import EpochEnded, Event, Failed, Finished, Paused, Started
 from rnnexp.trial.plan import stored_or_chosen
 
 pytestmark = pytest.mark.tensorflow
@@ -46,21 +47,22 @@ class Trial:
 
     def run(
         self,
-        answer: Callable[[EpochEnded], bool] = lambda event: True,
+        answer: Callable[[EpochEnded], bool | Answer] = lambda event: True,
         heartbeat: Callable[[], bool] = lambda: True,
         team: Team | None = None,
     ) -> list[Event]:
-        """Runs an attempt; returns its events."""
+        """Runs an attempt; returns its events. An answer of True continues, one of False ends the trial."""
         from rnnexp.trial.fit import fit
 
         self._attempt += 1
         self.seen = []
 
-        def report(event: Event) -> bool:
+        def report(event: Event) -> Answer:
             if event not in events.read(self.folder.events):
                 events.append(self.folder.events, event)
             self.seen.append(event)
-            return answer(event) if isinstance(event, EpochEnded) else True
+            answered = answer(event) if isinstance(event, EpochEnded) else True
+            return answered if isinstance(answered, Answer) else Answer.CONTINUE if answered else Answer.END
 
         plan = stored_or_chosen(self.folder.plan, self.config, 1)
         fit(self.config, self._store, self.folder, plan, self._attempt, report, heartbeat, team)
@@ -244,6 +246,38 @@ def test_a_model_of_a_later_epoch_than_the_checkpoint_is_not_joined_with_the_res
     assert trial.epochs == [best - 1, best]
     assert (result.best_epoch, result.ended) == (best, "stopped")
     assert model_epoch(trial.folder) == best
+
+
+def test_a_paused_trial_resumes_to_the_result_of_one_that_was_not_paused(home: Home, tmp_path: Path) -> None:
+    whole, paused = Trial(home, tmp_path / "whole"), Trial(home, tmp_path / "paused")
+    expected = _result(whole.run())
+    ends = paused.run(lambda event: Answer.PAUSE if event.epoch == 2 else Answer.CONTINUE)
+    assert [type(event) for event in ends[-2:]] == [EpochEnded, Paused]
+    assert paused.epochs == [1, 2]
+    assert paused.folder.state.exists()
+    assert not model_fault(paused.folder)
+    result = _result(paused.run())
+    assert paused.epochs == [2, 3, 4]
+    assert (result.best_epoch, result.metrics) == (expected.best_epoch, expected.metrics)
+    for name in ("rows", "probabilities"):
+        np.testing.assert_array_equal(np.load(paused.folder.held_out)[name], np.load(whole.folder.held_out)[name])
+
+
+def test_a_trial_is_not_paused_at_its_last_epoch(trial: Trial) -> None:
+    assert _result(trial.run(lambda event: Answer.PAUSE if event.epoch == 4 else Answer.CONTINUE)).ended == "epochs"
+
+
+def test_a_trial_whose_patience_is_used_up_is_complete_not_paused(home: Home, tmp_path: Path) -> None:
+    trial = Trial(home, tmp_path / "trial", **{"train.patience": 1, "train.learning_rate": 1e-9})
+    assert _result(trial.run(lambda event: Answer.PAUSE if event.epoch > 1 else Answer.CONTINUE)).ended == "patience"
+
+
+def test_a_pause_waits_until_epochs_that_are_repeated_reach_the_last_reported_one(trial: Trial) -> None:
+    trial.run(lambda event: Answer.PAUSE if event.epoch == 3 else Answer.CONTINUE)
+    trial.folder.state.write_bytes(b"damaged")
+    ends = trial.run(lambda event: Answer.PAUSE)
+    assert trial.epochs == [1, 2, 3]
+    assert isinstance(ends[-1], Paused)
 
 
 @pytest.mark.parametrize("cell", ["simple_rnn", "gru", "lstm"])

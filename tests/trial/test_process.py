@@ -18,6 +18,7 @@ from rnnexp.config.trial import TrialConfig
 from rnnexp.errors import DataError
 from rnnexp.home import TrialFolder
 from rnnexp.trial import events, folder_lock, process
+from rnnexp.trial.answer import Answer
 from rnnexp.trial.events import EpochEnded, Failed, Finished, Started
 
 DATA = {"name": "fake", "n_train": 8, "n_validation": 2}
@@ -82,9 +83,9 @@ def test_a_number_of_threads_is_used_from_the_next_look_on(piped: tuple[process.
 
 def test_a_stop_request_before_an_answer_is_not_the_answer(piped: tuple[process.EventReporter, Any]) -> None:
     reporter, supervisor = piped
-    for message in (process.StopRequest(), True):
+    for message in (process.StopRequest(), Answer.PAUSE):
         supervisor.send(message)
-    assert reporter.report(EpochEnded(1.0, 1, {}, 0.1, 1, 0.5)) is True
+    assert reporter.report(EpochEnded(1.0, 1, {}, 0.1, 1, 0.5)) is Answer.PAUSE
     assert not reporter.heartbeat()
 
 

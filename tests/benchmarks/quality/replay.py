@@ -15,15 +15,14 @@ from typing import Any
 
 import optuna
 from optuna.storages import InMemoryStorage
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from rnnexp.config.sweep import NoPruner, Pruner, Sampler, SweepConfig
 from rnnexp.config.trial import TrialConfig
 from rnnexp.space import Choice, FloatRange, IntRange, Space
-from rnnexp.storage import sampling
+from rnnexp.storage import promotion, sampling
 from rnnexp.storage.store import StudyStore, TrialRequest
 from rnnexp.trial.states import State
-from tests.benchmarks.quality import promotion
 from tests.benchmarks.quality.curves import Curve
 
 
@@ -87,7 +86,7 @@ class _Storage(InMemoryStorage):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self.paused: set[int] = set()
-        """The numbers of the paused trials. A sampler does not see them, as it does not see trials in state WAITING."""
+        """The numbers of the paused trials. The sampler sees them as pruned ones, as in the program."""
 
     def replace_settings(self, number: int, settings: Mapping[str, Any], space: Space) -> None:
         """Replaces the settings of a trial, so that the sampler learns from the configuration that was trained."""
@@ -98,8 +97,17 @@ class _Storage(InMemoryStorage):  # type: ignore[misc]
         self._set_trial(trial_id, trial)
 
     def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
-        trials = super().get_all_trials(study_id, deepcopy, states)
-        return [trial for trial in trials if trial.number not in self.paused] if self.paused else trials
+        if not self.paused:
+            return list(super().get_all_trials(study_id, deepcopy, states))
+        trials = [self._as_seen(trial) for trial in super().get_all_trials(study_id, deepcopy)]
+        return [trial for trial in trials if states is None or trial.state in states]
+
+    def _as_seen(self, trial: FrozenTrial) -> FrozenTrial:
+        if trial.number not in self.paused:
+            return trial
+        seen = copy.copy(trial)
+        seen.state = TrialState.PRUNED
+        return seen
 
 
 @dataclass
@@ -150,7 +158,8 @@ class _Study:
         if not candidate.nearest and (candidate.pause or isinstance(candidate.pruner, NoPruner)):
             self._store = _SilentStore()
         self._pool = _CurvePool(curves, config.space, seed, nearest=candidate.nearest)
-        self._promotion = promotion.build(candidate.pruner, name, self._epochs) if candidate.pause else None
+        pausing = candidate.pruner.model_copy(update={"pause": candidate.pause})
+        self._promotion = promotion.build(pausing, name, self._epochs, maximize=True)
         self._resumes_rest = candidate.resumes_rest
         self._paused: dict[int, _RunningTrial] = {}
         self.n_trials = 0

@@ -12,6 +12,7 @@ from rnnexp import disk
 from rnnexp.engine.executor import Exited, Message
 from rnnexp.home import TrialFolder
 from rnnexp.trial import history
+from rnnexp.trial.answer import Answer
 from rnnexp.trial.events import EpochEnded, Event, Finished, Started, append
 from rnnexp.trial.plan import stored_or_chosen
 from rnnexp.trial.process import TrialJob
@@ -48,8 +49,8 @@ class InstantExecutor:
         self._epoch(number)
         self.seconds[number] += time.perf_counter() - start
 
-    def answer(self, number: int, go_on: bool) -> None:
-        start = time.perf_counter()
+    def answer(self, number: int, answer: Answer) -> None:
+        start, go_on = time.perf_counter(), answer is Answer.CONTINUE
         if go_on and len(self._curves[number]) < self._jobs[number].config.train.epochs:
             self._epoch(number)
         else:
