@@ -55,7 +55,8 @@ class PreparingReporter:
 
     def tick(self, snapshot: ProgressSnapshot) -> None:
         self._reporter.tick(snapshot)
-        if snapshot.n_finished + len(self._running) >= snapshot.n_trials:
+        # A paused trial may resume, and then trains longer than the preparation takes.
+        if snapshot.n_finished + snapshot.n_paused + len(self._running) >= snapshot.n_trials:
             is_last = snapshot.n_finished >= snapshot.n_trials
             self._preparation.proceed(snapshot.best_number, len(self._running), is_last=is_last)
 

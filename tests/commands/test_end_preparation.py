@@ -185,7 +185,7 @@ def test_nothing_is_prepared_while_trials_are_left_to_start_or_all_cores_are_use
     best = ending.best.number
 
     def tick(n_finished: int) -> None:
-        reporter.tick(ProgressSnapshot(n_finished, 4, best, 0.5, None))
+        reporter.tick(ProgressSnapshot(n_finished, 0, 4, best, 0.5, None))
 
     for number in range(2):
         reporter.started(number, {}, 1, 0, 1)

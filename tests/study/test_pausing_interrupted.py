@@ -96,7 +96,7 @@ def test_a_study_that_is_killed_at_any_write_has_the_results_of_one_that_is_not(
     n_writes = run_in_memory(whole, storage, None)
     expected = stored(whole, storage)
     assert {state for _, state, *_ in expected} == {"COMPLETE", "PRUNED"}
-    assert n_writes > 100
+    assert n_writes > 60, "a new trial is one write, and each epoch is at least one"
     for number in range(5, n_writes):  # the study itself is created before
         study, storage = in_memory(tmp_path / str(number))
         run_in_memory(study, storage, number)

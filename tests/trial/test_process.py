@@ -75,9 +75,9 @@ def test_a_number_of_threads_is_used_from_the_next_look_on(piped: tuple[process.
     reporter.use_threads = used.append
     supervisor.send(process.UseThreads(2))
     assert _look_again(reporter)
-    for message in (process.UseThreads(1), False):
+    for message in (process.UseThreads(1), Answer.END):
         supervisor.send(message)
-    assert reporter.report(EpochEnded(1.0, 1, {}, 0.1, 1, 0.5)) is False, "it is not the answer"
+    assert reporter.report(EpochEnded(1.0, 1, {}, 0.1, 1, 0.5)) is Answer.END, "it is not the answer"
     assert used == [2, 1]
 
 
