@@ -17,7 +17,7 @@ FORMER_SINGLE_RUNS = "train"
 """The folder in which versions before November 2026 kept the runs of `rnnexp train`, which had no study."""
 
 
-def _sqlite_url(path: Path) -> str:
+def sqlite_url(path: Path) -> str:
     """Returns the SQLAlchemy URL of a database. SQLAlchemy decodes it; Optuna also uses it as a template with `{}`."""
     return "sqlite:///" + re.sub("[%?{}]", lambda match: quote(match[0]), str(path))
 
@@ -185,7 +185,7 @@ class Home:
 
     @property
     def optuna_url(self) -> str:
-        return _sqlite_url(self.optuna_db)
+        return sqlite_url(self.optuna_db)
 
     @property
     def mlflow_db(self) -> Path:
@@ -193,7 +193,7 @@ class Home:
 
     @property
     def mlflow_uri(self) -> str:
-        return _sqlite_url(self.mlflow_db)
+        return sqlite_url(self.mlflow_db)
 
     @property
     def tracking_server(self) -> str | None:

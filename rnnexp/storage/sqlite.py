@@ -17,6 +17,8 @@ from typing import Any
 from rnnexp import disk, mounts
 
 LOCK_TIMEOUT_S = 120
+FILES_BESIDE = ("-wal", "-shm", "-journal")
+"""The suffixes of the files that SQLite has beside an open database."""
 
 _ours: set[Path] = set()
 """The databases of the homes that this process has opened. MLflow uses other databases in the same process too."""
@@ -55,6 +57,19 @@ def set_up(path: Path) -> None:
     else:
         leave_log_on_network(path)
     _commit_without_waiting(path)
+
+
+def forget(path: Path) -> None:
+    """Moves the write-ahead log into a database that no connection uses any more, before it is renamed.
+
+    Raises:
+        sqlite3.OperationalError: if a connection still uses it.
+    """
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        is_busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if is_busy or path.with_name(f"{path.name}-wal").exists():
+        raise sqlite3.OperationalError(f"{path} is still in use")
+    _ours.discard(path)
 
 
 def leave_log_on_network(path: Path) -> None:

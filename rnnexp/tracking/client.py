@@ -6,10 +6,11 @@ import logging
 import os
 import threading
 import warnings
+from pathlib import Path
 from typing import Any
 
-from rnnexp import addresses
-from rnnexp.home import Home
+from rnnexp import addresses, disk
+from rnnexp.home import Home, sqlite_url
 from rnnexp.storage import sqlite
 from rnnexp.storage.database import database_creation_lock
 from rnnexp.tracking.artifacts import check_place, refuse_local_paths
@@ -87,10 +88,30 @@ def open_client(home: Home) -> Any:
     if home.tracking_server is not None:
         return mlflow.MlflowClient(tracking_uri=home.tracking_uri)
     with database_creation_lock(home):
+        if not home.mlflow_db.exists():
+            _create_database(home.mlflow_db)
         sqlite.set_up(home.mlflow_db)
         client = mlflow.MlflowClient(tracking_uri=home.mlflow_uri)
-        client.search_experiments(max_results=1)  # creates the tables
+        client.search_experiments(max_results=1)  # updates the tables of an earlier version
     return client
+
+
+def _create_database(path: Path) -> None:
+    """Creates MLflow's database in another file, which is renamed when it is complete.
+
+    MLflow creates its tables in many transactions. If its process is killed in between, it cannot open the database
+    any more.
+    """
+    from mlflow import MlflowClient
+
+    with disk.replacing(path) as beside:
+        for suffix in ("", *sqlite.FILES_BESIDE):  # of a process that was killed
+            beside.with_name(beside.name + suffix).unlink(missing_ok=True)
+        sqlite.set_up(beside)
+        client = MlflowClient(tracking_uri=sqlite_url(beside))
+        client.search_experiments(max_results=1)  # creates the tables
+        client._tracking_client.store.engine.dispose()
+        sqlite.forget(beside)
 
 
 def open_experiment(client: Any, home: Home, study: str) -> str:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from rnnexp.config.trial import setting_names
 
@@ -79,10 +80,19 @@ def check_study(client: Any, study: str, best: dict[str, Any]) -> None:
         if m.model_id == version.source.split("/")[-1]
     ]
     assert model.tags["rnnexp.trial"] == str(best["number"])
+    signature = _signature(client, model.artifact_location)
+    assert signature is not None
+    assert "string" in str(signature.inputs)
+
+
+def _signature(client: Any, model: str) -> Any:
+    """Returns the signature of a logged model. Leaves this process's setting of MLflow as it was."""
     import mlflow
     from mlflow.models import get_model_info
 
-    mlflow.set_tracking_uri(client.tracking_uri)
-    signature = get_model_info(model.artifact_location).signature
-    assert signature is not None
-    assert "string" in str(signature.inputs)
+    with mock.patch.dict("os.environ"):  # MLflow also sets it there, and the commands of later tests would read it
+        mlflow.set_tracking_uri(client.tracking_uri)
+        try:
+            return get_model_info(model).signature
+        finally:
+            mlflow.set_tracking_uri(None)
