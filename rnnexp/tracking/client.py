@@ -56,6 +56,8 @@ def import_mlflow() -> Any:
 
         # It creates the folder of a database, but does not decode the address: another folder if the path has a `%`.
         utils._make_parent_dirs_if_sqlite = lambda _: None
+    # It logs an error of a database with a traceback, and raises it, too: the caller reports it in one line.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # a warning shows the address; the error is reported anyway
     refuse_local_paths()
     return mlflow
