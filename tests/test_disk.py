@@ -195,6 +195,7 @@ finally:
 """
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("how", ["exchange", "renames"])
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
 def test_a_killed_replacement_leaves_the_old_or_the_new_folder(tmp_path: Path, how: str, name: str) -> None:

@@ -22,6 +22,8 @@ from rnnexp.trial.cursor import Cursor
 from tests.commands.test_export import Exporting, FakeCheckProcess
 from tests.study.fakes import FakeReporter
 
+pytestmark = pytest.mark.integration  # each test runs a study and exports its best model
+
 _RUN = "a" * 32
 
 

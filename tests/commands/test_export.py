@@ -20,6 +20,8 @@ from rnnexp.trial.cursor import Cursor
 from tests.study.fakes import FakeExecutor
 from tests.study.test_supervisor import Study
 
+pytestmark = pytest.mark.integration  # each test exports a model
+
 
 class FakeCheckProcess:
     """Stands for the process that checks a bundle."""

@@ -152,6 +152,7 @@ def many_texts() -> list[str]:
     return [" ".join([words[number] for number in row]) for row in numbers.tolist()]
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
 def test_reading_a_file_keeps_neither_its_texts_nor_its_words(tmp_path: Path, many_texts: list[str], kind: str) -> None:

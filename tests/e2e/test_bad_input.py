@@ -19,6 +19,8 @@ from rnnexp.storage import metadata
 from rnnexp.storage.database import open_storage
 from tests.e2e.conftest import SWEEP, Ran, one_line, rnnexp, tree
 
+pytestmark = pytest.mark.integration  # starts a process for each input
+
 
 def refused(tmp_path: Path, text: str | bytes, *words: str, **environment: str) -> None:
     """Sweeps a file that must be refused, in a home that must not be created."""

@@ -19,6 +19,8 @@ from rnnexp.home import Home, TrialFolder
 from rnnexp.trial import process
 from rnnexp.trial.process import TrialJob
 
+pytestmark = pytest.mark.integration  # starts processes
+
 FOUR = {"CPU:0": 30.0, "GPU:0": 9.0, "GPU:1": 9.5, "GPU:2": 9.1, "GPU:3": 9.2}
 
 

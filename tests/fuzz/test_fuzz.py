@@ -9,6 +9,8 @@ from tests.fuzz import inputs, targets
 from tests.fuzz.__main__ import Fuzzer
 from tests.fuzz.case import Case
 
+pytestmark = pytest.mark.integration  # starts processes
+
 _CORPUS = sorted(Path(__file__).with_name("corpus").glob("*.json"))
 
 

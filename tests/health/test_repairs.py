@@ -30,6 +30,8 @@ from tests.health.fake_study import finish_study, write_archive
 from tests.health.limits import no_descriptors
 from tests.health.test_sqlite_files import close_database
 
+pytestmark = pytest.mark.integration  # each test runs a study and repairs its home
+
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.integration  # Numba compiles in processes
+
 _PROGRAM = """
 import sys
 import numba.core.event as events

@@ -15,6 +15,8 @@ from rnnexp.trial.states import State
 from tests.study.fakes import FakeExecutor
 from tests.study.test_supervisor import Study
 
+pytestmark = pytest.mark.integration  # each test runs several studies
+
 SWEEP = """
 study: s
 sampler: {name: tpe, seed: 3, n_startup_trials: 3}

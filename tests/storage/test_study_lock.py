@@ -15,6 +15,8 @@ import pytest
 from rnnexp.errors import StudyError
 from rnnexp.storage.study_lock import hold_study_lock, lock_owner
 
+pytestmark = pytest.mark.integration  # starts processes
+
 _HOLD = """
 import sys
 from pathlib import Path

@@ -175,6 +175,7 @@ SCENARIOS: dict[FailureKind, Callable[[Study], None]] = {
 }
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", list(FailureKind))
 def test_each_kind_is_handled_as_the_policy_says(
     study: Study, kind: FailureKind, monkeypatch: pytest.MonkeyPatch

@@ -20,6 +20,8 @@ from rnnexp.trial.states import State
 from tests.study.fakes import FakeExecutor
 from tests.study.test_supervisor import SWEEP, Study
 
+pytestmark = pytest.mark.integration  # each test runs several studies
+
 PAUSING = (
     SWEEP.replace("trials: 4", "trials: 8").replace("epochs: 3", "epochs: 8")
     + "pruner: {name: successive_halving, pause: true, min_resource: 2, reduction_factor: 2}\n"

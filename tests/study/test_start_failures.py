@@ -53,6 +53,7 @@ def test_a_process_that_cannot_be_started_is_started_again_after_growing_pauses(
     assert "could not be started" in closed[0].reason
 
 
+@pytest.mark.integration
 def test_an_environment_that_stays_unfit_ends_the_sweep_with_all_trials_waiting(study: Study) -> None:
     executor = FakeExecutor(n_slots=2)
     executor.refuses = dict.fromkeys(range(99), 99)

@@ -12,6 +12,8 @@ from rnnexp.trial.states import State
 from tests.study.fakes import FakeExecutor
 from tests.study.test_supervisor import Study
 
+pytestmark = pytest.mark.integration  # each test runs studies
+
 SWEEP = """
 study: s
 sampler: {name: SAMPLER}

@@ -7,6 +7,8 @@ import pytest
 from rnnexp.tracking import sender
 from rnnexp.tracking.sender import RefusedError, SenderThread
 
+pytestmark = pytest.mark.integration  # waits for threads
+
 
 class _Tracker:
     """A fake MLflow. It records the replayed trials, fails a given number of times, and can block."""
