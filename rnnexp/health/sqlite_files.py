@@ -12,7 +12,6 @@ from rnnexp import disk
 from rnnexp.storage import sqlite
 
 _TIMEOUT_S = 30
-_SUFFIXES = ("", "-wal", "-shm")
 
 
 def connect(path: Path) -> contextlib.closing[sqlite3.Connection]:
@@ -89,7 +88,7 @@ def move_away(path: Path) -> str:
     """Renames a damaged database with its log files; returns what was done, or nothing if there is no file."""
     timestamp = _timestamp()
     done = ""
-    for suffix in _SUFFIXES:
+    for suffix in ("", *sqlite.FILES_BESIDE):
         part = path.with_name(path.name + suffix)
         if part.exists():
             done = done or f"renamed to {path.name}.damaged-{timestamp}; "

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rnnexp import disk
 from rnnexp.home import Home
+from rnnexp.storage import sqlite
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def usage(home: Home) -> Usage:
         if path.name in folders:
             continue
         kind = path.name.partition(".db")[2] if path.name.startswith((home.optuna_db.name, home.mlflow_db.name)) else ""
-        if path.name in (home.optuna_db.name, home.mlflow_db.name) or kind in ("-wal", "-shm"):
+        if path.name in (home.optuna_db.name, home.mlflow_db.name) or kind in sqlite.FILES_BESIDE:
             databases += size(path)
         elif kind:
             copies += size(path)

@@ -5,7 +5,7 @@ paused trial resumes follows from the reported values (`storage.promotion`).
 """
 
 import copy
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -117,6 +117,26 @@ class PausedTrials:
         return int(self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number))
 
 
+def as_seen_by_sampler(
+    trials: Iterable[FrozenTrial], paused: Container[int], states: Container[TrialState] | None
+) -> list[FrozenTrial]:
+    """Returns trials, of which the paused ones count as pruned.
+
+    Args:
+        trials: in their states in Optuna.
+        paused: the numbers of the paused trials.
+        states: only trials that count as in one of these states are returned; None for all.
+    """
+    seen = []
+    for trial in trials:
+        if trial.number in paused:
+            trial = copy.copy(trial)
+            trial.state = TrialState.PRUNED
+        if states is None or trial.state in states:
+            seen.append(trial)
+    return seen
+
+
 class _SeenBySampler(optuna.Study):  # type: ignore[misc]
     """A study whose paused trials count as pruned."""
 
@@ -127,12 +147,4 @@ class _SeenBySampler(optuna.Study):  # type: ignore[misc]
     def _get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
     ) -> list[FrozenTrial]:
-        trials = [self._as_seen(trial) for trial in super()._get_trials(deepcopy, None, use_cache)]
-        return [trial for trial in trials if states is None or trial.state in states]
-
-    def _as_seen(self, trial: FrozenTrial) -> FrozenTrial:
-        if trial.number not in self._paused:
-            return trial
-        seen = copy.copy(trial)
-        seen.state = TrialState.PRUNED
-        return seen
+        return as_seen_by_sampler(super()._get_trials(deepcopy, None, use_cache), self._paused, states)

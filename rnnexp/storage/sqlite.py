@@ -59,8 +59,8 @@ def set_up(path: Path) -> None:
     _commit_without_waiting(path)
 
 
-def forget(path: Path) -> None:
-    """Moves the write-ahead log into a database that no connection uses any more, before it is renamed.
+def complete_file(path: Path) -> None:
+    """Moves the write-ahead log of an unused database into its file, so that the file can be renamed.
 
     Raises:
         sqlite3.OperationalError: if a connection still uses it.

@@ -113,7 +113,7 @@ def _create_database(path: Path) -> None:
         client = MlflowClient(tracking_uri=sqlite_url(beside))
         client.search_experiments(max_results=1)  # creates the tables
         client._tracking_client.store.engine.dispose()
-        sqlite.forget(beside)
+        sqlite.complete_file(beside)
 
 
 def open_experiment(client: Any, home: Home, study: str) -> str:

@@ -1,4 +1,4 @@
-"""What is prepared for the end of a study beside its last trials, and what becomes of it; the check is replaced."""
+"""The preparation of a study's end: when it starts, and which bundle is used at the end. A fake checks the bundles."""
 
 import threading
 from collections.abc import Iterator

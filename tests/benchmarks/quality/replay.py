@@ -15,12 +15,13 @@ from typing import Any
 
 import optuna
 from optuna.storages import InMemoryStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from rnnexp.config.sweep import NoPruner, Pruner, Sampler, SweepConfig
 from rnnexp.config.trial import TrialConfig
 from rnnexp.space import Choice, FloatRange, IntRange, Space
 from rnnexp.storage import promotion, sampling
+from rnnexp.storage.paused import as_seen_by_sampler
 from rnnexp.storage.store import StudyStore, TrialRequest
 from rnnexp.trial.states import State
 from tests.benchmarks.quality.curves import Curve
@@ -99,15 +100,7 @@ class _Storage(InMemoryStorage):  # type: ignore[misc]
     def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
         if not self.paused:
             return list(super().get_all_trials(study_id, deepcopy, states))
-        trials = [self._as_seen(trial) for trial in super().get_all_trials(study_id, deepcopy)]
-        return [trial for trial in trials if states is None or trial.state in states]
-
-    def _as_seen(self, trial: FrozenTrial) -> FrozenTrial:
-        if trial.number not in self.paused:
-            return trial
-        seen = copy.copy(trial)
-        seen.state = TrialState.PRUNED
-        return seen
+        return as_seen_by_sampler(super().get_all_trials(study_id, deepcopy), self.paused, states)
 
 
 @dataclass
