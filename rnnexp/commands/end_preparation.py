@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rnnexp.commands import export
 from rnnexp.engine import devices, local, start_method
+from rnnexp.export import checked_bundle
 from rnnexp.export.check import CheckProcess
 from rnnexp.home import Home
 from rnnexp.storage.views import TrialRow
@@ -106,7 +106,9 @@ class EndPreparation:
         """
         if self._bundle is None:
             return None
-        return self._bundle.take(export.origin(self._study, row.number, row.run_id, row.best_epoch, row.metrics))
+        return self._bundle.take(
+            checked_bundle.origin(self._study, row.number, row.run_id, row.best_epoch, row.metrics)
+        )
 
     def finish_imports(self) -> None:
         """Waits for imports that have begun; those that have not are left to their first use."""
@@ -241,8 +243,8 @@ class _BundleThread:
         try:
             about = self._about(number)
             basis = self._basis(about)  # before the files are read
-            source = export.source_of(self._home, about)
-            return _Prepared(export.write_checked(source, self._folder.bundle, ["keras"], process)[0], basis)
+            source = checked_bundle.source_of(self._home, about)
+            return _Prepared(checked_bundle.write_checked(source, self._folder.bundle, ["keras"], process)[0], basis)
         finally:
             process.kill()
             self._process = None
@@ -256,7 +258,7 @@ class _BundleThread:
             time.sleep(_POLL_S)
         curve = events.epochs(events.of_study(events.read(folder.events), self._identity))
         summary = events.summary(curve, curve[-1].best_value, "")
-        return export.origin(self._study, number, run_id, summary["best_epoch"], summary["metrics"])
+        return checked_bundle.origin(self._study, number, run_id, summary["best_epoch"], summary["metrics"])
 
     def _basis(self, about: dict[str, Any]) -> tuple[Any, ...]:
         """Returns what a bundle depends on: its origin, and the files that it is made from and checked with."""

@@ -2,17 +2,14 @@
 
 import argparse
 import shlex
-import shutil
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 from rnnexp.commands.show import find
-from rnnexp.config.trial import load_trial
-from rnnexp.data.store import prepare
-from rnnexp.errors import StudyError, UserError
-from rnnexp.export.bundle import FORMATS, Source, create, free_place, publish
-from rnnexp.export.check import CheckProcess, Parity, check
+from rnnexp.errors import StudyError
+from rnnexp.export.bundle import FORMATS, Source, free_place
+from rnnexp.export.check import CheckProcess, Parity
+from rnnexp.export.checked_bundle import check_model_is_kept, origin, publish_or_remove, source_of, write_checked
 from rnnexp.home import Home
 from rnnexp.storage.views import StudyView, TrialRow, view
 from rnnexp.study.retention import exporting
@@ -26,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     row = _chosen(study, args.trial)
     to = Path(args.to)
     folder = free_place(to)
-    _check_model(home, study.name, row.number)
+    check_model_is_kept(home, study.name, row.number)
     with exporting(home.study(study.name).trial(row.number)):
         source = _source(home, study, row)
         parities = _write(source, folder, args.formats or list(FORMATS))
@@ -64,42 +61,8 @@ def _chosen(study: StudyView, number: int | None) -> TrialRow:
     return row
 
 
-def _check_model(home: Home, study: str, number: int) -> None:
-    folder = home.study(study).trial(number)
-    if not folder.best.exists():
-        raise UserError(
-            f"trial {number} of {study}: its checkpoint is not kept (keep.checkpoints); export one of the "
-            f"best trials, or train it again: rnnexp show {study} {number} --yaml > trial.yaml, "
-            "rnnexp train trial.yaml"
-        )
-
-
 def _source(home: Home, study: StudyView, row: TrialRow) -> Source:
     return source_of(home, origin(study.name, row.number, row.run_id, row.best_epoch, row.metrics))
-
-
-def origin(
-    study: str, trial: int, run_id: str | None, best_epoch: int | None, metrics: dict[str, float]
-) -> dict[str, Any]:
-    """Returns what a bundle's manifest says about its trial."""
-    return {"study": study, "trial": trial, "run_id": run_id, "best_epoch": best_epoch, "metrics": metrics}
-
-
-def source_of(home: Home, about: dict[str, Any]) -> Source:
-    """Returns what the bundle of a trial is created from.
-
-    Args:
-        home: contains the trial.
-        about: its `origin`.
-
-    Raises:
-        UserError: if its model is not kept.
-        DataError: if its data are not there.
-    """
-    _check_model(home, about["study"], about["trial"])
-    folder = home.study(about["study"]).trial(about["trial"])
-    config = load_trial(folder.config, {})
-    return Source(config, folder.best, folder.held_out, prepare(config.data, home), about)
 
 
 def _write(source: Source, to: Path, formats: list[str]) -> list[Parity]:
@@ -111,35 +74,3 @@ def _write(source: Source, to: Path, formats: list[str]) -> list[Parity]:
         process.kill()
     publish_or_remove(work, to)
     return parities
-
-
-def write_checked(source: Source, to: Path, formats: list[str], process: CheckProcess) -> tuple[Path, list[Parity]]:
-    """Writes a bundle beside its place and checks it.
-
-    Args:
-        source: the trial.
-        to: its place.
-        formats: some of `FORMATS`.
-        process: a new process, which checks it.
-
-    Returns:
-        The temporary folder with the bundle, which the caller publishes or removes; and the parity of each format.
-
-    Raises:
-        RnnexpError: if it cannot be written or is not the trained model; then nothing is left of it.
-    """
-    work = create(source, to, formats)
-    try:
-        return work, check(work, source.store.root, source.held_out, process)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
-
-
-def publish_or_remove(work: Path, to: Path) -> None:
-    """Moves a checked bundle to its place; if that fails, it is removed."""
-    try:
-        publish(work, to)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise

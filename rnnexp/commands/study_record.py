@@ -5,10 +5,10 @@ import shutil
 from pathlib import Path
 
 from rnnexp import addresses, disk
-from rnnexp.commands import export
 from rnnexp.commands.end_preparation import EndPreparation
 from rnnexp.engine import start_method
 from rnnexp.errors import RnnexpError
+from rnnexp.export import checked_bundle
 from rnnexp.export.check import CheckProcess
 from rnnexp.home import Home
 from rnnexp.storage.views import StudyView
@@ -72,7 +72,7 @@ def _bundle(home: Home, study: StudyView, preparation: EndPreparation | None) ->
         return None, None
     try:
         work = preparation.take(best) if preparation is not None else None
-        export.publish_or_remove(work or _write(home, study), to)
+        checked_bundle.publish_or_remove(work or _write(home, study), to)
         return to, None
     except Exception as error:
         reason = (
@@ -92,8 +92,10 @@ def _write(home: Home, study: StudyView) -> Path:
     best = study.best
     process = CheckProcess(start_method.context()[0])
     try:
-        about = export.origin(study.name, best.number, best.run_id, best.best_epoch, best.metrics)
-        work, _ = export.write_checked(export.source_of(home, about), home.study(study.name).bundle, ["keras"], process)
+        about = checked_bundle.origin(study.name, best.number, best.run_id, best.best_epoch, best.metrics)
+        work, _ = checked_bundle.write_checked(
+            checked_bundle.source_of(home, about), home.study(study.name).bundle, ["keras"], process
+        )
         return work
     finally:
         process.kill()

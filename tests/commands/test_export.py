@@ -12,6 +12,7 @@ from rnnexp.commands import export, study_record
 from rnnexp.config.trial import DataConfig
 from rnnexp.data.store import TokenStore, prepare
 from rnnexp.errors import UserError, WorkError
+from rnnexp.export import checked_bundle
 from rnnexp.export.bundle import Source
 from rnnexp.home import Home, TrialFolder
 from rnnexp.study import retention
@@ -41,11 +42,11 @@ class Exporting:
         self.study.run(FakeExecutor(), keep__checkpoints=4)
         self.during: Callable[[], Any] = lambda: None
         self.to = root / "best"
-        monkeypatch.setattr(export, "check", self._check)
+        monkeypatch.setattr(checked_bundle, "check", self._check)
         monkeypatch.setattr(export, "CheckProcess", FakeCheckProcess)
         monkeypatch.setattr(study_record, "CheckProcess", FakeCheckProcess)
-        monkeypatch.setattr(export, "create", self._create)
-        monkeypatch.setattr(export, "prepare", lambda config, home: store)
+        monkeypatch.setattr(checked_bundle, "create", self._create)
+        monkeypatch.setattr(checked_bundle, "prepare", lambda config, home: store)
 
     def _create(self, source: Source, to: Path, formats: list[str]) -> Path:
         try:
