@@ -19,7 +19,7 @@ from rnnexp.study import retention
 from rnnexp.tracking import best_model
 from rnnexp.trial.cursor import Cursor
 from tests.study.fakes import FakeExecutor
-from tests.study.test_supervisor import Study
+from tests.study.small_study import Study
 
 pytestmark = pytest.mark.integration  # each test exports a model
 

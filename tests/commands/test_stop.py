@@ -20,7 +20,7 @@ from rnnexp.errors import StudyError
 from rnnexp.home import Home
 from rnnexp.storage.study_lock import Owner, hold_study_lock, lock_owner
 from tests.study.fakes import FakeExecutor
-from tests.study.test_supervisor import Study
+from tests.study.small_study import Study
 
 
 @pytest.fixture

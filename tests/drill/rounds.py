@@ -9,7 +9,8 @@ from pathlib import Path
 from rnnexp.trial.states import State
 from tests.drill import check, processes
 from tests.drill.check import TrialSnapshot
-from tests.drill.faults import KINDS, FaultContext, FaultKind, RoundType, SweepEndedError, kill_supervisor
+from tests.drill.fault_context import FaultContext, SweepEndedError
+from tests.drill.faults import KINDS, FaultKind, RoundType, kill_supervisor
 from tests.drill.sweeps import EPOCHS, STUDY, SWEEP, NotSurvivedError, Sandbox, Server, Sweep, copy_cache, small_disk
 
 FIRST_TRIALS, MORE_TRIALS, MAX_TRIALS = 5, 2, 12

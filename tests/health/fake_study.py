@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rnnexp.home import Home
 from tests.study.fakes import FakeExecutor
-from tests.study.test_supervisor import Study
+from tests.study.small_study import Study
 
 
 def write_archive(path: Path) -> None:

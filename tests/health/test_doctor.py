@@ -16,7 +16,7 @@ from rnnexp.health.studies import Observation
 from rnnexp.health.usage import usage
 from rnnexp.home import Home
 from tests.study.fakes import FakeExecutor
-from tests.study.test_supervisor import Study
+from tests.study.small_study import Study
 
 
 def _doctor(home: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:

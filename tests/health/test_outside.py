@@ -17,7 +17,7 @@ from rnnexp.storage import bulk_reader, database
 from rnnexp.tracking.client import open_client
 from rnnexp.trial.cursor import Cursor
 from tests.study.fakes import FakeExecutor
-from tests.study.test_supervisor import Study
+from tests.study.small_study import Study
 
 pytestmark = pytest.mark.integration  # each test repairs a home three times
 

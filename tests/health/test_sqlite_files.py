@@ -13,7 +13,7 @@ from rnnexp.home import Home
 from rnnexp.storage import database
 from tests.health.limits import no_descriptors, no_writes
 from tests.study.fakes import FakeExecutor
-from tests.study.test_supervisor import Study
+from tests.study.small_study import Study
 
 
 @contextmanager

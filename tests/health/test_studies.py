@@ -7,7 +7,7 @@ import pytest
 from rnnexp.health.studies import Observation
 from rnnexp.storage.study_lock import hold_study_lock
 from tests.study.fakes import FakeExecutor
-from tests.study.test_supervisor import Study
+from tests.study.small_study import Study
 
 
 @pytest.fixture

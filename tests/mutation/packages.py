@@ -48,6 +48,7 @@ PACKAGES = {
             "tests/model/test_team.py",
             "tests/model/test_cells.py",
             "tests/model/test_kernel.py",
+            "tests/model/test_kernel_dropout.py",
             "tests/model/test_numba_compiler.py",  # the last two start processes, in which Numba compiles
             "tests/model/test_warm_up.py",
         ),

@@ -10,7 +10,7 @@ from rnnexp.config.sweep import TpeSampler
 from rnnexp.storage import sampling
 from rnnexp.trial.process import TrialJob
 from tests.study.fakes import FakeExecutor
-from tests.study.test_supervisor import Study
+from tests.study.small_study import Study
 
 pytestmark = pytest.mark.integration  # each test runs two studies
 

@@ -13,7 +13,7 @@ from rnnexp.storage import sampling
 from rnnexp.storage.database import open_storage
 from rnnexp.trial.states import State
 from tests.study.fakes import FakeExecutor
-from tests.study.test_supervisor import Study
+from tests.study.small_study import Study
 
 pytestmark = pytest.mark.integration  # each test runs several studies
 

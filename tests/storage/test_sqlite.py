@@ -15,7 +15,7 @@ from rnnexp.storage import sqlite
 from rnnexp.storage.database import open_storage
 from rnnexp.storage.store import StudyStore
 from rnnexp.trial.states import State
-from tests.study.test_supervisor import SWEEP
+from tests.study.small_study import SWEEP
 
 _FULL, _NORMAL = 2, 1
 

@@ -20,7 +20,7 @@ from rnnexp.trial.checkpoint import model_fault
 from rnnexp.trial.events import Finished
 from rnnexp.trial.states import State
 from tests.study.fakes import FakeExecutor, write_model
-from tests.study.test_supervisor import Study
+from tests.study.small_study import Study
 
 
 @pytest.fixture

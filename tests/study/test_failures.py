@@ -28,7 +28,7 @@ from rnnexp.study.records import TrialRecords
 from rnnexp.trial.process import DISK_FULL, LOCKED, ORPHANED
 from rnnexp.trial.states import State
 from tests.study.fakes import FakeExecutor
-from tests.study.test_supervisor import Study
+from tests.study.small_study import Study
 
 TOP = Path(__file__).resolve().parents[2]
 

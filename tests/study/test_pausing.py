@@ -18,7 +18,7 @@ from rnnexp.trial.events import AttemptEnded, Finished
 from rnnexp.trial.process import TrialJob
 from rnnexp.trial.states import State
 from tests.study.fakes import FakeExecutor
-from tests.study.test_supervisor import SWEEP, Study
+from tests.study.small_study import SWEEP, Study
 
 pytestmark = pytest.mark.integration  # each test runs several studies
 

@@ -17,8 +17,8 @@ import pytest
 from rnnexp.trial import events
 from rnnexp.trial.events import AttemptEnded, Finished
 from rnnexp.trial.process import TrialJob
+from tests.study.small_study import Study
 from tests.study.test_pausing import PAUSING, executor, falling, new_study, rising
-from tests.study.test_supervisor import Study
 
 pytestmark = pytest.mark.integration  # a study for each write
 

@@ -7,7 +7,7 @@ import pytest
 from rnnexp.study.stopping import Outcome
 from rnnexp.trial.states import State
 from tests.study.fakes import FakeExecutor, FakeSender
-from tests.study.test_supervisor import Study
+from tests.study.small_study import Study
 
 
 class RecordingSender(FakeSender):

@@ -9,7 +9,7 @@ from rnnexp.engine.executor import Message
 from rnnexp.trial.process import TrialJob
 from rnnexp.trial.states import State
 from tests.study.fakes import FakeExecutor
-from tests.study.test_supervisor import Study
+from tests.study.small_study import Study
 
 
 class SlowForkExecutor(FakeExecutor):

@@ -15,7 +15,7 @@ from rnnexp.trial.events import AttemptEnded
 from rnnexp.trial.process import LOCKED
 from rnnexp.trial.states import State
 from tests.study.fakes import FakeExecutor
-from tests.study.test_supervisor import Study
+from tests.study.small_study import Study
 
 
 @pytest.fixture

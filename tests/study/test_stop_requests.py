@@ -9,7 +9,7 @@ import pytest
 from rnnexp.trial.process import Heartbeat
 from rnnexp.trial.states import State
 from tests.study.fakes import FakeExecutor
-from tests.study.test_supervisor import Study
+from tests.study.small_study import Study
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from rnnexp.storage import database
 from rnnexp.storage.rebuild import rebuild
 from rnnexp.trial.states import State
 from tests.study.fakes import FakeExecutor
-from tests.study.test_supervisor import Study
+from tests.study.small_study import Study
 
 pytestmark = pytest.mark.integration  # each test runs studies
 
