@@ -98,18 +98,18 @@ def check(root: Path, store: Path, held_out: Path, process: CheckProcess) -> lis
 def _serve(pipe: Any) -> None:
     """Receives one bundle and answers with its parities, or with a reason. Ends with the process that waits for it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the process that waits decides
-    quiet.standard_error().__enter__()  # until the process ends; errors are sent through the pipe
-    with contextlib.suppress(Exception):  # the check itself reports it
-        from rnnexp.export import predictor
+    with quiet.standard_error():  # errors are sent through the pipe
+        with contextlib.suppress(Exception):  # the check itself reports it
+            from rnnexp.export import predictor
 
-        predictor.warm_up()
-    with contextlib.suppress(EOFError, OSError):  # nobody waits any more
-        request = pipe.recv()
-        try:
-            answer: list[Parity] | str = _parities(*request)
-        except Exception as error:
-            answer = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        pipe.send(answer)
+            predictor.warm_up()
+        with contextlib.suppress(EOFError, OSError):  # nobody waits any more
+            request = pipe.recv()
+            try:
+                answer: list[Parity] | str = _parities(*request)
+            except Exception as error:
+                answer = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            pipe.send(answer)
 
 
 def _parities(root: Path, store_root: Path, held_out: Path) -> list[Parity]:

@@ -95,10 +95,10 @@ class Predictor:
 def warm_up() -> None:
     """Loads what the first model needs: Keras, its reader of files, and TensorFlow's runtime."""
     importlib.import_module("h5py")  # Keras imports it when it reads a file
-    import keras
-    import tensorflow as tf
-
     with quiet.standard_error():
+        import keras
+        import tensorflow as tf
+
         keras.layers.Dense(1)(tf.zeros((1, 1)))
 
 

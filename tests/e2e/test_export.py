@@ -26,6 +26,11 @@ def test_a_bundle_contains_all_that_the_model_needs(bundle: Path, ran: Ran) -> N
     assert set(manifest["versions"]) == {"python", "rnnexp", "keras", "tensorflow", "numpy"}
 
 
+def test_an_export_prints_no_log_of_a_library(ran: Ran, tmp_path: Path) -> None:
+    done = rnnexp("export", "small", "--to", str(tmp_path / "best"), "--format", "keras", "--home", str(ran.home))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_it_labels_texts_from_arguments_and_standard_input(bundle: Path) -> None:
     done = rnnexp("predict", str(bundle), "The plot was superb.", "The cast was dull.", "")
     assert done.returncode == 0, done.stderr
