@@ -13,7 +13,9 @@ _USER, _PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
 _HIDDEN = "***"
 _MIN_SECRET, _MIN_USER = 4, 8
 """A shorter value is no secret, and its removal would damage ordinary words."""
-_SECRET_VARIABLE = re.compile(r"(MLFLOW|DATABRICKS|AWS|AZURE|GOOGLE)_.*(PASSWORD|TOKEN|SECRET|SECRET_KEY|ACCESS_KEY)")
+_SECRET_VARIABLE = re.compile(
+    r"(MLFLOW|DATABRICKS|AWS|AZURE|GOOGLE|RAY|RNNEXP)_.*(PASSWORD|TOKEN|SECRET|SECRET_KEY|ACCESS_KEY)"
+)
 _USER_INFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^\s/?#\"'<>]*@")
 _QUERY = re.compile(r"(https?://[^\s?#\"'<>()]*)[?#][^\s\"'<>()]*", re.IGNORECASE)
 

@@ -56,6 +56,8 @@ def parser() -> argparse.ArgumentParser:
     sweep.add_argument("file", help="sweep file (YAML); examples are in sweeps/")
     sweep.add_argument("--trials", type=int, metavar="N", help="total number of trials over all starts")
     sweep.add_argument("--workers", type=int, metavar="W", help="trials at once (default: from cores and memory)")
+    sweep.add_argument("--engine", choices=("local", "ray"), help="where the trials run (default: local)")
+    sweep.add_argument("--address", metavar="A", help="Ray cluster: auto, HOST:PORT or ray://HOST:PORT")
     sweep.add_argument("--timeout", type=float, metavar="S", help="stop after S seconds; the same command resumes")
     sweep.add_argument("--study", metavar="NAME", help="study name instead of the file's")
     sweep.add_argument("--dry-run", action="store_true", help="run nothing; show sample trials and expected costs")

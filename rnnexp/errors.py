@@ -76,6 +76,10 @@ class WorkError(RnnexpError):
     """The input was correct, but the work failed: no trial finished, or a check did not pass."""
 
 
+class EngineLostError(WorkError):
+    """The engine that runs the trials is lost; the same command resumes the study when it is back."""
+
+
 def escaped(text: str) -> str:
     """Returns the text with line breaks and other control characters as escape sequences, so that it is one line."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

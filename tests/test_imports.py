@@ -44,13 +44,13 @@ MAY_NOT_IMPORT = {
     "terminal": {"engine", "tracking", "analysis", "export", "health"},
     "tracking": {"engine", "model"},
     "storage": {"engine", "model"},
-    "engine": {"data", "model"},
+    "engine": {"model"},
     "study": {"model"},
     "model": {"data", "home"},
 }
 """What a package does without, although it stands above."""
 
-HEAVY = ("tensorflow", "keras", "mlflow", "optuna", "pandas", "matplotlib")
+HEAVY = ("tensorflow", "keras", "mlflow", "optuna", "pandas", "matplotlib", "ray")
 
 NOT_IN_LISTS = ("sqlalchemy", "numpy", "pydantic", "yaml")
 """What the lists of studies and trials do without, too."""

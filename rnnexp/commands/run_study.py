@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,8 @@ from rnnexp.config.trial import TrialConfig
 from rnnexp.data.store import TokenStore, prepare, resolve
 from rnnexp.engine import devices, local, start_method
 from rnnexp.engine.devices import DeviceUse
-from rnnexp.errors import WorkError
+from rnnexp.engine.engine import Engine, LocalEngine
+from rnnexp.errors import StudyError, WorkError
 from rnnexp.home import Home
 from rnnexp.storage.bulk_reader import study_names
 from rnnexp.storage.folders import check_new_study
@@ -25,6 +26,7 @@ from rnnexp.trial.plan import other_machine
 from rnnexp.trial.states import FINISHED
 
 if TYPE_CHECKING:
+    from rnnexp.engine.ray_cluster import RayEngine
     from rnnexp.study.stopping import Outcome
 
 
@@ -42,11 +44,44 @@ def prepare_data(config: TrialConfig, home: Home) -> TokenStore:
         return prepare(config.data, home, progress)
 
 
+def is_finished(home: Home, config: SweepConfig) -> bool:
+    """Tells whether all trials of the study have finished; False for a new study."""
+    try:
+        return view(home, config.study, with_runs=False).n_finished >= config.n_trials
+    except StudyError:
+        return False
+
+
+@contextlib.contextmanager
+def connected(config: SweepConfig, home: Home) -> "Iterator[RayEngine | None]":
+    """Connects to the Ray cluster of the configuration until the end of the block.
+
+    Yields:
+        The cluster; None if the trials run on this machine, or none is left to run.
+
+    Raises:
+        UserError: if the cluster cannot be used.
+    """
+    if config.engine.name == "local" or is_finished(home, config):
+        yield None
+        return
+    from rnnexp.engine.ray_cluster import connect
+    from rnnexp.engine.ray_nodes import SlotNeeds
+
+    engine = config.engine
+    needs = SlotNeeds(engine.cpus, engine.gpus, engine.memory_gb)
+    cluster = connect(engine.address, needs, engine.max_slots, config.n_trials)
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+
+
 def run_study(
     config: SweepConfig,
     home: Home,
     tokens: TokenStore,
-    workers: int | None,
+    cluster: "RayEngine | None",
     show_result: Callable[[StudyView], None],
     show_next: Callable[[StudyView], None],
 ) -> int:
@@ -56,7 +91,7 @@ def run_study(
         config: the study's configuration; its data settings are resolved.
         home: where the study is stored.
         tokens: the data that the base settings name.
-        workers: trials at once; None derives it from cores and memory.
+        cluster: where the trials run; None for this machine.
         show_result: prints the result as soon as no trial runs any more. The runs in MLflow are not known yet.
         show_next: prints the last lines, after the recording.
 
@@ -81,14 +116,14 @@ def run_study(
         study = StudyStore.open(home, config, tokens.digest, start_order(tokens))
         disk.write_text(folder.sweep, config.to_yaml())
         discard_unfinished(folder.bundle)
-        plan = _announce(config, home, tokens, workers)
+        engine = _announce(config, home, tokens, cluster)
         is_pending = study.n_finished < config.n_trials
         if is_pending and study.repeated_tries:
             places = ", ".join(f"try.{place}" for place in study.repeated_tries)
             console.print(
                 f"{places}: the same settings as an earlier entry of try; left out", style="yellow", soft_wrap=True
             )
-        preparation = EndPreparation(home, config.study, study.identity, plan.fitting)
+        preparation = EndPreparation(home, config.study, study.identity, engine.n_fitting)
         display = watch(console, config.objective.metric, config.study)
         shown: list[StudyView] = []
 
@@ -108,7 +143,7 @@ def run_study(
                 preparation.start_imports()
             reporter = PreparingReporter(display, preparation)
             with display:
-                outcome = run_supervisor(config, home, study, tokens, plan, reporter, show)
+                outcome = run_supervisor(config, home, study, tokens, engine, reporter, show)
             _report_end(config, study.n_finished, outcome)
             if outcome.signal is not None:
                 return SIGNAL_EXIT_CODES[signal.Signals(outcome.signal)]
@@ -174,8 +209,8 @@ def _report_early_end(config: SweepConfig, n_finished: int, outcome: "Outcome") 
         )
 
 
-def _announce(config: SweepConfig, home: Home, tokens: TokenStore, workers: int | None) -> local.SlotPlan:
-    """Prints what is about to run; returns how it shares the machine."""
+def _announce(config: SweepConfig, home: Home, tokens: TokenStore, cluster: "RayEngine | None") -> Engine:
+    """Prints what is about to run; returns where it runs."""
     console, before = tables.console(), view(home, config.study)
     for version in before.space_versions:
         console.print(str(version), soft_wrap=True)
@@ -188,7 +223,12 @@ def _announce(config: SweepConfig, home: Home, tokens: TokenStore, workers: int 
             soft_wrap=True,
         )
     is_pending = before.n_finished < config.n_trials
-    plan = plan_slots(config, tokens, workers, devices.chosen_use(home.devices) if is_pending else DeviceUse())
+    engine: Engine
+    if cluster is not None:
+        engine = cluster
+    else:
+        use = devices.chosen_use(home.devices) if is_pending else DeviceUse()
+        engine = LocalEngine(plan_slots(config, tokens, use))
     if is_pending:
         if before.trials and (note := other_machine(_plans(home, before))):
             console.print(note, style="yellow", soft_wrap=True)
@@ -197,12 +237,12 @@ def _announce(config: SweepConfig, home: Home, tokens: TokenStore, workers: int 
         console.print(
             f"study {config.study} {verb}: {before.n_finished} of {config.n_trials} trials finished; "
             f"data {tokens.name} ({tokens.n_pool:,} texts); "
-            f"{plan.slots} at once, {tables.count(plan.threads, 'thread')} each; home {home.root}",
+            f"{engine.describe()}; home {home.root}",
             soft_wrap=True,
         )
     elif home.study(config.study).recorded.exists():
         start_method.cool_down()  # the record is almost certainly complete, so nothing needs TensorFlow
-    return plan
+    return engine
 
 
 def _plans(home: Home, study: StudyView) -> list[Path]:
@@ -211,12 +251,12 @@ def _plans(home: Home, study: StudyView) -> list[Path]:
     return [home.study(study.name).trial(row.number).plan for row in rows]
 
 
-def plan_slots(config: SweepConfig, tokens: TokenStore, workers: int | None, use: DeviceUse) -> local.SlotPlan:
+def plan_slots(config: SweepConfig, tokens: TokenStore, use: DeviceUse) -> local.SlotPlan:
     """Shares the machine between the study's trials; prints a line if memory may not suffice or trials share a GPU."""
     from rnnexp.forecast.study import max_memory_gb
 
     needed = max_memory_gb(config, tokens.task.n_outputs)
-    plan = local.plan_slots(workers, config.n_trials, needed, use)
+    plan = local.plan_slots(config.engine.max_slots, config.n_trials, needed, use)
     if use.gpus and plan.slots > len(use.gpus):
         tables.console().print(
             f"{plan.slots} trials at once share {tables.count(len(use.gpus), 'GPU')}: up to "

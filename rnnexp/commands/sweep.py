@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rnnexp.commands.run_study import plan_slots, prepare_data, resolve_data, run_study
+from rnnexp.commands.run_study import connected, plan_slots, prepare_data, resolve_data, run_study
 from rnnexp.config.files import parse_assignment
 from rnnexp.config.load import load_sweep
 from rnnexp.config.sweep import SweepConfig
@@ -37,18 +37,19 @@ def run(args: argparse.Namespace) -> int:
     home = Home.open(args.home)
     check_new_study(home, config.study, study_names(home))
     config = config.model_copy(update={"base": resolve_data(config.base)})
-    tokens = prepare_data(config.base, home)
     if args.dry_run:
-        return _show_forecast(config, home, tokens, args.workers)
-    return run_study(config, home, tokens, args.workers, _show_ranking, partial(_show_best, home, tokens, config.base))
+        return _show_forecast(config, home, prepare_data(config.base, home))
+    with connected(config, home) as cluster:
+        tokens = prepare_data(config.base, home)
+        return run_study(config, home, tokens, cluster, _show_ranking, partial(_show_best, home, tokens, config.base))
 
 
-def _show_forecast(config: SweepConfig, home: Home, tokens: TokenStore, workers: int | None) -> int:
+def _show_forecast(config: SweepConfig, home: Home, tokens: TokenStore) -> int:
     """Prints sample trials and the expected time, memory and disk; runs nothing."""
     from rnnexp.forecast.study import forecast
 
     console = tables.console()
-    plan = plan_slots(config, tokens, workers, devices.measured_use(home.devices))
+    plan = plan_slots(config, tokens, devices.measured_use(home.devices))
     found = forecast(config, home, tokens, plan.slots)
     console.print(tables.samples(found.samples[:_MAX_SAMPLES], found.seconds))
     n_measured = tables.count(found.n_measured, "trial")
@@ -65,7 +66,14 @@ def _show_forecast(config: SweepConfig, home: Home, tokens: TokenStore, workers:
 
 def _assignments(args: argparse.Namespace) -> dict[str, Any]:
     assignments = dict(parse_assignment(text) for text in args.assignments)
-    flags = {"budget.trials": args.trials, "budget.timeout_s": args.timeout, "study": args.study}
+    flags = {
+        "budget.trials": args.trials,
+        "budget.timeout_s": args.timeout,
+        "study": args.study,
+        "engine.name": args.engine,
+        "engine.address": args.address,
+        "engine.max_slots": args.workers,
+    }
     return assignments | {name: value for name, value in flags.items() if value is not None}
 
 

@@ -4,14 +4,13 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from rnnexp.commands.run_study import prepare_data, resolve_data, run_study
+from rnnexp.commands.run_study import is_finished, prepare_data, resolve_data, run_study
 from rnnexp.config.files import parse_assignment
 from rnnexp.config.sweep import Budget, Objective, RandomSampler, SweepConfig, fingerprint
 from rnnexp.config.trial import TrialConfig, load_trial
 from rnnexp.data.store import TokenStore
-from rnnexp.errors import StudyError
 from rnnexp.home import Home
-from rnnexp.storage.views import StudyView, view
+from rnnexp.storage.views import StudyView
 from rnnexp.terminal import next_commands, tables
 
 _N_DIGITS = 8
@@ -25,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     trial = resolve_data(trial)
     tokens = prepare_data(trial, home)
     study = study_of(trial, tokens.digest)
-    show_next = partial(_show_next, home, tokens, trial, _is_finished(home, study))
+    show_next = partial(_show_next, home, tokens, trial, is_finished(home, study))
     exit_code = run_study(study, home, tokens, None, partial(_show_result, home), show_next)
     if exit_code == 1:
         where = next_commands.home_option(home)
@@ -55,13 +54,6 @@ def study_of(trial: TrialConfig, data_digest: str) -> SweepConfig:
         budget=Budget(trials=1),
         base=trial,
     )
-
-
-def _is_finished(home: Home, study: SweepConfig) -> bool:
-    try:
-        return view(home, study.study).n_finished == study.n_trials
-    except StudyError:  # it is new
-        return False
 
 
 def _show_result(home: Home, study: StudyView) -> None:

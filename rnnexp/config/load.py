@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from rnnexp import space as spaces
 from rnnexp.config import validation_errors
 from rnnexp.config.files import load_mapping
-from rnnexp.config.sweep import Budget, Keep, Limits, Objective, Pruner, Sampler, SweepConfig
+from rnnexp.config.sweep import Budget, EngineConfig, Keep, Limits, Objective, Pruner, Sampler, SweepConfig
 from rnnexp.config.trial import SECTIONS, TrialConfig, check_setting, setting_names
 from rnnexp.errors import ConfigError, did_you_mean, short, shown
 
@@ -29,6 +29,7 @@ _PARTS: dict[str, TypeAdapter[Any]] = {
     "budget": TypeAdapter(Budget),
     "limits": TypeAdapter(Limits),
     "keep": TypeAdapter(Keep),
+    "engine": TypeAdapter(EngineConfig),
 }
 
 

@@ -83,6 +83,7 @@ def markdown() -> str:
         _section("budget", sweep.Budget),
         _section("limits", sweep.Limits),
         _section("keep", sweep.Keep),
+        _section("engine", sweep.EngineConfig),
         _SPACE,
         *(_kind(model, key) for key, model in (("choice", Choice), ("int", IntRange), ("float", FloatRange))),
         "These settings cannot be part of a search space:\n",

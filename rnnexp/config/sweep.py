@@ -171,6 +171,31 @@ class Limits(Section):
         return values
 
 
+class EngineConfig(Section):
+    """Where the trials run. Everything but `name` and `max_slots` is for the engine `ray` only.
+
+    It may change at each start of the command.
+    """
+
+    name: Literal["local", "ray"] = Field(
+        "local", description="`local`: processes on this machine; `ray`: slots of a Ray cluster (`rnnexp[ray]`)"
+    )
+    address: str | None = Field(
+        None,
+        description="the cluster: `auto`, `HOST:PORT` or `ray://HOST:PORT`; null: a Ray of its own on this machine",
+    )
+    cpus: int = Field(1, ge=1, description="cores of a node that each slot takes; its trials have as many threads")
+    gpus: float = Field(0.0, ge=0, description="GPUs of a node that each slot takes; a fraction shares one")
+    memory_gb: float | None = Field(
+        None, gt=0, description="gigabytes of a node that each slot takes; null: memory is not considered"
+    )
+    max_slots: int | None = Field(
+        None,
+        ge=1,
+        description="trials at once, also where more nodes may join later; null: as many as the machines can hold",
+    )
+
+
 class Keep(Section):
     """Which files stay on disk."""
 
@@ -205,6 +230,7 @@ class SweepConfig(Section):
     )
     limits: Limits = Limits()
     keep: Keep = Keep()
+    engine: EngineConfig = EngineConfig()
 
     @field_validator("tries", mode="before")
     @classmethod

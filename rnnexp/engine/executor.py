@@ -5,7 +5,8 @@ from typing import Protocol
 
 from rnnexp.trial.answer import Answer
 from rnnexp.trial.events import Event
-from rnnexp.trial.process import Heartbeat, TrialJob
+from rnnexp.trial.job import Place, TrialJob
+from rnnexp.trial.process import Heartbeat
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,38 @@ class Exited:
     code: int
 
 
-Message = tuple[int, Event | Heartbeat | Exited]
-"""The number of a trial and a message from its process."""
+@dataclass(frozen=True)
+class NotStarted:
+    """A slot on another machine could not start the attempt. It is the last message of the attempt.
+
+    Attributes:
+        reason: one line.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class SlotLost:
+    """The slot has ended, and the trial's process with it: its machine is lost. It is the last message of the attempt.
+
+    Attributes:
+        reason: one line.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Unreachable:
+    """The slot does not answer; it may still run the trial. The time until the next message counts as no silence."""
+
+
+End = Exited | NotStarted | SlotLost
+"""The last message of an attempt."""
+
+Message = tuple[int, Event | Heartbeat | Unreachable | End]
+"""The number of a trial and a message about its process."""
 
 
 class Executor(Protocol):
@@ -28,15 +59,24 @@ class Executor(Protocol):
 
     @property
     def n_slots(self) -> int:
-        """How many trials can run at the same time."""
+        """How many trials can run at the same time, now: slots on other machines come and go."""
         ...
 
-    def submit(self, number: int, job: TrialJob) -> None:
-        """Starts a trial in a free slot; raises `OSError` if no process can be started."""
+    def submit(self, job: TrialJob, place: Place) -> None:
+        """Starts an attempt in a free slot; raises `OSError` if no process can be started.
+
+        Args:
+            job: the attempt.
+            place: the trial's files on this machine. When `poll` returns an event, they are those of the event.
+        """
         ...
 
     def poll(self, timeout_s: float) -> list[Message]:
-        """Waits for messages until the timeout. Those of a trial are in order, `Exited` last."""
+        """Waits for messages until the timeout. Those of a trial are in order, its `End` last.
+
+        Raises:
+            EngineLostError: if no slot can be reached or started any more.
+        """
         ...
 
     def answer(self, number: int, answer: Answer) -> None:
@@ -48,7 +88,7 @@ class Executor(Protocol):
         ...
 
     def kill(self, number: int) -> None:
-        """Kills a trial's process; `Exited` follows."""
+        """Kills a trial's process; its `End` follows."""
         ...
 
     def private_bytes(self, number: int) -> int | None:

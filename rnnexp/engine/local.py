@@ -1,7 +1,6 @@
 """Slots on this machine. A trial is a process, forked from one that has imported TensorFlow but not initialised it."""
 
 import contextlib
-import dataclasses
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -17,7 +16,8 @@ from rnnexp.engine.executor import Exited, Message
 from rnnexp.engine.start_method import context
 from rnnexp.trial.answer import Answer
 from rnnexp.trial.events import Event
-from rnnexp.trial.process import Heartbeat, StopRequest, TrialJob, UseThreads
+from rnnexp.trial.job import Place, Share, TrialJob
+from rnnexp.trial.process import Heartbeat, StopRequest, UseThreads
 from rnnexp.trial.process import main as run_trial
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -116,12 +116,14 @@ class LocalExecutor:
     def n_slots(self) -> int:
         return self._n_slots
 
-    def submit(self, number: int, job: TrialJob) -> None:
-        gpu = self._least_used_gpu()
-        job = dataclasses.replace(job, gpu=gpu)
+    def submit(self, job: TrialJob, place: Place) -> None:
+        share = Share(max(1, self._cores // self._n_slots), self._least_used_gpu())
         pipe, child_pipe = self._context.Pipe()
         process = self._context.Process(  # type: ignore[attr-defined]
-            target=run_trial, args=(job, child_pipe, self._preloaded), name=f"trial-{number}", daemon=False
+            target=run_trial,
+            args=(job, place, share, child_pipe, self._preloaded),
+            name=f"trial-{job.number}",
+            daemon=False,
         )
         try:
             process.start()
@@ -129,7 +131,7 @@ class LocalExecutor:
             raise OSError("the forkserver has ended") from error
         finally:
             child_pipe.close()
-        self._slots[number] = _Slot(process, pipe, job.threads, gpu)
+        self._slots[job.number] = _Slot(process, pipe, share.threads, share.gpu)
 
     def _least_used_gpu(self) -> str | None:
         used = Counter(slot.gpu for slot in self._slots.values())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from rnnexp.engine.executor import Exited
+from rnnexp.engine.executor import End, NotStarted, SlotLost
 from rnnexp.trial.events import RESUMES
 from rnnexp.trial.process import DISK_FULL, LOCKED
 
@@ -29,6 +29,7 @@ class FailureKind(StrEnum):
     DISK = "disk"
     INTERRUPTED = "interrupted"
     SUPERVISOR_LOST = "supervisor lost"
+    SLOT_LOST = "slot lost"
 
 
 class FailureAction(StrEnum):
@@ -44,6 +45,8 @@ class FailureAction(StrEnum):
     """The trial resumes from its last epoch, at most `limits.retries` times; then it becomes FAIL."""
     REQUEUE = "requeue"
     """The trial resumes from its last epoch at the next start of the study. This uses up no retry."""
+    MOVE = "move"
+    """The trial resumes from its last epoch in the next free slot. This uses up no retry."""
 
 
 FINAL_ACTIONS = (FailureAction.FAIL, FailureAction.PRUNE)
@@ -138,6 +141,11 @@ FAILURE_POLICY: dict[FailureKind, FailureRule] = {
         "the next start: it holds the study's lock, so a trial in state RUNNING is stale",
         FailureAction.REQUEUE,
     ),
+    FailureKind.SLOT_LOST: FailureRule(
+        "the machine of the trial's slot fails, is removed or is preempted",
+        "the engine (Ray) reports the end of the slot",
+        FailureAction.MOVE,
+    ),
 }
 
 
@@ -172,20 +180,24 @@ def decide(failure: Failure, n_crashes: int, max_retries: int) -> Decision:
     return Decision(FailureAction.FAIL, failure.reason + times + advice)
 
 
-def classify_exit(exited: Exited, *, has_trained: bool) -> Failure:
-    """Returns the failure of a process that ended without a result.
+def classify_end(end: End, *, has_trained: bool) -> Failure:
+    """Returns the failure of an attempt that ended without a result.
 
     Args:
-        exited: its end.
+        end: its last message.
         has_trained: whether it has started to train; if not, the environment is the cause.
     """
-    if exited.code == DISK_FULL:
+    if isinstance(end, SlotLost):
+        return Failure(FailureKind.SLOT_LOST, end.reason)
+    if isinstance(end, NotStarted):
+        return Failure(FailureKind.ENVIRONMENT, f"its process could not be started ({end.reason})")
+    if end.code == DISK_FULL:
         return Failure(FailureKind.DISK, "the disk is full")
-    if exited.code == LOCKED:
+    if end.code == LOCKED:
         return Failure(FailureKind.ENVIRONMENT, "another process works in its folder")
-    reason = f"its process ended with exit code {exited.code}"
-    if exited.code < 0:
-        reason = f"its process was killed by {signal.Signals(-exited.code).name}"
+    reason = f"its process ended with exit code {end.code}"
+    if end.code < 0:
+        reason = f"its process was killed by {signal.Signals(-end.code).name}"
     if has_trained:
         return Failure(FailureKind.KILLED, reason)
     return Failure(FailureKind.ENVIRONMENT, f"{reason} before it trained")
@@ -197,6 +209,30 @@ def parse_kind(name: str) -> FailureKind:
         return FailureKind(name)
     except ValueError:
         return FailureKind.ERROR
+
+
+class LostSlots:
+    """Counts the slots that a trial has lost without an epoch in between: the trial itself may be the cause."""
+
+    _LIMIT = 3
+
+    def __init__(self) -> None:
+        self._lost: dict[int, tuple[int, int]] = {}
+
+    def classify(self, number: int, failure: Failure, n_epochs: int) -> Failure:
+        """Counts one lost slot; returns the failure as it is to be handled: `KILLED` for each third one.
+
+        Args:
+            number: the trial's.
+            failure: of the kind `SLOT_LOST`.
+            n_epochs: epochs that the trial has completed.
+        """
+        before, count = self._lost.get(number, (n_epochs, 0))
+        count = count + 1 if before == n_epochs else 1
+        self._lost[number] = n_epochs, count % self._LIMIT
+        if count < self._LIMIT:
+            return failure
+        return Failure(FailureKind.KILLED, f"{failure.reason}, {count} times without an epoch in between")
 
 
 class ConsecutiveFailures:
@@ -239,6 +275,8 @@ def markdown() -> str:
         "failures in a row the sweep ends, and the next start resumes it",
         FailureAction.RETRY: "the trial resumes from its last epoch, `limits.retries` times; then it fails",
         FailureAction.REQUEUE: "the trial waits; the next start resumes it from its last epoch",
+        FailureAction.MOVE: "the trial resumes from its last epoch in another slot; the third slot that it loses "
+        "without an epoch in between counts as `killed`",
     }
     rows = [
         f"| {kind} | {rule.description} | {rule.detected_by} | {actions[rule.action]} |"

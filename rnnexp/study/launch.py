@@ -1,4 +1,4 @@
-"""Runs a study's supervisor on this machine: local slots, the sender to MLflow, and signal handling.
+"""Runs a study's supervisor on this machine: its slots, the sender to MLflow, and signal handling.
 
 It prints nothing. The caller holds the study's lock and decides what to show.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from rnnexp.config.sweep import SweepConfig
 from rnnexp.config.trial import TrialConfig
 from rnnexp.data.store import TokenStore, prepare
-from rnnexp.engine.local import LocalExecutor, SlotPlan
+from rnnexp.engine.engine import Engine
 from rnnexp.home import Home
 from rnnexp.storage.store import StudyStore
 from rnnexp.study.progress import ProgressReporter
@@ -31,7 +31,7 @@ def run_supervisor(
     home: Home,
     study: StudyStore,
     tokens: TokenStore,
-    plan: SlotPlan,
+    engine: Engine,
     reporter: ProgressReporter,
     show: Callable[[Outcome], None],
 ) -> Outcome:
@@ -44,7 +44,7 @@ def run_supervisor(
         home: where the study is stored.
         study: the open study; the caller holds its lock.
         tokens: the data that the base settings name.
-        plan: the number of slots, the threads of each, and the devices.
+        engine: where the trials run.
         reporter: receives the progress.
         show: is called when no trial runs any more, before MLflow gets what it still lacks.
 
@@ -53,15 +53,13 @@ def run_supervisor(
     """
     pending = study.n_finished < config.n_trials
     reader, writer = os.pipe()
-    executor = LocalExecutor(plan.slots, signals=reader, gpus=plan.use.gpus)
+    executor = engine.executor(reader)
     sender = SenderThread(
         lambda: Projection.open(home, config.study, study.identity).replay, reporter.note, open_immediately=pending
     )
     records = TrialRecords(home.study(config.study), study.identity)
     stores = _TokenStores(home, tokens, config.base)
-    supervisor = Supervisor(
-        config, study, records, executor, sender, reporter, stores.path, plan.threads, time, plan.use.device
-    )
+    supervisor = Supervisor(config, study, records, executor, sender, reporter, stores.path, time, engine.device)
     with _signals_sent_to(supervisor, writer):
         try:
             return supervisor.run(show)

@@ -18,7 +18,7 @@ class ProgressSnapshot:
         n_trials: the budget.
         best_number: the best trial; None before a trial has a value.
         best_value: its objective.
-        seconds_left: the estimated time left; None before a trial has ended.
+        seconds_left: the estimated time left; None before a trial has ended, or without a slot.
     """
 
     n_finished: int
@@ -65,14 +65,14 @@ class TimeEstimate:
         self._total_s += seconds
 
     def seconds_left(self, n_left: int, elapsed_s: Iterable[float], n_slots: int) -> float | None:
-        """Returns the estimated time until all trials have ended; None before a trial has ended.
+        """Returns the estimated time until all trials have ended; None before a trial has ended, or without a slot.
 
         Args:
             n_left: trials that are neither finished nor paused, including the running ones.
             elapsed_s: for each running trial, how long it has run.
             n_slots: trials at once.
         """
-        if not self._trials:
+        if not self._trials or not n_slots:
             return None
         mean_s = self._total_s / len(self._trials)
         # A trial that runs longer than the mean counts as almost finished, not as negative work.

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from rnnexp.config.sweep import SweepConfig
-from rnnexp.engine.executor import Exited
+from rnnexp.engine.executor import End, Exited
 from rnnexp.storage.store import FinishedTrial, StudyStore
 from rnnexp.study import failures, limits, start_failures
 from rnnexp.study.best import BestTrial
 from rnnexp.study.clock import Clock
-from rnnexp.study.failures import FINAL_ACTIONS, ConsecutiveFailures, Failure, FailureAction, FailureKind
+from rnnexp.study.failures import FINAL_ACTIONS, ConsecutiveFailures, Failure, FailureAction, FailureKind, LostSlots
 from rnnexp.study.progress import ProgressReporter, TimeEstimate
 from rnnexp.study.records import TrialRecords
 from rnnexp.study.retention import Retention
@@ -71,6 +71,7 @@ class Settlement:
         self._reporter, self._clock, self._stopping = reporter, clock, stopping
         self._start_failures, self._running = start_failures, running
         self._failures = ConsecutiveFailures(config.limits.consecutive_failures)
+        self._lost_slots = LostSlots()
         maximize = config.objective.direction == "maximize"
         self.retention = Retention(maximize=maximize, n_best=config.keep.checkpoints)
         self.best = BestTrial(maximize=maximize)
@@ -89,8 +90,8 @@ class Settlement:
         for number in self._store.paused.reasons:
             self.estimate.add(number, sum(epoch.seconds for epoch in events.epochs(self._records.read(number))))
 
-    def settle_exit(self, running: RunningTrial, exited: Exited) -> None:
-        """Settles a trial whose process has exited without an outcome."""
+    def settle_end(self, running: RunningTrial, end: End) -> None:
+        """Settles a trial whose attempt has ended without an outcome."""
         number = running.request.number
         # The process may have died after it wrote its result and before it sent it, so the record is read too.
         result = running.result or self._records.pending_result(number, self._reporter.note)
@@ -101,8 +102,11 @@ class Settlement:
             self.settle_result(running, result)
             return
         has_trained = self._records.has_trained(number, running.request.attempt)
-        may_be_environment = exited.code >= 0 or self._start_failures.may_be_killed_again(number)
-        failure = failures.classify_exit(exited, has_trained=has_trained or not may_be_environment)
+        was_killed = isinstance(end, Exited) and end.code < 0
+        may_be_environment = not was_killed or self._start_failures.may_be_killed_again(number)
+        failure = failures.classify_end(end, has_trained=has_trained or not may_be_environment)
+        if failure.kind is FailureKind.SLOT_LOST:
+            failure = self._lost_slots.classify(number, failure, len(events.epochs(self._records.read(number))))
         self.handle_failure(running, running.kill_cause or failure)
 
     def settle_result(self, running: RunningTrial, result: Finished | Failed) -> None:

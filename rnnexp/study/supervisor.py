@@ -17,8 +17,8 @@ from pathlib import Path
 from rnnexp import disk
 from rnnexp.config.sweep import SweepConfig
 from rnnexp.config.trial import TrialConfig
-from rnnexp.engine.executor import Executor, Exited
-from rnnexp.errors import DataError
+from rnnexp.engine.executor import End, Executor, Unreachable
+from rnnexp.errors import DataError, EngineLostError
 from rnnexp.storage.store import StudyStore, TrialRequest
 from rnnexp.study import limits
 from rnnexp.study.clock import Clock
@@ -35,7 +35,8 @@ from rnnexp.study.stopping import DATABASE_LOCKED, Outcome, StopConditions
 from rnnexp.tracking.sender import Sender
 from rnnexp.trial.answer import Answer
 from rnnexp.trial.events import AttemptEnded, EpochEnded, Event, Failed, Finished, Paused, Started
-from rnnexp.trial.process import Heartbeat, TrialJob
+from rnnexp.trial.job import Place, TrialJob
+from rnnexp.trial.process import Heartbeat
 from rnnexp.trial.states import FINISHED, State
 
 _POLL_TIMEOUT_S = 0.25
@@ -53,7 +54,6 @@ class Supervisor:
         sender: Sender,
         reporter: ProgressReporter,
         prepare: Callable[[TrialConfig], Path],
-        threads: int,
         clock: Clock,
         device: str = "auto",
     ) -> None:
@@ -65,13 +65,12 @@ class Supervisor:
         sender: is notified of each trial that has new events.
         reporter: shows the progress.
         prepare: returns the token store for a trial's settings; raises `DataError`.
-        threads: for each trial.
         clock: the time.
         device: for each trial: `CPU`, `GPU`, or `auto`.
         """
         self._config, self._store, self._records = config, store, records
         self._executor, self._sender, self._reporter = executor, sender, reporter
-        self._prepare, self._threads, self._clock, self._device = prepare, threads, clock, device
+        self._prepare, self._clock, self._device = prepare, clock, device
         self._n_trials = config.n_trials
         self._running: dict[int, RunningTrial] = {}
         now = clock.monotonic()
@@ -95,6 +94,8 @@ class Supervisor:
         try:
             self._recover()
             self._loop()
+        except EngineLostError as error:
+            self._stopping.halt(f"{error}; run the same command to resume when it works again")
         except Exception as error:
             # The next start completes what could not be written, as after a kill.
             if disk.is_full(error):
@@ -134,7 +135,7 @@ class Supervisor:
 
     def _is_done(self) -> bool:
         """Tells whether no trial is left to start. If so, prunes the trials that are still paused."""
-        if self._store.next_waiting() is not None:  # it waits for the end of a delay between starts
+        if self._may_draw or self._store.next_waiting() is not None:  # a start is delayed, or there is no slot yet
             return False
         for number in sorted(self._store.paused.reasons):
             if self._must_stop():
@@ -152,14 +153,18 @@ class Supervisor:
         self._settlement.restore(recover(self._store, self._records, self._sender, self._reporter, self._clock))
         self._apply_retention()
 
+    @property
+    def _may_draw(self) -> bool:
+        """Whether the budget and the search space allow a further trial."""
+        return self._store.counts.total() < self._n_trials and not self._stopping.space_is_used
+
     def _fill_slots(self) -> None:
         while (
             len(self._running) < self._executor.n_slots
             and not self._start_failures.is_paused(self._clock.monotonic())
             and not self._must_stop()
         ):
-            may_draw = self._store.counts.total() < self._n_trials and not self._stopping.space_is_used
-            if not may_draw and self._store.next_waiting() is None:
+            if not self._may_draw and self._store.next_waiting() is None:
                 return
             request = self._store.ask()
             if request is None:
@@ -184,12 +189,9 @@ class Supervisor:
             self._settle_without_process(running, failed)
             return
         title = f"{self._config.study} · trial {number}"
-        folder = self._records.folder.trial(number)
-        job = TrialJob(
-            request.config, folder, store, self._threads, request.attempt, title, self._device, self._store.identity
-        )
+        job = TrialJob(number, request.config, request.attempt, title, self._device, self._store.identity)
         try:
-            self._executor.submit(number, job)
+            self._executor.submit(job, Place(self._records.folder.trial(number), store))
         except OSError as error:
             reason = f"its process could not be started ({error})"
             self._settlement.handle_failure(running, Failure(FailureKind.ENVIRONMENT, reason))
@@ -204,10 +206,10 @@ class Supervisor:
         self._settlement.settle_result(running, result)
         self._release_slot(running)
 
-    def _on_message(self, number: int, message: Event | Heartbeat | Exited) -> None:
+    def _on_message(self, number: int, message: Event | Heartbeat | Unreachable | End) -> None:
         running = self._running[number]
         running.last_heartbeat = self._clock.monotonic()
-        if running.stop_requested and running.outcome is None:
+        if running.stop_requested and running.outcome is None and not isinstance(message, Unreachable):
             limits.set_kill_deadline(running, running.last_heartbeat)  # it does not hang
         if isinstance(message, Started):
             self._start_failures.reset(number)
@@ -224,11 +226,11 @@ class Supervisor:
             running.result = message  # settled when the process has exited
             if isinstance(message, Paused):
                 limits.set_kill_deadline(running, running.last_heartbeat)
-        elif isinstance(message, Exited):
+        elif isinstance(message, End):
             if running.outcome is None:
-                self._settlement.settle_exit(running, message)
+                self._settlement.settle_end(running, message)
             self._release_slot(running)
-        if not isinstance(message, Heartbeat):
+        if not isinstance(message, Heartbeat | Unreachable):
             self._sender.notify(number)
 
     def _on_epoch_ended(self, running: RunningTrial, event: EpochEnded) -> None:

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from rnnexp import disk
-from rnnexp.config.trial import TrialConfig
 from rnnexp.errors import DataError
 from rnnexp.home import TrialFolder
 from rnnexp.trial import events
 from rnnexp.trial.answer import Answer
 from rnnexp.trial.events import EpochEnded, Event, Failed, Finished, Paused, Started
 from rnnexp.trial.folder_lock import hold_folder_lock
+from rnnexp.trial.job import Place, Share, TrialJob
 from rnnexp.trial.plan import other_machine, stored_or_chosen
 
 _HEARTBEAT_S = 2.0
@@ -51,38 +51,13 @@ class UseThreads:
     threads: int
 
 
-@dataclass(frozen=True)
-class TrialJob:
-    """The input of a trial's process.
-
-    Attributes:
-        config: all settings.
-        folder: the folder of the trial.
-        store: the folder of the token store.
-        threads: maximum number at the start.
-        attempt: from 1.
-        title: of the figure.
-        device: for TensorFlow; the stored plan of an earlier attempt takes precedence.
-        gpu: the value of `CUDA_VISIBLE_DEVICES` that selects the trial's GPU; None to leave the variable as it is.
-        study: the identity of the trial's study.
-    """
-
-    config: TrialConfig
-    folder: TrialFolder
-    store: Path
-    threads: int
-    attempt: int
-    title: str
-    device: str = "auto"
-    gpu: str | None = None
-    study: str = ""
-
-
-def main(job: TrialJob, pipe: Any, preloaded: bool) -> None:
+def main(job: TrialJob, place: Place, share: Share, pipe: Any, preloaded: bool) -> None:
     """Runs one attempt. Writes its events to the folder and sends them to the supervisor.
 
     Args:
         job: the attempt.
+        place: its files.
+        share: its part of the machine.
         pipe: sends events and, regularly, a `Heartbeat`; after an `EpochEnded` it receives an `Answer`; it may receive
             a `StopRequest` or a `UseThreads` at any time.
         preloaded: whether the forkserver should have imported TensorFlow.
@@ -94,16 +69,16 @@ def main(job: TrialJob, pipe: Any, preloaded: bool) -> None:
     _exit_when_supervisor_dies()
     _raise_oom_score()
     try:
-        _log_to(job.folder.log)
+        _log_to(place.folder.log)
         faulthandler.enable()
         if preloaded and "tensorflow" not in sys.modules:
             print("the forkserver could not import TensorFlow; this process imports it", flush=True)  # noqa: T201
-        with hold_folder_lock(job.folder) as is_locked:
+        with hold_folder_lock(place.folder) as is_locked:
             if not is_locked:
                 print("another process works in this folder", flush=True)  # noqa: T201 - to the trial's log
                 os._exit(LOCKED)
             _exit_if_orphaned()
-            _run_and_report(job, EventReporter(job, pipe))
+            _run_and_report(job, place, share, EventReporter(job, place.folder, pipe))
     except Exception as error:  # without the lock, nothing may be written to the events
         if disk.is_full(error):
             os._exit(DISK_FULL)
@@ -111,9 +86,9 @@ def main(job: TrialJob, pipe: Any, preloaded: bool) -> None:
         sys.exit(1)
 
 
-def _run_and_report(job: TrialJob, reporter: "EventReporter") -> None:
+def _run_and_report(job: TrialJob, place: Place, share: Share, reporter: "EventReporter") -> None:
     try:
-        _run(job, reporter)
+        _run(job, place, share, reporter)
         reporter.draw_curves()
     except Exception as error:
         _fail(reporter, error)
@@ -137,8 +112,8 @@ def _fail(reporter: "EventReporter", error: Exception) -> NoReturn:
 class EventReporter:
     """Reports events from the trial to its supervisor: first to the folder, then through the pipe."""
 
-    def __init__(self, job: TrialJob, pipe: Any) -> None:
-        self._job, self._pipe = job, pipe
+    def __init__(self, job: TrialJob, folder: TrialFolder, pipe: Any) -> None:
+        self._job, self._folder, self._pipe = job, folder, pipe
         self._last_heartbeat = time.monotonic()
         self._next_look = self._last_heartbeat
         self._is_stopped = False
@@ -149,8 +124,8 @@ class EventReporter:
         """Writes and sends an event; returns what to do next. An event that is written already is only sent."""
         if isinstance(event, Started):
             event = replace(event, study=self._job.study)
-        if event not in events.read(self._job.folder.events):
-            events.append(self._job.folder.events, event)
+        if event not in events.read(self._folder.events):
+            events.append(self._folder.events, event)
         self.finished = isinstance(event, Finished)
         self.has_trained = self.has_trained or isinstance(event, Started)
         print(_log_line(event), flush=True)  # noqa: T201 - to the trial's log
@@ -203,7 +178,7 @@ class EventReporter:
         if self.finished:
             from rnnexp.trial import history
 
-            history.write(self._job.folder, self._job.title)
+            history.write(self._folder, self._job.title)
 
 
 def _kind(error: Exception, has_trained: bool) -> str:
@@ -218,19 +193,19 @@ def _kind(error: Exception, has_trained: bool) -> str:
     return "data" if isinstance(error, DataError) else "error"
 
 
-def _run(job: TrialJob, reporter: EventReporter) -> None:
+def _run(job: TrialJob, place: Place, share: Share, reporter: EventReporter) -> None:
     from rnnexp.data.store import TokenStore
     from rnnexp.model import cost
     from rnnexp.model.kernel.team import Team
 
-    store = TokenStore.open(job.store)
+    store = TokenStore.open(place.store)
     mean_length = store.mean_length(job.config.data)
 
     def useful(threads: int) -> int:
         return cost.useful_threads(job.config, mean_length, threads)
 
-    plan = stored_or_chosen(job.folder.plan, job.config, useful(job.threads), job.device)
-    team = Team(useful(job.threads))
+    plan = stored_or_chosen(place.folder.plan, job.config, useful(share.threads), job.device)
+    team = Team(useful(share.threads))
 
     def use_threads(threads: int) -> None:
         if useful(threads) != team.size and plan.kernel == "compiled":
@@ -238,9 +213,9 @@ def _run(job: TrialJob, reporter: EventReporter) -> None:
             print(f"threads: {team.size}", flush=True)  # noqa: T201 - to the trial's log
 
     reporter.use_threads = use_threads
-    if note := other_machine([job.folder.plan]):
+    if note := other_machine([place.folder.plan]):
         print(note, flush=True)  # noqa: T201 - to the trial's log
-    _select_gpu(job)
+    _select_gpu(share)
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(plan.threads)
@@ -252,13 +227,13 @@ def _run(job: TrialJob, reporter: EventReporter) -> None:
     tf.config.experimental.enable_op_determinism()
     from rnnexp.trial.fit import fit
 
-    fit(job.config, store, job.folder, plan, job.attempt, reporter.report, reporter.heartbeat, team)
+    fit(job.config, store, place.folder, plan, job.attempt, reporter.report, reporter.heartbeat, team)
 
 
-def _select_gpu(job: TrialJob) -> None:
+def _select_gpu(share: Share) -> None:
     """Selects the trial's GPU. TensorFlow and CUDA read the variable at the first operation, not at their import."""
-    if job.gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = job.gpu
+    if share.gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = share.gpu
 
 
 def _log_line(event: Event) -> str:

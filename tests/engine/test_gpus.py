@@ -17,7 +17,7 @@ from rnnexp.engine.devices import Devices, DeviceUse
 from rnnexp.engine.executor import Exited
 from rnnexp.home import Home, TrialFolder
 from rnnexp.trial import process
-from rnnexp.trial.process import TrialJob
+from rnnexp.trial.job import Place, Share, TrialJob
 
 pytestmark = pytest.mark.integration  # starts processes
 
@@ -111,9 +111,9 @@ def test_a_line_says_that_trials_share_a_gpu(
     assert bool(line) == bool(printed)
 
 
-def _report(job: TrialJob, pipe: Any, preloaded: bool) -> None:
+def _report(job: TrialJob, place: Place, share: Share, pipe: Any, preloaded: bool) -> None:
     """What a trial's process sees, instead of a training; it ends when it gets a message."""
-    process._select_gpu(job)
+    process._select_gpu(share)
     pipe.send(os.environ.get(devices.VISIBLE))
     pipe.recv()
 
@@ -130,15 +130,15 @@ def test_each_process_gets_the_gpu_that_the_fewest_use(tmp_path: Path, monkeypat
     monkeypatch.setattr(local, "run_trial", _report)
     monkeypatch.setattr(local, "context", lambda: (multiprocessing.get_context("spawn"), False))
     monkeypatch.setenv(devices.VISIBLE, "5,GPU-8f3a")
-    job = TrialJob(TrialConfig(), TrialFolder(tmp_path), tmp_path, 1, 1, "s")
+    place = Place(TrialFolder(tmp_path), tmp_path)
     executor = local.LocalExecutor(5, gpus=("5", "GPU-8f3a"))
     for number in range(5):
-        executor.submit(number, job)
+        executor.submit(TrialJob(number, TrialConfig(), 1, "s"), place)
     assert dict(_poll_until(executor, str, 5)) == {0: "5", 1: "GPU-8f3a", 2: "5", 3: "GPU-8f3a", 4: "5"}
     for number in (1, 3):
         executor.kill(number)
     _poll_until(executor, Exited, 2)
-    executor.submit(5, job)
+    executor.submit(TrialJob(5, TrialConfig(), 1, "s"), place)
     assert _poll_until(executor, str, 1) == [(5, "GPU-8f3a")]
     executor.close()
 
@@ -148,6 +148,6 @@ def test_without_gpus_the_variable_of_the_user_stays(tmp_path: Path, monkeypatch
     monkeypatch.setattr(local, "context", lambda: (multiprocessing.get_context("spawn"), False))
     monkeypatch.setenv(devices.VISIBLE, "-1")
     executor = local.LocalExecutor(1)
-    executor.submit(0, TrialJob(TrialConfig(), TrialFolder(tmp_path), tmp_path, 1, 1, "s"))
+    executor.submit(TrialJob(0, TrialConfig(), 1, "s"), Place(TrialFolder(tmp_path), tmp_path))
     assert _poll_until(executor, str, 1) == [(0, "-1")]
     executor.close()

@@ -6,79 +6,41 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rnnexp.config.trial import TrialConfig
-from rnnexp.data.store import prepare
 from rnnexp.engine import local
-from rnnexp.engine.executor import Exited, Message
+from rnnexp.engine.executor import Executor, Exited
 from rnnexp.engine.local import SlotPlan
-from rnnexp.home import Home, TrialFolder
+from rnnexp.home import Home
 from rnnexp.model.cost import memory_gb
 from rnnexp.trial import events
 from rnnexp.trial.answer import Answer
 from rnnexp.trial.events import EpochEnded, Failed, Finished, Started
 from rnnexp.trial.plan import eval_batch_size, stored_or_chosen
-from rnnexp.trial.process import Heartbeat, TrialJob, UseThreads
+from rnnexp.trial.process import UseThreads
+from tests.engine.contract import ExecutorContract, arrays, home, job, run
+
+__all__ = ["home"]  # a fixture
 
 pytestmark = pytest.mark.tensorflow
 
-SETTINGS: dict[str, object] = {
-    "data.name": "reviews",
-    "data.train_samples": 400,
-    "model.cell": "gru",
-    "model.units": 8,
-    "model.embedding_dim": 8,
-    "model.dropout": 0.3,
-    "model.recurrent_dropout": 0.2,
-    "train.epochs": 4,
-    "train.batch_size": 64,
-    "clip.kind": "global_norm",
-}
-
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    return Home.open(tmp_path_factory.mktemp("home"))
+def executor() -> Iterator[Executor]:
+    executor = local.LocalExecutor(1)
+    yield executor
+    executor.close()
 
 
-def job(home: Home, number: int, attempt: int = 1, **settings: object) -> TrialJob:
-    config = TrialConfig().with_settings({**SETTINGS, **settings})  # type: ignore[arg-type]
-    store = prepare(config.data, home)
-    folder = home.study("engine").trial(number)
-    folder.root.mkdir(parents=True, exist_ok=True)
-    return TrialJob(config, folder, store.root, 1, attempt, "engine")
+class TestLocalExecutor(ExecutorContract):
+    """The contract, on this machine."""
 
 
-def run(executor: local.LocalExecutor, jobs: dict[int, TrialJob], kill_after: int | None = None) -> list[Message]:
-    """Runs trials to their end, or kills each of them after the epoch `kill_after`."""
-    for number, each in jobs.items():
-        executor.submit(number, each)
-    seen: list[Message] = []
-    left = set(jobs)
-    while left:
-        for number, message in executor.poll(5.0):
-            if isinstance(message, Heartbeat):
-                continue
-            seen.append((number, message))
-            if isinstance(message, EpochEnded):
-                if message.epoch == kill_after:
-                    executor.kill(number)
-                executor.answer(number, Answer.CONTINUE)
-            if isinstance(message, Exited):
-                left.discard(number)
-    return seen
-
-
-def arrays(folder: TrialFolder) -> dict[str, np.ndarray]:
-    with np.load(folder.state) as state:
-        return {name: state[name] for name in state.files if name != "about"}
-
-
-@pytest.mark.parametrize(("kernel", "first"), [("stock", 0), ("compiled", 40)])
+@pytest.mark.parametrize(("kernel", "first"), [("stock", 60), ("compiled", 40)])
 def test_one_config_gives_one_result_whatever_the_threads_and_interruptions(
     home: Home, kernel: str, first: int
 ) -> None:
@@ -87,12 +49,14 @@ def test_one_config_gives_one_result_whatever_the_threads_and_interruptions(
     jobs = {number: job(home, number, **changes) for number in numbers}
     for number, each in jobs.items():
         threads, device = (2, "GPU") if kernel == "stock" else (1, "CPU")
-        plan = stored_or_chosen(each.folder.plan, each.config, threads if number == numbers[1] else 1, device)
+        threads = threads if number == numbers[1] else 1
+        plan = stored_or_chosen(each.place.folder.plan, each.job.config, threads, device)
         assert plan.kernel == kernel
     executor = local.LocalExecutor(2, cores=1)
-    seen = run(executor, {numbers[0]: jobs[numbers[0]]})
-    run(local.LocalExecutor(1, cores=2), {numbers[1]: jobs[numbers[1]]})
-    assert ("threads: 2" in jobs[numbers[1]].folder.log.read_text()) == (kernel == "compiled"), "it began with one"
+    seen = run(executor, jobs[numbers[0]])
+    run(local.LocalExecutor(2, cores=2), jobs[numbers[1]])
+    log = jobs[numbers[1]].place.folder.log.read_text()
+    assert ("threads: 2" in log) == (kernel == "compiled"), "it began with one, and took the core of the free slot"
     assert [type(message) for number, message in seen if number == numbers[0]] == [
         Started,
         *[EpochEnded] * 4,
@@ -100,9 +64,9 @@ def test_one_config_gives_one_result_whatever_the_threads_and_interruptions(
         Exited,
     ]
 
-    killed = run(executor, {numbers[2]: jobs[numbers[2]]}, kill_after=2)
+    killed = run(executor, jobs[numbers[2]], kill_after=2)
     assert killed[-1][1] == Exited(-signal.SIGKILL)
-    resumed = run(executor, {numbers[2]: job(home, numbers[2], attempt=2, **changes)})
+    resumed = run(executor, job(home, numbers[2], attempt=2, **changes))
     started = next(message for _, message in resumed if isinstance(message, Started))
     assert started.from_epoch == 2
     assert [m.epoch for _, m in resumed if isinstance(m, EpochEnded)] == [2, 3, 4], "the last one is reported again"
@@ -125,7 +89,7 @@ def test_a_trial_uses_no_more_memory_than_estimated(home: Home) -> None:
     large = {"model.cell": "lstm", "model.units": 128, "model.embedding_dim": 128, "model.recurrent_dropout": 0.0}
     words = {"data.maxlen": 500, "data.padding": "fixed", "train.batch_size": 128, "train.epochs": 1}
     executor, each = local.LocalExecutor(1), job(home, 25, **large, **words)
-    executor.submit(25, each)
+    executor.submit(*each)
     peak, seen = 0, []
     while not any(isinstance(message, Exited) for message in seen):
         messages = [message for _, message in executor.poll(0.02)]
@@ -134,35 +98,20 @@ def test_a_trial_uses_no_more_memory_than_estimated(home: Home) -> None:
         seen += messages
         peak = max(peak, executor.private_bytes(25) or 0)
     assert any(isinstance(message, Finished) for message in seen)
-    estimate = memory_gb(each.config, 1, eval_batch_size(each.config))
+    estimate = memory_gb(each.job.config, 1, eval_batch_size(each.job.config))
     assert 0.4 * estimate < peak / 2**30 < estimate
 
 
 def test_another_seed_gives_another_result(home: Home) -> None:
     executor = local.LocalExecutor(2)
-    run(executor, {10: job(home, 10), 11: job(home, 11, **{"train.seed": 1})})
-    one, other = (events.epochs(events.read(home.study("engine").trial(n).events)) for n in (10, 11))
+    run(executor, job(home, 50), job(home, 51, **{"train.seed": 1}))
+    one, other = (events.epochs(events.read(home.study("engine").trial(n).events)) for n in (50, 51))
     assert one[0].metrics != other[0].metrics
-
-
-def test_a_trial_is_pruned_by_its_answer(home: Home) -> None:
-    executor = local.LocalExecutor(1)
-    executor.submit(20, job(home, 20))
-    seen: list[object] = []
-    while not any(isinstance(message, Exited) for message in seen):
-        for _, message in executor.poll(5.0):
-            seen.append(message)
-            if isinstance(message, EpochEnded):
-                executor.answer(20, Answer.END)
-    finished = next(message for message in seen if isinstance(message, Finished))
-    assert finished.ended == "pruned"
-    assert finished.best_epoch == 1
-    assert home.study("engine").trial(20).history.read_text().count("\n") == 2
 
 
 def test_patience_ends_a_trial(home: Home) -> None:
     executor = local.LocalExecutor(1)
-    seen = run(executor, {21: job(home, 21, **{"train.patience": 1, "train.learning_rate": 1e-9, "train.epochs": 9})})
+    seen = run(executor, job(home, 21, **{"train.patience": 1, "train.learning_rate": 1e-9, "train.epochs": 9}))
     finished = next(message for _, message in seen if isinstance(message, Finished))
     assert finished.ended == "patience"
     assert sum(isinstance(message, EpochEnded) for _, message in seen) < 9
@@ -171,51 +120,11 @@ def test_patience_ends_a_trial(home: Home) -> None:
 def test_a_loss_that_is_not_finite_in_the_first_epoch_is_reported(home: Home) -> None:
     executor = local.LocalExecutor(1)
     wild = {"train.learning_rate": 1e38, "train.optimizer": "sgd", "clip.kind": "none"}
-    seen = run(executor, {22: job(home, 22, **wild)})
+    seen = run(executor, job(home, 22, **wild))
     failed = next(message for _, message in seen if isinstance(message, Failed))
     assert failed.kind == "diverged"
     assert "loss is nan" in failed.reason or "loss is inf" in failed.reason
     assert failed.reason.startswith("diverged at epoch 1: ")
-
-
-def test_a_trial_that_is_stopped_ends_within_its_epoch_and_keeps_its_model(home: Home) -> None:
-    executor = local.LocalExecutor(1)
-    executor.submit(26, job(home, 26, **{"train.batch_size": 1, "train.epochs": 1000}))
-    seen: list[object] = []
-    while not any(isinstance(message, Exited) for message in seen):
-        for _, message in executor.poll(5.0):
-            seen.append(message)
-            if isinstance(message, EpochEnded):
-                executor.answer(26, Answer.CONTINUE)
-                executor.request_stop(26)
-    (finished,) = (message for message in seen if isinstance(message, Finished))
-    assert (finished.ended, finished.reason, finished.best_epoch) == ("stopped", "stopped by hand", 1)
-    assert sum(isinstance(message, EpochEnded) for message in seen) == 1
-    assert home.study("engine").trial(26).best.exists()
-    assert seen[-1] == Exited(0)
-
-
-def test_an_exception_is_reported_with_its_traceback(home: Home, tmp_path: Path) -> None:
-    executor = local.LocalExecutor(1)
-    broken = job(home, 23)
-    seen = run(executor, {23: TrialJob(broken.config, broken.folder, tmp_path / "nowhere", 1, 1, "broken")})
-    failed = next(message for _, message in seen if isinstance(message, Failed))
-    assert failed.kind == "data"
-    assert "nowhere" in failed.reason
-    assert "Traceback" in failed.traceback
-    assert isinstance(seen[-1][1], Exited)
-
-
-def test_a_trial_with_a_damaged_checkpoint_starts_again(home: Home) -> None:
-    executor = local.LocalExecutor(1)
-    run(executor, {24: job(home, 24)}, kill_after=2)
-    folder = home.study("engine").trial(24)
-    folder.state.write_bytes(folder.state.read_bytes()[:1000])
-    run(executor, {24: job(home, 24, attempt=2)})
-    reference = events.epochs(events.read(home.study("engine").trial(10).events))
-    curve = events.epochs(events.read(folder.events))
-    assert [epoch.metrics for epoch in curve] == [epoch.metrics for epoch in reference]
-    assert "damaged" in folder.log.read_text()
 
 
 def test_a_trial_ends_itself_when_its_supervisor_has_died(home: Home, tmp_path: Path) -> None:
@@ -225,9 +134,9 @@ def test_a_trial_ends_itself_when_its_supervisor_has_died(home: Home, tmp_path: 
         "from rnnexp.engine import local\n"
         "from rnnexp.trial.events import Started\n"
         "if __name__ == '__main__':\n"
-        "    job = pickle.load(open(sys.argv[1], 'rb'))\n"
+        "    attempt = pickle.load(open(sys.argv[1], 'rb'))\n"
         "    executor = local.LocalExecutor(1)\n"
-        "    executor.submit(0, job)\n"
+        "    executor.submit(*attempt)\n"
         "    while True:\n"
         "        for _, message in executor.poll(1.0):\n"
         "            if isinstance(message, Started): print(message.pid, flush=True)\n"
@@ -235,7 +144,7 @@ def test_a_trial_ends_itself_when_its_supervisor_has_died(home: Home, tmp_path: 
     import pickle
 
     endless = job(home, 30, **{"train.epochs": 10_000})
-    (tmp_path / "job").write_bytes(pickle.dumps(endless))
+    (tmp_path / "job").write_bytes(pickle.dumps(tuple(endless)))
     supervisor = subprocess.Popen(
         [sys.executable, str(script), str(tmp_path / "job")], stdout=subprocess.PIPE, text=True
     )

@@ -16,16 +16,16 @@ from rnnexp.config.trial import TrialConfig
 from rnnexp.engine import local, start_method
 from rnnexp.engine.executor import Exited
 from rnnexp.home import TrialFolder
-from rnnexp.trial.process import TrialJob
+from rnnexp.trial.job import Place, TrialJob
 
 if __name__ == "__main__":
     root = Path(sys.argv[1])
     start_method._PRELOAD = "preloaded_here"
     executor = local.LocalExecutor(1)
-    job = TrialJob(TrialConfig(), TrialFolder(root / "trial"), root / "nowhere", 1, 1, "s")
+    job, place = TrialJob(0, TrialConfig(), 1, "s"), Place(TrialFolder(root / "trial"), root / "nowhere")
     for attempt in range(200):
         try:
-            executor.submit(0, job)
+            executor.submit(job, place)
             break
         except OSError as error:
             print("refused", flush=True)

@@ -8,6 +8,9 @@ from pathlib import Path
 from types import ModuleType
 
 PLACES = {
+    "trial_files": "rnnexp.engine.trial_files",
+    "slot_server": "rnnexp.engine.slot_server",
+    "remote": "rnnexp.engine.remote",
     "promotion": "rnnexp.storage.promotion",
     "paused": "rnnexp.storage.paused",
     "drawing": "rnnexp.storage.drawing",
@@ -54,6 +57,9 @@ class Change:
 class Modules:
     """The modules that the simulation calls."""
 
+    trial_files: ModuleType
+    slot_server: ModuleType
+    remote: ModuleType
     store: ModuleType
     records: ModuleType
     sender: ModuleType

@@ -57,7 +57,10 @@ RATES: Mapping[str, Mapping[str, float]] = {
     },
     "trial write": {"trial: disk full": 0.006, "trial: torn": 0.004, "trial killed in a write": 0.008},
     "epoch": {"trial diverges": 0.03},
-    "restore": {"checkpoint damaged": 0.03},
+    "restore": {"checkpoint damaged": 0.05},
+    "call": {"call lost": 0.04, "call late": 0.03, "call doubled": 0.04, "reply lost": 0.04},
+    "node": {"node lost": 0.02, "node cut": 0.02, "node declared dead": 0.012},
+    "start on a node": {"node starts no process": 0.03},
 }
 """The probability of each fault, by the place where it can occur."""
 
@@ -79,6 +82,7 @@ class Plan:
         epoch_s: how long an epoch takes.
         n_faults: the maximum number of faults.
         rates: the probability of each fault, by place.
+        is_remote: whether the slots are on other machines.
     """
 
     seed: int
@@ -88,6 +92,7 @@ class Plan:
     epoch_s: float
     n_faults: int
     rates: Mapping[str, Mapping[str, float]]
+    is_remote: bool = False
 
 
 def draw(seed: int, *, faults: bool = True) -> Plan:
@@ -111,6 +116,7 @@ def draw(seed: int, *, faults: bool = True) -> Plan:
         epoch_s=rng.choice([0.3, 1.0, 3.0] + [10.0] * (config.budget.timeout_s is None)),
         n_faults=rng.randint(8, 40) if faults else 0,
         rates=_rates(rng, config),
+        is_remote=random.Random(f"engine of {seed}").random() < 0.5,
     )
 
 

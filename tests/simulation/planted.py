@@ -54,6 +54,8 @@ _EVICT_AND_THEN_RECORD = """    _remove(folder.best)
     events.append(folder.events, Evicted(when))
 """
 
+_GIVE_UP = "            elif isinstance(reply, Gone | NoAnswer):\n                reply = Gone('it does not answer')\n"
+
 BUGS = (
     Planted(
         "the record is closed before the outcome is written to Optuna", Change("settlement", _TELL, _CLOSE + _TELL)
@@ -115,8 +117,8 @@ BUGS = (
         "a trial that waits does not start when the search space is used up",
         Change(
             "supervisor",
-            "if not may_draw and self._store.next_waiting() is None:",
-            "if self._stopping.space_is_used or (not may_draw and self._store.next_waiting() is None):",
+            "if not self._may_draw and self._store.next_waiting() is None:",
+            "if self._stopping.space_is_used or (not self._may_draw and self._store.next_waiting() is None):",
         ),
     ),
     Planted(
@@ -213,6 +215,35 @@ BUGS = (
     Planted(
         "a paused trial is pruned although its model is damaged",
         Change("settlement", "        if fault:\n", "        if False:\n"),
+    ),
+    Planted("a batch is processed twice", Change("remote", "if batch.sequence != slot.confirmed + 1:", "if False:")),
+    Planted(
+        "a command is carried out twice",
+        Change("slot_server", "if command.sequence == self._last_command + 1:", "if True:"),
+    ),
+    Planted(
+        "a slot forgets batches that were not confirmed",
+        Change("slot_server", "self._unconfirmed[0].sequence <= confirmed", "True"),
+    ),
+    Planted(
+        "events that a process could not send stay on the node",
+        Change(
+            "remote",
+            "(folder, batch.recorded)",
+            "(folder, [each for each in batch.messages if each in batch.recorded])",
+        ),
+    ),
+    Planted(
+        "a lost slot uses a retry",
+        Change("failures", "        FailureAction.MOVE,\n    ),\n", "        FailureAction.RETRY,\n    ),\n"),
+    ),
+    Planted(
+        "a trial whose slot does not answer counts as silent",
+        Change("remote", "messages.append((slot.attempt.number, Unreachable()))", "pass"),
+    ),
+    Planted(
+        "a slot that does not answer is given up, although it may still run the trial",
+        Change("remote", "            elif isinstance(reply, Gone):\n", _GIVE_UP),
     ),
 )
 

@@ -1,22 +1,64 @@
 """An executor in virtual time."""
 
+import itertools
+import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rnnexp.config.sweep import SweepConfig
-from rnnexp.engine.executor import Exited, Message
+from rnnexp.engine.executor import End, Exited, Message, NotStarted
 from rnnexp.trial.answer import Answer
 from rnnexp.trial.events import EpochEnded
-from rnnexp.trial.process import DISK_FULL, TrialJob
+from rnnexp.trial.job import Place, TrialJob
+from rnnexp.trial.process import DISK_FULL
 from rnnexp.trial.states import State
 from tests.simulation.invariants import InvariantChecker
 from tests.simulation.sim_process import Process
 from tests.simulation.sim_storage import Append
-from tests.simulation.world import Generation, Violation
+from tests.simulation.world import Generation, Violation, World
 
 _STOP_TIMEOUT_S = 30.0
 _TOLERANCE_S = 0.1
 _MAX_SECONDS_AFTER_STOP = 6.0
 """A process looks for a request at each heartbeat, and the supervisor may handle its result later."""
+
+
+class Inbox:
+    """Messages on their way; those of a trial arrive in their order."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._messages: list[tuple[float, int, int, Any]] = []
+        self._last_arrival: dict[int, float] = {}
+        self._order = itertools.count()
+
+    def add(self, number: int, message: Any, delay_s: float) -> None:
+        """Adds a message of a trial, which arrives after a delay."""
+        arrival = max(self._last_arrival.get(number, 0.0), self._world.now + delay_s)
+        self._last_arrival[number] = arrival
+        self._messages.append((arrival, next(self._order), number, message))
+
+    def next_arrival(self) -> float:
+        """Returns when the next message arrives."""
+        return min((arrival for arrival, *_ in self._messages), default=math.inf)
+
+    def take(self) -> list[Message]:
+        """Removes and returns the messages that have arrived."""
+        arrived = sorted(item for item in self._messages if item[0] <= self._world.now)
+        self._messages = [item for item in self._messages if item[0] > self._world.now]
+        return [(number, message) for _, _, number, message in arrived]
+
+
+def advance_until(generation: Generation, timeout_s: float, next_arrival: Callable[[], float]) -> None:
+    """Advances the time until something arrives, a signal comes, or the timeout."""
+    world = generation.world
+    deadline, signal_before = world.now + timeout_s, generation.signal
+    while True:
+        generation.run_sender()
+        if next_arrival() <= world.now or world.now >= deadline or generation.signal != signal_before:
+            return
+        world.advance(min(deadline, max(world.now, min(world.next_due(), next_arrival()))))
 
 
 class SimExecutor:
@@ -36,10 +78,8 @@ class SimExecutor:
         self._generation, self._world = generation, generation.world
         self._n_slots, self._append = n_slots, append
         self._processes: dict[int, Process] = {}
-        self._inbox: list[tuple[float, int, int, Any]] = []
-        self._last_arrival: dict[int, float] = {}
+        self._inbox = Inbox(self._world)
         self._last_heartbeat: dict[int, float] = {}
-        self._n_messages = 0
         self._retries_of = checker.retries_of
         self._killed: set[int] = set()
         self._retries_before_crash: dict[int, int] = {}
@@ -51,7 +91,8 @@ class SimExecutor:
     def n_slots(self) -> int:
         return self._n_slots
 
-    def submit(self, number: int, job: TrialJob) -> None:
+    def submit(self, job: TrialJob, place: Place) -> None:
+        number = job.number
         self._generation.step(f"submit {number}", "write")
         if len(self._processes) >= self._n_slots or number in self._processes:
             raise Violation(f"trial {number} is submitted while the slots are used by {sorted(self._processes)}")
@@ -60,15 +101,14 @@ class SimExecutor:
         self._world.log("executor", f"trial {number} starts attempt {job.attempt}")
         self._killed.discard(number)
         self._last_heartbeat[number] = self._world.started_at[number]
-
-        def deliver(message: Any, delay_s: float) -> None:
-            arrival = max(self._last_arrival.get(number, 0.0), self._world.now + delay_s)
-            self._last_arrival[number] = arrival
-            self._n_messages += 1
-            self._inbox.append((arrival, self._n_messages, number, message))
-
-        self._processes[number] = Process(self._world, number, job, self._append, deliver)
+        self._begin(job, place)
         self._generation.step(f"after submit {number}", "write")
+
+    def _begin(self, job: TrialJob, place: Place) -> None:
+        number = job.number
+        self._processes[number] = Process(
+            self._world, job, place.folder, self._append, partial(self._inbox.add, number)
+        )
 
     def _refuse(self, number: int) -> None:
         """Raises an error if the environment starts no process now. That may cost the trial nothing."""
@@ -91,29 +131,34 @@ class SimExecutor:
         if self._unanswered:
             raise Violation(f"trials {self._unanswered} have ended an epoch and got no answer")
         generation.step("poll")
-        deadline, signal_before = world.now + timeout_s, generation.signal
-        while True:
-            generation.run_sender()
-            arrived = sorted(item for item in self._inbox if item[0] <= world.now)
-            if arrived or world.now >= deadline or generation.signal != signal_before:
-                break
-            next_arrival = min((item[0] for item in self._inbox), default=deadline)
-            world.advance(min(deadline, max(world.now, min(world.next_due(), next_arrival))))
-        self._inbox = [item for item in self._inbox if item[0] > world.now]
-        for _, _, number, message in arrived:
+        arrived = self._wait(timeout_s)
+        for number, message in arrived:
             self._last_heartbeat[number] = world.now
             self._check_stop(number)
             if isinstance(message, EpochEnded):
                 self._unanswered.add(number)
-            if isinstance(message, Exited):
-                process = self._processes.pop(number)
-                if number not in self._killed and message.code != DISK_FULL and not process.has_result():
-                    before = self._retries_of(number)[1]
-                    if process.has_trained():
-                        self._retries_before_crash[number] = before
-                    elif message.code >= 0:
-                        self._retries_that_stay[number] = before
-        return [(number, message) for _, _, number, message in arrived]
+            if isinstance(message, End):
+                self._unanswered.discard(number)
+                self._expect_retries(number, message, self._processes.pop(number, None))
+        return arrived
+
+    def _wait(self, timeout_s: float) -> list[Message]:
+        """Advances the time until a message arrives."""
+        advance_until(self._generation, timeout_s, self._inbox.next_arrival)
+        return self._inbox.take()
+
+    def _expect_retries(self, number: int, end: End, process: Process | None) -> None:
+        """Notes whether the end of an attempt must use a retry."""
+        before = self._retries_of(number)[1]
+        if isinstance(end, NotStarted):
+            self._retries_that_stay[number] = before
+        if not isinstance(end, Exited) or process is None or number in self._killed:
+            return
+        if end.code != DISK_FULL and not process.has_result():
+            if process.has_trained():
+                self._retries_before_crash[number] = before
+            elif end.code >= 0:
+                self._retries_that_stay[number] = before
 
     def _check_crashes(self) -> None:
         """Checks that each reported crash has used a retry or has failed the trial."""
@@ -132,28 +177,35 @@ class SimExecutor:
         self._unanswered.discard(number)
         self._checker.check_answer(number, answer, self._config)
         self._generation.step(f"answer {number}", "write")
-        process = self._processes.get(number)
-        if process is None:
-            return
-        if self._world.draw_fault("answer"):
-            return  # the process waits until the heartbeat timeout
-        self._world.schedule(0.001, lambda: process.answer(answer))
+        if number in self._processes and not self._world.draw_fault("answer"):
+            self._deliver(number, answer)  # else the process waits until the heartbeat timeout
+
+    def _deliver(self, number: int, answer: Answer) -> None:
+        self._world.schedule(0.001, partial(self._processes[number].answer, answer))
 
     def request_stop(self, number: int) -> None:
         self._generation.step(f"request trial {number} to stop", "write")
         if number in self._processes:
-            self._world.schedule(0.001, self._processes[number].request_stop)
+            self._request_stop(number)
+
+    def _request_stop(self, number: int) -> None:
+        self._world.schedule(0.001, self._processes[number].request_stop)
 
     def kill(self, number: int) -> None:
         self._generation.step(f"kill {number}", "write")
+        self._check_stop(number)
+        self._record_cause_of_kill(number)
+        self._killed.add(number)
+        self._kill(number)
+
+    def _kill(self, number: int) -> None:
         if number in self._processes:
-            self._check_stop(number)
-            self._record_cause_of_kill(number)
-            self._killed.add(number)
             self._processes[number].end(-9)
 
     def _check_stop(self, number: int) -> None:
         """Checks that a trial that trains was not left to train after a stop request."""
+        if number not in self._processes:
+            return
         taken_at = self._world.stop_taken_at.get(number, self._world.now)
         seconds = self._processes[number].seconds_of_new_epoch(taken_at)
         if seconds > _MAX_SECONDS_AFTER_STOP:
@@ -170,7 +222,8 @@ class SimExecutor:
             limits.heartbeat_timeout_s is not None
             and now - self._last_heartbeat[number] > limits.heartbeat_timeout_s - _TOLERANCE_S
         )
-        if is_silent or self._processes[number].n_bytes > (limits.memory_gb or 1024) * 2**30:
+        process = self._processes.get(number)
+        if is_silent or (process is not None and process.n_bytes > (limits.memory_gb or 1024) * 2**30):
             causes.append("crash")
 
     def private_bytes(self, number: int) -> int | None:

@@ -13,10 +13,12 @@ from typing import Any
 
 from rnnexp import disk
 from rnnexp.engine.executor import Exited
+from rnnexp.home import TrialFolder
 from rnnexp.trial import checkpoint, events
 from rnnexp.trial.answer import Answer
 from rnnexp.trial.events import STOPPED_BY_HAND, EndReason, EpochEnded, Event, Failed, Finished, Paused, Started
-from rnnexp.trial.process import DISK_FULL, LOCKED, ORPHANED, Heartbeat, TrialJob
+from rnnexp.trial.job import TrialJob
+from rnnexp.trial.process import DISK_FULL, LOCKED, ORPHANED, Heartbeat
 from rnnexp.trial.progress import Progress
 from tests.simulation import sim_training
 from tests.simulation.sim_storage import Append, write_torn
@@ -35,16 +37,16 @@ class Process:
     """The process of one attempt of a trial."""
 
     def __init__(
-        self, world: World, number: int, job: TrialJob, append: Append, deliver: Callable[[Any, float], None]
+        self, world: World, job: TrialJob, folder: TrialFolder, append: Append, deliver: Callable[[Any, float], None]
     ) -> None:
         """Args:
         world: where it runs.
-        number: the trial's.
         job: what to run.
+        folder: the trial's.
         append: the real `events.append`.
         deliver: delivers a message to the supervisor after some seconds.
         """
-        self._world, self.number, self._job = world, number, job
+        self._world, self.number, self._job, self._folder = world, job.number, job, folder
         self._append, self._deliver = append, deliver
         self.alive, self.orphaned = True, False
         self.n_bytes = 2**28
@@ -53,6 +55,7 @@ class Process:
         self._is_endless = self._is_stopped = self._hangs = False
         self.n_epochs, self._first_end, self._new_since = 0, 0, math.inf
         self._finished = False
+        self._recorded: set[type] = set()
         self._steps = self._main()
         world.processes.append(self)
         world.schedule(world.rng.uniform(0.02, 0.6), self._continue)
@@ -84,15 +87,18 @@ class Process:
         may_end = self.alive and not (self._is_waiting_for_answer or self._hangs or self.is_repeating)
         return self._world.now - max(since, self._new_since) if may_end else 0.0
 
+    @property
+    def attempt(self) -> int:
+        """The number of the attempt, from 1."""
+        return self._job.attempt
+
     def has_trained(self) -> bool:
         """Tells whether the trial's record has the start of this attempt."""
-        started = [event for event in events.read(self._job.folder.events) if isinstance(event, Started)]
-        return any(event.attempt == self._job.attempt for event in started)
+        return Started in self._recorded
 
     def has_result(self) -> bool:
         """Tells whether the trial's record has a result."""
-        trial_events = events.read(self._job.folder.events)
-        return self._finished or any(isinstance(event, Failed | Paused) for event in trial_events[-1:])
+        return self._finished or not self._recorded.isdisjoint((Failed, Paused))
 
     def end(self, code: int) -> None:
         """Ends the process at once."""
@@ -130,7 +136,7 @@ class Process:
             yield from self._fit()
             self._inject_fault("drawing")
         except TrialError as error:
-            if self._finished or self._world.folder_locks.get(self.number) is not self:
+            if self._finished or self._world.folder_locks.get(self._folder.root) is not self:
                 return 1  # without the lock of its folder it writes no event
             yield self._world.rng.uniform(0, 0.01)
             kind, _, reason = str(error).partition(": ")
@@ -145,23 +151,23 @@ class Process:
     def _lock(self) -> Steps:
         self._inject_fault("the start")
         locks, deadline = self._world.folder_locks, self._world.now + _LOCK_TIMEOUT_S
-        while self.number in locks:
+        while self._folder.root in locks:
             if self._world.now > deadline:
-                if not locks[self.number].orphaned:
+                if not locks[self._folder.root].orphaned:
                     raise Violation(f"trial {self.number}: two processes were started for it")
                 raise ProcessExit(LOCKED)
             yield 0.1
-        locks[self.number] = self
+        locks[self._folder.root] = self
         if self.orphaned:
             raise ProcessExit(ORPHANED)
 
     def _unlock(self) -> None:
-        if self._world.folder_locks.get(self.number) is self:
-            del self._world.folder_locks[self.number]
+        if self._world.folder_locks.get(self._folder.root) is self:
+            del self._world.folder_locks[self._folder.root]
 
     def _fit(self) -> Steps:
         """Trains the epochs as the real `fit` does."""
-        job, folder = self._job, self._job.folder
+        job, folder = self._job, self._folder
         progress = Progress(job.config.train)
         progress.curve = self._restore()
         progress.seconds = self._world.plan.epoch_s * progress.epoch
@@ -224,7 +230,7 @@ class Process:
         return ("epochs" if progress.epoch >= progress.train.epochs else "patience"), ""
 
     def _restore(self) -> list[dict[str, float]]:
-        folder = self._job.folder
+        folder = self._folder
         if not folder.state.exists():
             return []
         if checkpoint.model_fault(folder) or self._world.draw_fault("restore"):
@@ -256,7 +262,7 @@ class Process:
         return not self._is_stopped or self.is_repeating
 
     def _save(self, progress: Progress) -> Steps:
-        folder = self._job.folder
+        folder = self._folder
         if progress.best_epoch == progress.epoch:
             for path in (folder.held_out, folder.best):
                 yield from self._write(path, sim_training.archive_of(progress.epoch))
@@ -284,8 +290,9 @@ class Process:
         if with_faults:
             self._inject_fault("before an event is written")
         self._finished = isinstance(event, Finished)
-        if event not in events.read(self._job.folder.events):
+        if event not in events.read(self._folder.events):
             self._write_event(event, with_faults=with_faults)
+        self._recorded.add(type(event))
         yield self._world.rng.choice((0.0, 0.002, 0.1))
         if with_faults:
             self._inject_fault("between writing and sending")
@@ -297,17 +304,17 @@ class Process:
         return self._answer
 
     def _write_event(self, event: Event, *, with_faults: bool) -> None:
-        owner = self._world.folder_locks.get(self.number)
+        owner = self._world.folder_locks.get(self._folder.root)
         if owner is not self and owner is not None:
             raise Violation(f"trial {self.number}: two processes write to one folder")
         kind = self._world.draw_fault("trial write") if with_faults else None
         if kind is not None and kind != "trial: disk full":
-            write_torn(self._job.folder.events, event, self._world)
+            write_torn(self._folder.events, event, self._world)
         if kind is not None:
             killed = kind == "trial killed in a write"
             self._record_cause("crash" if killed else "disk full")
             raise ProcessExit(-signal.SIGKILL if killed else DISK_FULL)
-        self._append(self._job.folder.events, event)
+        self._append(self._folder.events, event)
         self._world.log(f"trial {self.number}", f"writes {sim_training.describe(event)}")
 
     def _send(self, message: Event | Heartbeat) -> None:

@@ -148,10 +148,11 @@ class SimRecords:
         """Waits for an orphan as the real method does. One that hangs is killed, if the system tells which it is."""
         world = self._world
         deadline = world.now + _LOCK_TIMEOUT_S
-        while number in world.folder_locks:
+        root = self.folder.trial(number).root
+        while root in world.folder_locks:
             if world.now > deadline:
                 if world.rng.random() < 0.5:
-                    world.folder_locks[number].end(-9)
+                    world.folder_locks[root].end(-9)
                 return
             world.advance(world.now + 0.1)
 

@@ -5,7 +5,7 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +26,7 @@ from tests.simulation.invariants import InvariantChecker, n_expected
 from tests.simulation.mlflow_fake import FakeClient, FakeServer
 from tests.simulation.modules import Modules, real
 from tests.simulation.sim_executor import SimExecutor
+from tests.simulation.sim_nodes import SimRemoteExecutor
 from tests.simulation.sim_sender import SimSender
 from tests.simulation.sim_storage import SimRecords, SimStorage, faulty_append
 from tests.simulation.sim_training import seconds_of
@@ -168,13 +169,18 @@ class _Sweep:
     def _supervise(self, config: SweepConfig, generation: Generation, clock: SimClock) -> Any:
         world, modules = self._world, self._modules
         store = modules.store.StudyStore.open(world.home, config, "digest", seconds_of)
-        executor = SimExecutor(generation, world.plan.n_slots, _append, self._invariants, config)
+        if world.plan.is_remote:
+            executor: SimExecutor = SimRemoteExecutor(
+                generation, world.plan.n_slots, _append, self._invariants, config, modules
+            )
+        else:
+            executor = SimExecutor(generation, world.plan.n_slots, _append, self._invariants, config)
         records = SimRecords(generation, modules.records.TrialRecords(world.folder), self._invariants.state_of)
         sender = SimSender(
             generation, self._server, modules.sender.Outbox, lambda: self._connect(generation, store.identity)
         )
         supervisor = modules.supervisor.Supervisor(
-            config, store, records, executor, sender, _Reporter(generation), self._prepare, 1, clock
+            config, store, records, executor, sender, _Reporter(generation), self._prepare, clock
         )
         generation.receive_signal = supervisor.receive_signal
         try:
@@ -217,6 +223,8 @@ class _Sweep:
             patch(locks, "time", _LockTime(clock, self._world))
             patch(Path, "unlink", _faulty_unlink(generation))
             patch(events, "append", faulty_append(generation, _append))
+            write = self._modules.trial_files.write_returned
+            patch(self._modules.trial_files, "write_returned", _faulty_write(generation, write))
             patch(self._modules.store, "open_storage", lambda home: self._storage)
             patch(self._modules.event_writer, "load_mapping", self._load_json)
             patch(
@@ -231,6 +239,23 @@ class _Sweep:
         """JSON is also YAML; PyYAML would need milliseconds to load it."""
         loaded: dict[str, Any] = json.loads(path.read_text())
         return loaded
+
+
+_Write = Callable[[TrialFolder, Mapping[str, bytes | None]], None]
+
+
+def _faulty_write(generation: Generation, real_write: _Write) -> _Write:
+    def write(folder: TrialFolder, files: Mapping[str, bytes | None]) -> None:
+        real = disk.replacing
+
+        def replacing(path: Path) -> Any:
+            generation.step(f"before {path.name} of {folder.root.name}", "write")
+            return real(path)
+
+        with mock.patch.object(disk, "replacing", replacing):  # the supervisor may be killed between two files
+            real_write(folder, files)
+
+    return write
 
 
 def _faulty_unlink(generation: Generation) -> Callable[..., None]:

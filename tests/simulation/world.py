@@ -10,6 +10,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from rnnexp.home import Home, StudyFolder
@@ -49,10 +50,11 @@ class World:
         self.stop_taken_at: dict[int, float] = {}
         self.environment_unfit_until = 0.0
         self.lost_models: set[int] = set()
+        self.violation = ""
         self._divergence: dict[tuple[int, int], bool] = {}
         self.disk_nearly_full_until = 0.0
         self.processes: list[Any] = []
-        self.folder_locks: dict[int, Any] = {}
+        self.folder_locks: dict[Path, Any] = {}
         self.n_generations = 0
         self.last_fault_at = 0.0
         self._scheduled: list[tuple[float, int, Callable[[], None]]] = []

@@ -8,7 +8,7 @@ import pytest
 
 from rnnexp.config.sweep import TpeSampler
 from rnnexp.storage import sampling
-from rnnexp.trial.process import TrialJob
+from rnnexp.trial.job import TrialJob
 from tests.study.fakes import FakeExecutor
 from tests.study.small_study import Study
 

@@ -6,14 +6,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from rnnexp.engine.executor import Exited, Message
+from rnnexp.engine.executor import Exited, Message, SlotLost
 from rnnexp.home import TrialFolder
 from rnnexp.study.progress import ProgressSnapshot
 from rnnexp.trial import events
 from rnnexp.trial.answer import Answer
 from rnnexp.trial.checkpoint import model_fault
 from rnnexp.trial.events import STOPPED_BY_HAND, EndReason, EpochEnded, Failed, Finished, Paused, Started
-from rnnexp.trial.process import TrialJob
+from rnnexp.trial.job import Place, TrialJob
 from rnnexp.trial.states import State
 
 Accuracy = Callable[[TrialJob, int], float]
@@ -33,6 +33,7 @@ class FakeExecutor:
         failures: the kind and reason of the failure that the trial reports.
         exits: the exit code of a process that ends without a result.
         refuses: how many times the process cannot be started.
+        loses_slot: how many times the slot is lost after the trial has started to train.
         stays: trials whose process does not exit after its result.
         memory: the private bytes of a trial.
         on_submit: called before a trial starts.
@@ -53,30 +54,33 @@ class FakeExecutor:
         self.failures: dict[int, tuple[str, str]] = {}
         self.exits: dict[int, int] = {}
         self.refuses: dict[int, int] = {}
+        self.loses_slot: dict[int, int] = {}
         self.stays: set[int] = set()
         self.on_submit: Callable[[int], None] = lambda number: None
         self.memory: dict[int, int] = {}
-        self.submitted: list[tuple[int, TrialJob]] = []
+        self.submitted: list[TrialJob] = []
         self.most_at_once = 0
         self.on_epoch: Callable[[int, int], None] = lambda number, epoch: None
         self._running: dict[int, TrialJob] = {}
+        self._folders: dict[int, TrialFolder] = {}
         self._queue: deque[Message] = deque()
         self._stopped: set[int] = set()
         self._n_done: dict[int, int] = {}
 
-    def submit(self, number: int, job: TrialJob) -> None:
+    def submit(self, job: TrialJob, place: Place) -> None:
+        number, folder = job.number, place.folder
         if self.refuses.get(number):
             self.refuses[number] -= 1
             raise OSError(11, "Resource temporarily unavailable")
         self.on_submit(number)
-        self._running[number] = job
-        self.submitted.append((number, job))
+        self._running[number], self._folders[number] = job, folder
+        self.submitted.append(job)
         self.most_at_once = max(self.most_at_once, len(self._running))
         if self.never_starts.get(number):
             self._exit(number, self.never_starts[number].pop(0))
             return
-        trial_events = events.read(job.folder.events)
-        has_lost_model = any(isinstance(event, Finished) for event in trial_events) and model_fault(job.folder)
+        trial_events = events.read(folder.events)
+        has_lost_model = any(isinstance(event, Finished) for event in trial_events) and model_fault(folder)
         done = self._n_done[number] = 0 if has_lost_model else len(events.epochs(trial_events))
         self._send(number, Started(time.time(), job.attempt, done, 1, 10, {"name": "fake"}, {}))
         if number in self.bugs:
@@ -87,13 +91,17 @@ class FakeExecutor:
             self._exit(number, 0)
         elif number in self.exits:
             self._exit(number, self.exits[number])
+        elif self.loses_slot.get(number):
+            self.loses_slot[number] -= 1
+            self._queue.append((number, SlotLost("its node is lost")))
+            del self._running[number]
         elif done:  # reported again, as by a real process: its answer may have been lost
             self._queue.append((number, events.epochs(trial_events)[-1]))
         else:
             self._epoch(number)
 
     def _send(self, number: int, event: Any) -> None:
-        events.append(self._running[number].folder.events, event)
+        events.append(self._folders[number].events, event)
         self._queue.append((number, event))
 
     def _exit(self, number: int, code: int) -> None:
@@ -102,7 +110,7 @@ class FakeExecutor:
 
     def _epoch(self, number: int) -> None:
         job = self._running[number]
-        curve = events.epochs(events.read(job.folder.events))
+        curve = events.epochs(events.read(self._folders[number].events))
         epoch = self._n_done[number] + 1
         if self.n_crashes.get(number) and self.n_crashes[number][0] < epoch:
             self.n_crashes[number].pop(0)
@@ -136,8 +144,8 @@ class FakeExecutor:
             self._end(number, answer)
 
     def _pause(self, number: int) -> None:
-        write_model(self._running[number].folder)
-        self._running[number].folder.state.write_bytes(b"checkpoint")
+        write_model(self._folders[number])
+        self._folders[number].state.write_bytes(b"checkpoint")
         self._send(number, Paused(time.time(), self._n_done[number]))
         self._exit(number, 0)
 
@@ -153,10 +161,10 @@ class FakeExecutor:
             self._finish(number, "epochs" if answer is Answer.CONTINUE else "pruned")
 
     def _finish(self, number: int, ended: EndReason, reason: str = "") -> None:
-        job = self._running[number]
-        curve = events.epochs(events.read(job.folder.events))
+        folder = self._folders[number]
+        curve = events.epochs(events.read(folder.events))
         if curve:
-            write_model(job.folder)
+            write_model(folder)
             metrics = curve[curve[-1].best_epoch - 1].metrics
             result = Finished(time.time(), ended, curve[-1].best_epoch, metrics, 10, 0.1 * len(curve), reason)
             self._send(number, result)

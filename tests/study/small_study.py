@@ -62,7 +62,6 @@ class Study:
             self.sender,
             self.reporter,
             self.prepare,
-            threads=1,
             clock=clock,
         )
         if signals:

@@ -107,7 +107,7 @@ def test_a_result_whose_model_is_damaged_is_computed_again(study: Study, name: s
         path.write_bytes(content)
     again = FakeExecutor(n_slots=1)
     study.run(again)
-    assert again.submitted[0][0] == 1
+    assert again.submitted[0].number == 1
     assert not model_fault(folder)
     assert f"trial 1 had finished, but {path.name} is {'missing' if is_missing else 'damaged'}" in " ".join(
         study.reporter.notes
@@ -129,7 +129,7 @@ def test_a_result_with_an_intact_model_is_taken_as_it_is(study: Study) -> None:
     write_model(folder)
     again = FakeExecutor(n_slots=1)
     study.run(again)
-    assert 1 not in [number for number, _ in again.submitted]
+    assert 1 not in [job.number for job in again.submitted]
     assert study.states() == [State.COMPLETE] * 4
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rnnexp.engine.executor import Exited
+from rnnexp.engine.executor import Exited, NotStarted, SlotLost
 from rnnexp.errors import DataError
 from rnnexp.storage.store import StudyStore
 from rnnexp.study import failures
@@ -21,6 +21,7 @@ from rnnexp.study.failures import (
     Failure,
     FailureAction,
     FailureKind,
+    LostSlots,
     decide,
     parse_kind,
 )
@@ -159,6 +160,14 @@ def _dead_supervisor(study: Study) -> None:
     assert study.view.trials[0].attempts == 2
 
 
+def _lost_slot(study: Study) -> None:
+    executor = FakeExecutor()
+    executor.loses_slot = {0: 1}
+    study.run(executor, limits__retries=0)
+    assert study.states() == [State.COMPLETE] * 4
+    assert study.view.trials[0].attempts == 2
+
+
 SCENARIOS: dict[FailureKind, Callable[[Study], None]] = {
     FailureKind.ERROR: _exception,
     FailureKind.DIVERGED: _divergence,
@@ -172,6 +181,7 @@ SCENARIOS: dict[FailureKind, Callable[[Study], None]] = {
     FailureKind.DISK: _full_disk,
     FailureKind.INTERRUPTED: _interruption,
     FailureKind.SUPERVISOR_LOST: _dead_supervisor,
+    FailureKind.SLOT_LOST: _lost_slot,
 }
 
 
@@ -192,7 +202,7 @@ def test_every_kind_has_a_rule_and_the_documentation_has_the_table() -> None:
 
 def test_an_exit_code_is_classified() -> None:
     def classify(code: int, *, has_trained: bool = True) -> tuple[FailureKind, str]:
-        return failures.classify_exit(Exited(code), has_trained=has_trained)
+        return failures.classify_end(Exited(code), has_trained=has_trained)
 
     assert classify(-11) == (FailureKind.KILLED, "its process was killed by SIGSEGV")
     assert classify(7) == (FailureKind.KILLED, "its process ended with exit code 7")
@@ -206,6 +216,26 @@ def test_an_exit_code_is_classified() -> None:
     assert classify(1, has_trained=False) == expected
 
 
+def test_what_a_slot_of_another_machine_reports_is_classified() -> None:
+    lost = failures.classify_end(SlotLost("node 10.0.0.3 is lost"), has_trained=False)
+    assert lost == (FailureKind.SLOT_LOST, "node 10.0.0.3 is lost")
+    refused = failures.classify_end(NotStarted("no space"), has_trained=False)
+    assert refused == (FailureKind.ENVIRONMENT, "its process could not be started (no space)")
+
+
+def test_each_third_slot_that_a_trial_loses_without_an_epoch_counts_as_killed() -> None:
+    lost_slots, lost = LostSlots(), Failure(FailureKind.SLOT_LOST, "the node is lost")
+
+    def kinds(*n_epochs: int, number: int = 0) -> list[FailureKind]:
+        return [lost_slots.classify(number, lost, n).kind for n in n_epochs]
+
+    assert kinds(0, 0, 1, 1, 2, 3, 3) == [FailureKind.SLOT_LOST] * 7
+    assert kinds(3) == [FailureKind.KILLED]
+    assert kinds(3, 3) == [FailureKind.SLOT_LOST] * 2
+    assert kinds(3, number=1) == [FailureKind.SLOT_LOST]
+    assert kinds(3) == [FailureKind.KILLED]
+
+
 def test_a_kind_that_a_trial_reports_is_parsed() -> None:
     assert parse_kind("diverged") is FailureKind.DIVERGED
     assert parse_kind("a kind of a newer version") is FailureKind.ERROR
@@ -214,7 +244,7 @@ def test_a_kind_that_a_trial_reports_is_parsed() -> None:
 def test_only_a_retry_is_limited() -> None:
     for kind, rule in FAILURE_POLICY.items():
         is_requeued = decide(Failure(kind, "reason"), n_crashes=99, max_retries=0).action not in FINAL_ACTIONS
-        assert is_requeued == (rule.action in (FailureAction.REQUEUE, FailureAction.WAIT))
+        assert is_requeued == (rule.action in (FailureAction.REQUEUE, FailureAction.WAIT, FailureAction.MOVE))
         is_requeued = decide(Failure(kind, "reason"), n_crashes=0, max_retries=1).action not in FINAL_ACTIONS
         assert is_requeued == (rule.action not in FINAL_ACTIONS)
 
@@ -224,6 +254,7 @@ def test_only_a_retry_is_limited() -> None:
     [
         (FailureKind.ERROR, 0, Decision(FailureAction.FAIL, "reason")),
         (FailureKind.INTERRUPTED, 2, Decision(FailureAction.REQUEUE, "reason")),
+        (FailureKind.SLOT_LOST, 2, Decision(FailureAction.MOVE, "reason")),
         (FailureKind.KILLED, 1, Decision(FailureAction.RETRY, "reason; it resumes from its last epoch")),
         (FailureKind.KILLED, 2, Decision(FailureAction.FAIL, "reason, 3 times")),
         (
@@ -324,17 +355,17 @@ def test_a_process_that_does_not_exit_after_its_result_is_killed(study: Study, m
 
 
 def test_the_model_of_an_exported_trial_is_kept(study: Study) -> None:
-    executor = FakeExecutor(n_slots=1, accuracy=lambda job, epoch: 0.5 + 0.01 * int(job.folder.root.name))
+    executor = FakeExecutor(n_slots=1, accuracy=lambda job, epoch: 0.5 + 0.01 * job.number)
     study.run(executor, keep__checkpoints=1, budget__trials=1)
     study.home.study("s").trial(0).exported.touch()
-    executor = FakeExecutor(n_slots=1, accuracy=lambda job, epoch: 0.5 + 0.01 * int(job.folder.root.name))
+    executor = FakeExecutor(n_slots=1, accuracy=lambda job, epoch: 0.5 + 0.01 * job.number)
     study.run(executor, keep__checkpoints=1, budget__trials=5)
     kept = [row.number for row in study.view.trials if study.home.study("s").trial(row.number).best.exists()]
     assert kept == [0, 4]
 
 
 def test_the_newest_model_is_kept_with_the_best(study: Study) -> None:
-    executor = FakeExecutor(n_slots=1, accuracy=lambda job, epoch: 0.9 - 0.01 * int(job.folder.root.name))
+    executor = FakeExecutor(n_slots=1, accuracy=lambda job, epoch: 0.9 - 0.01 * job.number)
     study.run(executor, keep__checkpoints=2, budget__trials=5)
     kept = [row.number for row in study.view.trials if study.home.study("s").trial(row.number).best.exists()]
     assert kept == [0, 1, 4]

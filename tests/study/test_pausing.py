@@ -15,7 +15,7 @@ from rnnexp.storage.rebuild import rebuild
 from rnnexp.storage.store import StudyStore
 from rnnexp.trial import events
 from rnnexp.trial.events import AttemptEnded, Finished
-from rnnexp.trial.process import TrialJob
+from rnnexp.trial.job import TrialJob
 from rnnexp.trial.states import State
 from tests.study.fakes import FakeExecutor
 from tests.study.small_study import SWEEP, Study
@@ -39,18 +39,14 @@ def new_study(root: Path, text: str = PAUSING) -> Study:
     return study
 
 
-def number_of(job: TrialJob) -> int:
-    return int(job.folder.root.name)
-
-
 def rising(job: TrialJob, epoch: int) -> float:
     """A later trial is better, so that each trial is admitted when it reaches a rung after the first."""
-    return 0.1 + 0.05 * number_of(job) + 0.001 * epoch
+    return 0.1 + 0.05 * job.number + 0.001 * epoch
 
 
 def falling(job: TrialJob, epoch: int) -> float:
     """An earlier trial is better, so that it is admitted when another has reached its rung."""
-    return 0.9 - 0.05 * number_of(job) + 0.001 * epoch
+    return 0.9 - 0.05 * job.number + 0.001 * epoch
 
 
 def executor(accuracy: Callable[[TrialJob, int], float] = falling, n_slots: int = 1) -> FakeExecutor:
@@ -85,15 +81,15 @@ def test_trials_that_their_rung_does_not_admit_are_paused_and_pruned_at_the_end(
 def test_a_paused_trial_resumes_before_a_new_one_starts_when_its_rung_admits_it(study: Study) -> None:
     executed = executor()
     study.run(executed)
-    numbers = [number for number, _ in executed.submitted]
+    numbers = [job.number for job in executed.submitted]
     assert numbers[:3] == [0, 1, 0], "with two trials in the rung, it admits the better one"
-    assert [job.attempt for number, job in executed.submitted if number == 0] == [1, 2, 3]
+    assert [job.attempt for job in executed.submitted if job.number == 0] == [1, 2, 3]
 
 
 def test_a_trial_that_its_rung_admits_is_not_paused(study: Study) -> None:
     executed = executor(rising)
     study.run(executed)
-    assert [number for number, _ in executed.submitted] == list(range(8)), "each has one attempt"
+    assert [job.number for job in executed.submitted] == list(range(8)), "each has one attempt"
     assert curve_lengths(study) == [2, 4, *[8] * 6], "at each rung, a rung of one trial admits none"
     assert study.states()[-1] is State.COMPLETE
 

@@ -16,7 +16,7 @@ import pytest
 
 from rnnexp.trial import events
 from rnnexp.trial.events import AttemptEnded, Finished
-from rnnexp.trial.process import TrialJob
+from rnnexp.trial.job import TrialJob
 from tests.study.small_study import Study
 from tests.study.test_pausing import PAUSING, executor, falling, new_study, rising
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rnnexp.engine.executor import Message
-from rnnexp.trial.process import TrialJob
+from rnnexp.trial.job import Place, TrialJob
 from rnnexp.trial.states import State
 from tests.study.fakes import FakeExecutor
 from tests.study.small_study import Study
@@ -17,10 +17,10 @@ class SlowForkExecutor(FakeExecutor):
 
     polled = False
 
-    def submit(self, number: int, job: TrialJob) -> None:
+    def submit(self, job: TrialJob, place: Place) -> None:
         if not self.submitted:
             time.sleep(0.6)
-        super().submit(number, job)
+        super().submit(job, place)
 
     def poll(self, timeout_s: float) -> list[Message]:
         if not self.polled:

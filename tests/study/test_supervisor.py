@@ -58,7 +58,8 @@ def test_a_resumed_study_draws_the_same_settings_as_an_uninterrupted_one(tmp_pat
 def test_a_setting_whose_condition_is_false_is_neither_drawn_nor_set(study: Study) -> None:
     executor = FakeExecutor()
     study.run(executor, budget__trials=10)
-    for (_, job), row in zip(sorted(executor.submitted), study.view.trials, strict=True):
+    submitted = sorted(executor.submitted, key=lambda job: job.number)
+    for job, row in zip(submitted, study.view.trials, strict=True):
         clipped = row.settings["clip.kind"] == "norm"
         assert ("clip.threshold" in row.settings) == clipped
         assert (job.config.clip.threshold is not None) == clipped
@@ -161,7 +162,7 @@ def test_the_record_of_a_finished_trial_is_closed_at_the_next_start(study: Study
 
 def test_a_pruned_trial_keeps_its_best_value(study: Study) -> None:
     def accuracy(job: Any, epoch: int) -> float:
-        number = int(job.folder.root.name)
+        number = job.number
         return 0.9 if number < 2 else 0.6 - 0.01 * epoch
 
     study.file.write_text(
@@ -181,7 +182,7 @@ def test_the_other_pruners_prune(study: Study, name: str) -> None:
         SWEEP.replace("trials: 4", "trials: 12").replace("epochs: 3", "epochs: 9")
         + f"pruner: {{name: {name}, reduction_factor: 3}}\n"
     )
-    study.run(FakeExecutor(n_slots=1, accuracy=lambda job, epoch: 0.9 - 0.01 * int(job.folder.root.name)))
+    study.run(FakeExecutor(n_slots=1, accuracy=lambda job, epoch: 0.9 - 0.01 * job.number))
     states = study.states()
     assert State.PRUNED in states
     assert states[0] is State.COMPLETE
@@ -265,7 +266,7 @@ def test_the_number_of_epochs_can_be_searched(study: Study) -> None:
         SWEEP.replace("space:", "space:\n  train.epochs: {choice: [2, 6]}").replace("trials: 4", "trials: 12")
         + "pruner: {name: median, n_startup_trials: 1, n_warmup_steps: 3}\n"
     )
-    study.run(FakeExecutor(n_slots=1, accuracy=lambda job, epoch: 0.9 - 0.01 * int(job.folder.root.name)))
+    study.run(FakeExecutor(n_slots=1, accuracy=lambda job, epoch: 0.9 - 0.01 * job.number))
     short = [row for row in study.view.trials if row.settings["train.epochs"] == 2]
     long = [row for row in study.view.trials if row.settings["train.epochs"] == 6]
     assert {row.state for row in short} == {State.COMPLETE}
@@ -273,7 +274,7 @@ def test_the_number_of_epochs_can_be_searched(study: Study) -> None:
 
 
 def test_only_the_best_models_are_kept(study: Study) -> None:
-    executor = FakeExecutor(n_slots=1, accuracy=lambda job, epoch: 0.5 + 0.1 * (int(job.folder.root.name) % 3))
+    executor = FakeExecutor(n_slots=1, accuracy=lambda job, epoch: 0.5 + 0.1 * (job.number % 3))
     study.run(executor, keep__checkpoints=2, budget__trials=6)
     kept = [row.number for row in study.view.trials if study.home.study("s").trial(row.number).best.exists()]
     assert kept == [2, 5]

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from rnnexp.home import TrialFolder
 from rnnexp.trial import events, folder_lock, process
 from rnnexp.trial.answer import Answer
 from rnnexp.trial.events import EpochEnded, Failed, Finished, Started
+from rnnexp.trial.job import TrialJob
 
+JOB = TrialJob(0, TrialConfig(), 1, "s · trial 0")
 DATA = {"name": "fake", "n_train": 8, "n_validation": 2}
 
 
@@ -35,9 +38,8 @@ class _Pipe:
 @pytest.fixture
 def piped(tmp_path: Path) -> Iterator[tuple[process.EventReporter, Any]]:
     """A reporter, and the supervisor's end of its pipe."""
-    job = process.TrialJob(TrialConfig(), TrialFolder(tmp_path), tmp_path, 1, 1, "s · trial 0")
     supervisor, trial = multiprocessing.Pipe()
-    yield process.EventReporter(job, trial), supervisor
+    yield process.EventReporter(JOB, TrialFolder(tmp_path), trial), supervisor
     supervisor.close()
     trial.close()
 
@@ -91,8 +93,7 @@ def test_a_stop_request_before_an_answer_is_not_the_answer(piped: tuple[process.
 
 @pytest.fixture
 def reporter(tmp_path: Path) -> process.EventReporter:
-    job = process.TrialJob(TrialConfig(), TrialFolder(tmp_path), tmp_path, 1, 1, "s · trial 0")
-    return process.EventReporter(job, _Pipe())
+    return process.EventReporter(JOB, TrialFolder(tmp_path), _Pipe())
 
 
 def test_an_error_after_the_result_does_not_replace_it(reporter: process.EventReporter, tmp_path: Path) -> None:
@@ -154,6 +155,7 @@ import pathlib, sys
 from rnnexp.config.trial import TrialConfig
 from rnnexp.home import TrialFolder
 from rnnexp.trial import folder_lock, process
+from rnnexp.trial.job import Place, Share, TrialJob
 
 class Pipe:
     def send(self, message):
@@ -161,7 +163,7 @@ class Pipe:
 
 folder_lock._LOCK_TIMEOUT_S = float(sys.argv[2])
 folder = TrialFolder(pathlib.Path(sys.argv[1]))
-process.main(process.TrialJob(TrialConfig(), folder, folder.root / "nowhere", 1, 1, "s"), Pipe(), False)
+process.main(TrialJob(0, TrialConfig(), 1, "s"), Place(folder, folder.root / "nowhere"), Share(), Pipe(), False)
 """
 
 
@@ -245,8 +247,8 @@ def test_an_orphan_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_the_start_names_the_study(tmp_path: Path) -> None:
-    job = process.TrialJob(TrialConfig(), TrialFolder(tmp_path), tmp_path, 1, 1, "s · trial 0", study="identity")
-    process.EventReporter(job, _Pipe()).report(Started(1.0, 1, 0, 1, 10, DATA, {}))
+    job = replace(JOB, study="identity")
+    process.EventReporter(job, TrialFolder(tmp_path), _Pipe()).report(Started(1.0, 1, 0, 1, 10, DATA, {}))
     (started,) = events.read(TrialFolder(tmp_path).events)
     assert isinstance(started, Started)
     assert started.study == "identity"

@@ -14,8 +14,8 @@ from rnnexp.home import TrialFolder
 from rnnexp.trial import history
 from rnnexp.trial.answer import Answer
 from rnnexp.trial.events import EpochEnded, Event, Finished, Started, append
+from rnnexp.trial.job import Place, TrialJob
 from rnnexp.trial.plan import stored_or_chosen
-from rnnexp.trial.process import TrialJob
 
 _N_PARAMS = 1000
 _PNG = b"\x89PNG\r\n\x1a\n" + bytes(40_000)
@@ -36,15 +36,16 @@ class InstantExecutor:
         self._data, self._wait = data, wait
         self._curves: dict[int, list[EpochEnded]] = {}
         self._jobs: dict[int, TrialJob] = {}
+        self._folders: dict[int, TrialFolder] = {}
         self._queue: deque[Message] = deque()
 
-    def submit(self, number: int, job: TrialJob) -> None:
+    def submit(self, job: TrialJob, place: Place) -> None:
         self._wait()
-        start = time.perf_counter()
-        self._jobs[number], self._curves[number] = job, []
-        with job.folder.lock.open("w") as lock:
+        start, number, folder = time.perf_counter(), job.number, place.folder
+        self._jobs[number], self._folders[number], self._curves[number] = job, folder, []
+        with folder.lock.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-        stored_or_chosen(job.folder.plan, job.config, 1, "CPU")
+        stored_or_chosen(folder.plan, job.config, 1, "CPU")
         self._send(number, Started(time.time(), job.attempt, 0, 1, _N_PARAMS, self._data, {"threads": 1}))
         self._epoch(number)
         self.seconds[number] += time.perf_counter() - start
@@ -73,7 +74,7 @@ class InstantExecutor:
         self._queue.clear()
 
     def _epoch(self, number: int) -> None:
-        curve, folder = self._curves[number], self._jobs[number].folder
+        curve, folder = self._curves[number], self._folders[number]
         epoch = len(curve) + 1
         accuracy = _accuracy(self._jobs[number], epoch)
         metrics = {"loss": 1 - accuracy, "accuracy": accuracy, "val_loss": 1 - accuracy, "val_accuracy": accuracy}
@@ -84,16 +85,16 @@ class InstantExecutor:
         self._send(number, curve[-1])
 
     def _finish(self, number: int, go_on: bool) -> None:
-        job, curve = self._jobs.pop(number), self._curves.pop(number)
+        folder, curve = self._folders.pop(number), self._curves.pop(number)
         ended = "epochs" if go_on else "pruned"
         finished = Finished(time.time(), ended, curve[-1].epoch, curve[-1].metrics, _N_PARAMS, 0.001 * len(curve))
-        self._append(number, job.folder, finished)
-        job.folder.curves.write_bytes(_PNG)
-        disk.write_text(job.folder.history, history._history(curve))
+        self._append(number, folder, finished)
+        folder.curves.write_bytes(_PNG)
+        disk.write_text(folder.history, history._history(curve))
         self._queue.append((number, Exited(0)))
 
     def _send(self, number: int, event: Event) -> None:
-        self._append(number, self._jobs[number].folder, event)
+        self._append(number, self._folders[number], event)
 
     def _append(self, number: int, folder: TrialFolder, event: Event) -> None:
         append(folder.events, event)

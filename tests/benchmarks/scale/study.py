@@ -168,7 +168,7 @@ def run(home: Home, sampler: str, workers: int, n_trials: int) -> None:
     executor = InstantExecutor(workers, _describe(data), sender.wait)
     try:
         outcome = Supervisor(
-            config, store, TrialRecords(folder), executor, sender, EndTimes(costs), lambda _: data.root, 1, time
+            config, store, TrialRecords(folder), executor, sender, EndTimes(costs), lambda _: data.root, time
         ).run()
     finally:  # an interrupted study is resumed, and its trials are not run again
         _write_costs(home, costs, executor.seconds, time.perf_counter())

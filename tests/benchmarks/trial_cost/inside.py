@@ -22,11 +22,11 @@ def _add_timers() -> None:
 
 
 def _timed_main(main: Callable[..., None]) -> Callable[..., None]:
-    def call(job: Any, pipe: Any, preloaded: bool) -> None:
+    def call(job: Any, *rest: Any) -> None:
         begin = time.monotonic()
-        spans.set_trial(int(job.folder.root.name))
+        spans.set_trial(job.number)
         try:
-            main(job, pipe, preloaded)
+            main(job, *rest)
         finally:
             spans.add("process", begin)
             spans.flush()

@@ -42,7 +42,7 @@ BATCHES = {
 """Methods that return iterators of batches; the time of each item is recorded."""
 
 MAIN = "rnnexp.trial.process:main"
-"""The main function of a trial's process, called with (job, pipe, preloaded)."""
+"""The main function of a trial's process, called with (job, place, share, pipe, preloaded)."""
 
 TRAIN_STEP, EVALUATION_STEP = "step", "measure"
 """The names of the functions to which `rnnexp.trial.fit.Network` applies `tf.function`."""
