@@ -17,7 +17,7 @@ from pathlib import Path
 from rnnexp import disk
 from rnnexp.config.sweep import SweepConfig
 from rnnexp.config.trial import TrialConfig
-from rnnexp.engine.executor import End, Executor, Unreachable
+from rnnexp.engine.executor import End, Executor, SlotLost, Unreachable
 from rnnexp.errors import DataError, EngineLostError
 from rnnexp.storage.store import StudyStore, TrialRequest
 from rnnexp.study import limits
@@ -96,6 +96,7 @@ class Supervisor:
             self._loop()
         except EngineLostError as error:
             self._stopping.halt(f"{error}; run the same command to resume when it works again")
+            self._end_lost_trials()
         except Exception as error:
             # The next start completes what could not be written, as after a kill.
             if disk.is_full(error):
@@ -110,6 +111,15 @@ class Supervisor:
         finally:
             unsent = self._sender.close(stopping.sender_timeout_s)
         return stopping.outcome(unsent)
+
+    def _end_lost_trials(self) -> None:
+        """Sets the running trials back to WAITING, after their slots were lost together with the engine."""
+        for number, running in list(self._running.items()):
+            if running.outcome is None:
+                running.kill_cause = Failure(FailureKind.INTERRUPTED, "interrupted")
+                self._settlement.settle_end(running, SlotLost("the engine is lost"))
+            self._release_slot(running)
+            self._sender.notify(number)
 
     def _loop(self) -> None:
         while True:

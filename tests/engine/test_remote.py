@@ -9,6 +9,7 @@ import pytest
 
 from rnnexp.engine import remote
 from rnnexp.engine.remote import RemoteExecutor
+from rnnexp.errors import EngineLostError
 from rnnexp.trial import events
 from rnnexp.trial.events import AttemptEnded, Started
 from rnnexp.trial.states import State
@@ -140,6 +141,24 @@ def test_a_trial_that_loses_three_slots_without_an_epoch_uses_a_retry(study: Stu
     row = study.view.trials[0]
     assert row.attempts == 6
     assert row.reason == "the node is lost, 3 times without an epoch in between, 2 times"
+
+
+def test_the_loss_of_the_engine_ends_the_study_in_order_and_it_resumes(study: Study, make_nodes: MakeNodes) -> None:
+    nodes = make_nodes()
+    wait = nodes.wait
+
+    def lose(*arguments: Any) -> Any:
+        if curves(study) and max(map(len, curves(study))) >= 2:
+            raise EngineLostError("the cluster is lost")
+        return wait(*arguments)
+
+    nodes.wait = lose  # type: ignore[method-assign]
+    outcome = study.run(RemoteExecutor(nodes))  # type: ignore[arg-type]
+    assert outcome.halt_reason == "the cluster is lost; run the same command to resume when it works again"
+    assert set(study.states()) == {State.WAITING}
+    run(study, make_nodes(), limits__retries=0)
+    assert study.states() == [State.COMPLETE] * 4
+    assert curves(study) == [[1, 2, 3]] * 4
 
 
 def test_slots_come_and_go_with_their_machines(study: Study, make_nodes: MakeNodes) -> None:
