@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rnnexp import quiet
+from rnnexp import disk, quiet
 from rnnexp.engine import local, ray_slot
 from rnnexp.engine.exchange import Command, Gone, NoAnswer, Reply, StartAttempt
 from rnnexp.engine.node_cache import pack
@@ -99,17 +99,23 @@ class Refused:
     """The connection is impossible, or does not work any more; the process ends.
 
     Attributes:
-        kind: the name of the exception.
-        text: its message.
+        kinds: the names of the exception and its causes.
+        text: their messages.
     """
 
-    kind: str
+    kinds: str
     text: str
+
+    @classmethod
+    def of(cls, error: Exception) -> "Refused":
+        """Returns an exception and its causes as a message."""
+        errors = list(disk.chain(error))
+        return cls(" ".join(type(each).__name__ for each in errors), "\n".join(str(each).strip() for each in errors))
 
     @property
     def first_line(self) -> str:
         """The first line of the message, or the exception's name."""
-        return (self.text.strip().splitlines() or [self.kind])[0][:200]
+        return (self.text.strip().splitlines() or [self.kinds])[0][:200]
 
 
 def main(pipe: Any, cluster: Cluster) -> None:
@@ -118,7 +124,7 @@ def main(pipe: Any, cluster: Cluster) -> None:
     try:
         ray = _connect(cluster)
     except Exception as error:  # Ray's own, gRPC's, or a plain RuntimeError
-        pipe.send(Refused(type(error).__name__, str(error)))
+        pipe.send(Refused.of(error))
         return
     bridge = _Bridge(ray, pipe, cluster)
     try:
@@ -126,7 +132,7 @@ def main(pipe: Any, cluster: Cluster) -> None:
     except (EOFError, OSError):  # the supervisor has closed the pipe, or has ended
         pass
     except Exception as error:
-        bridge.send(Refused(type(error).__name__, str(error)))
+        bridge.send(Refused.of(error))
     with contextlib.suppress(Exception):  # the cluster may be lost; if this hangs, the supervisor kills this process
         ray.shutdown()
     os._exit(0)

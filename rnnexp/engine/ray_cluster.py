@@ -82,6 +82,7 @@ def _start(cluster: Cluster, needs: SlotNeeds, wanted: int | None, useful: int, 
     try:
         first = pipe.recv() if pipe.poll(_CONNECT_TIMEOUT_S) else Refused("", "it does not answer")
     except (EOFError, OSError):
+        process.join(_LISTENER_TIMEOUT_S)
         first = Refused("", f"the process that connects to it has ended with exit code {process.exitcode}")
     if isinstance(first, Refused):
         process.kill()
@@ -115,7 +116,7 @@ def _advice(refused: Refused) -> str:
         versions = [line for line in lines if line.startswith(("Ray:", "Python:"))]
         here, there = ", ".join(versions[2:]), ", ".join(versions[:2])
         return f"the cluster has {there}, and this process {here}; both must be the same"
-    if "auth" in refused.kind.lower() or "authentication" in refused.text.lower():
+    if "auth" in refused.kinds.lower() or "authentication" in refused.text.lower():
         return (
             "it refuses this process, because its token is missing or wrong; set RAY_AUTH_MODE=token and "
             "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, as on the cluster"

@@ -24,7 +24,7 @@ from tests.engine.contract import (
     until,
     wait_for_slot,
 )
-from tests.engine.ray_nodes_for_tests import TestCluster, running_cluster
+from tests.ray_cluster import TestCluster, running_cluster
 
 __all__ = ["home"]  # a fixture
 

@@ -15,6 +15,8 @@ from rnnexp.engine.ray_cluster import connect
 from rnnexp.engine.ray_nodes import SlotNeeds
 from rnnexp.errors import EngineLostError, UserError
 
+pytestmark = pytest.mark.integration  # starts processes
+
 SWEEP = "study: s\nbudget: {trials: 2}\nbase: {data: {name: reviews}}\nspace: {model.units: {int: [4, 8]}}\n"
 
 

@@ -17,6 +17,8 @@ from tests.engine.loopback import BadNetwork, LoopbackNodes, Network
 from tests.study.fakes import FakeExecutor
 from tests.study.small_study import Study
 
+pytestmark = pytest.mark.integration  # starts processes, or runs several studies
+
 
 @pytest.fixture(autouse=True)
 def short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,13 @@ class Package:
     options: tuple[str, ...] = ()
 
 
+_WITHOUT_PLANTED = (
+    "--deselect",
+    "tests/simulation/test_simulation.py::test_a_planted_bug_is_found",  # minutes; tests the simulation itself
+    "--deselect",
+    "tests/simulation/test_simulation.py::test_the_snippet_of_a_planted_bug_is_in_the_code",  # notices any change
+)
+
 PACKAGES = {
     "study": Package(
         "rnnexp/study",
@@ -33,6 +40,7 @@ PACKAGES = {
         "not tensorflow and not slow",
         _PURE,
         {},
+        _WITHOUT_PLANTED,
     ),
     "storage": Package(
         "rnnexp/storage",
