@@ -13,7 +13,9 @@ from tests.e2e.contents import open_client
 pytestmark = pytest.mark.tensorflow
 
 TEXT = (
-    SWEEP.replace("pruner: {name: none}", "pruner: {name: successive_halving, pause: true, reduction_factor: 2}")
+    SWEEP.replace(
+        "pruner: {name: none}", "pruner: {name: successive_halving, pause: true, min_resource: 1, reduction_factor: 2}"
+    )
     .replace("epochs: 2", "epochs: 4")
     .replace("trials: 3", "trials: 5")
 )

@@ -157,6 +157,8 @@ def _sweep(rng: random.Random, pausing: random.Random) -> dict[str, Any]:
     pruner: dict[str, Any] = {"name": rng.choice(["none", "median", "hyperband"])}
     if pruner["name"] == "median":
         pruner |= {"n_startup_trials": rng.randint(1, 2), "n_warmup_steps": rng.randint(0, 1)}
+    if pruner["name"] == "hyperband":
+        pruner |= {"min_resource": 1}
     if pausing.random() < 0.4:
         pruner = {"name": pausing.choice(["hyperband", "successive_halving"]), "pause": True}
         pruner |= {"reduction_factor": pausing.randint(2, 3), "min_resource": pausing.randint(1, 2)}
