@@ -105,7 +105,8 @@ class SenderThread:
         open_immediately: open MLflow before there is something to send, while the first trials start. Later, its
             import would compete with them for a core.
         """
-        self._outbox = Outbox(connect, log)
+        self._log = log
+        self._outbox = Outbox(connect, self._log_until_closed)
         self._at_once = open_immediately
         self._queue: queue.Queue[int] = queue.Queue()
         self._closing_since = 0.0
@@ -115,6 +116,11 @@ class SenderThread:
 
     def notify(self, number: int) -> None:
         self._queue.put(number)
+
+    def _log_until_closed(self, line: str) -> None:
+        """Passes a line on, except from a thread that was given up: the databases may be closed then."""
+        if self._deadline is None or time.monotonic() < self._deadline:
+            self._log(line)
 
     def close(self, timeout_s: float) -> list[int]:
         self._closing_since = time.monotonic()

@@ -6,6 +6,7 @@ the seconds. It never imports `rnnexp` itself.
 """
 
 import contextlib
+import ctypes
 import importlib
 import json
 import os
@@ -18,14 +19,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import psutil
+
 from tests.mutation.packages import PACKAGES, Package
 
 _POLL_S = 0.02
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 def main() -> None:
     package, tree = PACKAGES[sys.argv[1]], Path.cwd()
     answers = os.fdopen(os.dup(1), "w")
+    _become_subreaper()
     log = os.open(tree / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(log, 1)  # what the tests and the libraries print
     os.dup2(log, 2)
@@ -86,16 +91,31 @@ def _fork_tests(package: Package, tree: Path, order: TestOrder, timeout_s: float
         if done or time.monotonic() > deadline:
             break
         time.sleep(_POLL_S)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
     if not done:
+        os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+    _end_descendants()
+    if not done:
         return "timeout"
     return "survived" if os.waitstatus_to_exitcode(status) == 0 else "killed"
 
 
+def _become_subreaper() -> None:
+    """Makes this process the parent of what its ended children leave, as servers in a session of their own; Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _end_descendants() -> None:
+    """Ends all processes that the tests have left."""
+    left = psutil.Process().children(recursive=True)
+    for process in left:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(left, timeout=10)
+
+
 def _run_tests(package: Package, tree: Path, order: TestOrder, test_timeout_s: float) -> NoReturn:
-    os.setsid()  # a group of its own, so that all its processes can be ended
     code = 70
     try:
         import pytest

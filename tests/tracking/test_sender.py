@@ -151,6 +151,20 @@ def test_closing_waits_only_until_its_timeout_for_a_tracker_that_hangs(tracker: 
     assert time.monotonic() - start < 3
 
 
+def test_a_thread_that_was_given_up_logs_nothing_more(tracker: _Tracker) -> None:
+    tracker.unblocked.clear()
+    tracker.failures = 1
+    thread = SenderThread(tracker.connect, tracker.lines.append)
+    thread.notify(6)
+    assert tracker.entered.wait(10)
+    assert thread.close(0.1) == [6]
+    tracker.unblocked.set()  # the databases are closed now, so what it does fails
+    _wait_for(lambda: tracker.failures == 0)
+    thread._thread.join(10)
+    assert not thread._thread.is_alive()
+    assert tracker.lines == []
+
+
 def test_closing_without_notifications_is_fast(tracker: _Tracker) -> None:
     start = time.monotonic()
     assert SenderThread(tracker.connect, tracker.lines.append).close(10) == []
