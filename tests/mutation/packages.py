@@ -36,7 +36,13 @@ _WITHOUT_PLANTED = (
 PACKAGES = {
     "study": Package(
         "rnnexp/study",
-        ("tests/study", "tests/storage/test_space_versions.py", "tests/simulation/test_simulation.py"),
+        (
+            "tests/study/test_failures.py",
+            "tests/study/test_supervisor.py",
+            "tests/simulation/test_simulation.py",
+            "tests/storage/test_space_versions.py",
+            "tests/study",  # test_deletion.py starts a server
+        ),
         "not tensorflow and not slow",
         _PURE,
         {},
