@@ -20,7 +20,7 @@ from rnnexp.trial.job import Place, TrialJob
 _RETRY_S = 1.0
 """How long to wait before a slot that did not answer is asked again."""
 _MAX_UNPLACED = 3
-"""How many slots may end before they have answered once, one after another, before the study ends."""
+"""How often each slot may end before it has answered once, while none works; then the study ends."""
 _COUNT_INTERVAL_S = 5.0
 """How often to ask the engine for how many slots there is room."""
 
@@ -181,7 +181,8 @@ class RemoteExecutor:
     def _check_placement(self, slot: _Slot, gone: Gone) -> None:
         """Raises an error if one slot after another ends before it has answered once, and none works."""
         self._n_unplaced = 0 if slot.is_placed else self._n_unplaced + 1
-        if self._n_unplaced >= _MAX_UNPLACED and not any(each.is_placed for each in self._slots):
+        most = _MAX_UNPLACED * max(1, self._nodes.room())
+        if self._n_unplaced >= most and not any(each.is_placed for each in self._slots):
             raise EngineLostError(f"no slot can be started: {gone.reason}")
 
     def _ask_for_slots(self) -> None:

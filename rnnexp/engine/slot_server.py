@@ -183,7 +183,8 @@ class SlotServer:
     def exchange(self, commands: Sequence[Command], confirmed: int, wait_s: float) -> Reply:
         """Takes the new ones of the commands, and returns the batches after the confirmed one.
 
-        Waits for a batch; a later call ends the waiting of an earlier one.
+        Waits for a batch; a later call ends the waiting of an earlier one. The first call does not wait: its reply says
+        that the slot is there.
 
         Args:
             commands: those that the slot has not confirmed, in order.
@@ -201,7 +202,8 @@ class SlotServer:
                 os.write(self._wake_writer, b"!")
             self._changed.notify_all()
             self._changed.wait_for(
-                lambda: self._worker.has_news or self._newest_call != call or self._is_closed, wait_s
+                lambda: self._worker.has_news or self._newest_call != call or self._is_closed,
+                wait_s if call > 1 else 0.0,
             )
             self._check_open()
             return self._worker.reply()

@@ -107,7 +107,10 @@ class Settlement:
         failure = failures.classify_end(end, has_trained=has_trained or not may_be_environment)
         if failure.kind is FailureKind.SLOT_LOST:
             failure = self._lost_slots.classify(number, failure, len(events.epochs(self._records.read(number))))
-        self.handle_failure(running, running.kill_cause or failure)
+        cause = running.kill_cause
+        if cause is not None and cause.kind is FailureKind.HEARTBEAT_TIMEOUT and not isinstance(end, Exited):
+            cause = None  # it was silent because its machine was lost, or because it had not started
+        self.handle_failure(running, cause or failure)
 
     def settle_result(self, running: RunningTrial, result: Finished | Failed) -> None:
         """Settles a trial by the result that it reported."""

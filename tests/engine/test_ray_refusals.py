@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rnnexp import cli
+from rnnexp.engine import ray_slot
 from rnnexp.engine.ray_cluster import connect
 from rnnexp.engine.ray_nodes import SlotNeeds
 from rnnexp.errors import EngineLostError, UserError
@@ -158,6 +159,12 @@ def test_a_ray_of_its_own_accepts_no_other_program(fake_ray: FakeRay) -> None:
     assert (seen["mode"], seen["n_token"]) == ("token", 64)
     assert "address" not in seen
     assert seen["include_dashboard"] is False
+
+
+def test_a_node_with_another_version_says_so() -> None:
+    program, python = ray_slot.versions()
+    with pytest.raises(RuntimeError, match=rf"has rnnexp {program} with Python {python}, the supervisor's machine has"):
+        ray_slot.RaySlot(1, ("0.0.1", python))
 
 
 def test_the_end_of_the_connection_ends_the_study_with_one_line(fake_ray: FakeRay, listener: str) -> None:

@@ -1,19 +1,22 @@
 """Slots on other machines, without an engine: the exchange, what comes home, and what a lost slot means."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rnnexp.engine import remote
+from rnnexp.engine.exchange import Command, Gone, NoAnswer, Reply
 from rnnexp.engine.remote import RemoteExecutor
 from rnnexp.errors import EngineLostError
 from rnnexp.trial import events
 from rnnexp.trial.events import AttemptEnded, Started
 from rnnexp.trial.states import State
-from tests.engine.loopback import BadNetwork, LoopbackNodes, Network
+from tests.engine.loopback import BadNetwork, Call, LoopbackNodes, Network
 from tests.study.fakes import FakeExecutor
 from tests.study.small_study import Study
 
@@ -145,6 +148,37 @@ def test_a_trial_that_loses_three_slots_without_an_epoch_uses_a_retry(study: Stu
     assert row.reason == "the node is lost, 3 times without an epoch in between, 2 times"
 
 
+class SilentNetwork(Network):
+    """A network that carries nothing for a while, once a trial runs: the machine hangs and is then lost."""
+
+    def __init__(self) -> None:
+        self.silent_until = 0.0
+
+    def carry(self, call: Callable[[], Reply]) -> Reply | Gone | NoAnswer:
+        time.sleep(max(0.0, self.silent_until - time.monotonic()))
+        return call()
+
+
+def test_a_trial_that_was_silent_because_its_machine_was_lost_uses_no_retry(
+    study: Study, make_nodes: MakeNodes
+) -> None:
+    network = SilentNetwork()
+    nodes = make_nodes(n_slots=1, network=network, endless={1})
+    started = study.reporter.started
+
+    def hang(number: int, *rest: Any) -> None:
+        if number == 1 and not network.silent_until:
+            network.silent_until = time.monotonic() + 1.5
+            threading.Timer(1.0, nodes.slots[-1].lose).start()
+            nodes._make_executor = lambda wake: SlowExecutor(n_slots=1)
+        started(number, *rest)
+
+    study.reporter.started = hang  # type: ignore[method-assign]
+    run(study, nodes, limits__retries=0, limits__silence_s=0.4)
+    assert study.states() == [State.COMPLETE] * 4
+    assert study.view.trials[1].attempts == 2
+
+
 def test_the_loss_of_the_engine_ends_the_study_in_order_and_it_resumes(study: Study, make_nodes: MakeNodes) -> None:
     nodes = make_nodes()
     wait = nodes.wait
@@ -178,6 +212,40 @@ def test_slots_come_and_go_with_their_machines(study: Study, make_nodes: MakeNod
     while executor.n_slots > 2 and time.monotonic() < deadline:
         executor.poll(0.01)
     assert executor.n_slots == 2
+
+
+class BrokenSlot:
+    """A slot whose process cannot start, for example because a node has another version of the program."""
+
+    def exchange(self, commands: tuple[Command, ...], confirmed: int) -> Call:
+        call: Call = Future()
+        call.set_result(Gone("its slot cannot start (node has rnnexp 0.9)"))
+        return call
+
+    def release(self) -> None:
+        pass
+
+
+def test_slots_that_never_start_end_the_study(study: Study, make_nodes: MakeNodes) -> None:
+    nodes = make_nodes()
+    nodes.new_slot = BrokenSlot  # type: ignore[method-assign, assignment]
+    outcome = study.run(RemoteExecutor(nodes))  # type: ignore[arg-type]
+    assert outcome.halt_reason.startswith("no slot can be started: its slot cannot start (node has rnnexp 0.9)")
+    assert study.states() == []
+
+
+def test_a_slot_that_never_starts_does_no_harm_beside_one_that_works(study: Study, make_nodes: MakeNodes) -> None:
+    nodes = make_nodes()
+    new_slot, made = nodes.new_slot, []
+
+    def every_second() -> Any:
+        made.append(1)
+        return new_slot() if len(made) == 1 else BrokenSlot()
+
+    nodes.new_slot = every_second  # type: ignore[method-assign]
+    run(study, nodes)
+    assert study.states() == [State.COMPLETE] * 4
+    assert len(made) > 4
 
 
 def test_a_slot_that_cannot_start_a_trial_is_no_fault_of_the_trial(study: Study, make_nodes: MakeNodes) -> None:

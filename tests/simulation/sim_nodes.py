@@ -107,6 +107,7 @@ class SimSlot:
         self._placed_at = self.world.now + rng.choice((0.1, 0.1, 3.0, 30.0))
         self._waiting: list[Call] = []
         self._cut_until = 0.0
+        self._has_answered = False
         self.is_gone = False
 
     def exchange(self, commands: Sequence[Any], confirmed: int) -> Call:
@@ -151,7 +152,9 @@ class SimSlot:
             for each in earlier:
                 self._reply(each)
             self.work()
-            self.world.schedule(_SLOT_WAITS_S, partial(self._stop_waiting, call))
+            wait_s = _SLOT_WAITS_S if self._has_answered else 0.0
+            self._has_answered = True
+            self.world.schedule(wait_s, partial(self._stop_waiting, call))
 
     def work(self) -> None:
         """Carries out the commands, and replies if there is something to report."""
