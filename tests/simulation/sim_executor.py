@@ -185,11 +185,11 @@ class SimExecutor:
 
     def request_stop(self, number: int) -> None:
         self._generation.step(f"request trial {number} to stop", "write")
-        if number in self._processes:
-            self._request_stop(number)
+        self._request_stop(number)
 
     def _request_stop(self, number: int) -> None:
-        self._world.schedule(0.001, self._processes[number].request_stop)
+        if number in self._processes:
+            self._world.schedule(0.001, self._processes[number].request_stop)
 
     def kill(self, number: int) -> None:
         self._generation.step(f"kill {number}", "write")
