@@ -114,12 +114,9 @@ class Supervisor:
 
     def _end_lost_trials(self) -> None:
         """Sets the running trials back to WAITING, after their slots were lost together with the engine."""
-        for number, running in list(self._running.items()):
-            if running.outcome is None:
-                running.kill_cause = Failure(FailureKind.INTERRUPTED, "interrupted")
-                self._settlement.settle_end(running, SlotLost("the engine is lost"))
-            self._release_slot(running)
-            self._sender.notify(number)
+        for number in list(self._running):
+            self._running[number].kill_cause = Failure(FailureKind.INTERRUPTED, "interrupted")
+            self._on_message(number, SlotLost("the engine is lost"))
 
     def _loop(self) -> None:
         while True:

@@ -104,7 +104,8 @@ def test_a_line_says_that_trials_share_a_gpu(
     monkeypatch.setattr(local, "free_memory_gb", lambda: 64.0)
     file = tmp_path / "sweep.yaml"
     file.write_text("study: s\nbudget: {trials: 9}\nbase: {data: {name: reviews}}\n")
-    plan = plan_slots(load_sweep(file, {}), store, workers, DeviceUse("GPU", ("0", "1", "2", "3")))
+    config = load_sweep(file, {"engine.max_slots": workers})
+    plan = plan_slots(config, store, DeviceUse("GPU", ("0", "1", "2", "3")))
     assert plan.slots == (workers or 4)
     printed = capsys.readouterr().out
     assert line in printed

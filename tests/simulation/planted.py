@@ -238,8 +238,8 @@ BUGS = (
         Change("failures", "        FailureAction.MOVE,\n    ),\n", "        FailureAction.RETRY,\n    ),\n"),
     ),
     Planted(
-        "a trial whose slot does not answer counts as silent",
-        Change("remote", "messages.append((slot.attempt.number, Unreachable()))", "pass"),
+        "a trial that was silent because its machine was lost uses a retry",
+        Change("settlement", "FailureKind.HEARTBEAT_TIMEOUT and not isinstance(end, Exited):", "FailureKind.ERROR:"),
     ),
     Planted(
         "a slot that does not answer is given up, although it may still run the trial",
