@@ -21,6 +21,7 @@ from rnnexp.errors import EngineLostError
 _CLUSTER_TIMEOUT_S = 30.0
 """After so long without an answer the cluster counts as lost."""
 _CLOSE_TIMEOUT_S = 5.0
+_CONNECTION_LOST = "the connection to the Ray cluster is lost: its head has ended"
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,10 @@ class RayNodes:
     def wait(self, calls: Sequence[int], timeout_s: float) -> list[tuple[int, Reply | Gone | NoAnswer]]:
         if not any(call in self._replies for call in calls):
             connection.wait([self._pipe, self._process.sentinel], timeout_s)
+        has_ended = not self._process.is_alive()  # looked at before the pipe is read to its end
         self._receive()
+        if has_ended:
+            raise EngineLostError(_CONNECTION_LOST)
         silent_s = time.monotonic() - self._answered_at
         if silent_s > _CLUSTER_TIMEOUT_S:
             raise EngineLostError(f"the Ray cluster has not answered for {silent_s:.0f} s: its head is lost")
@@ -148,7 +152,7 @@ class RayNodes:
                 else:
                     self._resources, self._answered_at = list(message.resources), time.monotonic()
         except (EOFError, OSError):
-            raise EngineLostError("the connection to the Ray cluster is lost: its head has ended") from None
+            raise EngineLostError(_CONNECTION_LOST) from None
 
     def close(self) -> None:
         self._pipe.close()  # the process then ends, and the cluster ends its slots
