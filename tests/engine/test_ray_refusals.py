@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from rnnexp import cli
 from rnnexp.engine import ray_slot
+from rnnexp.engine.executor import Executor
 from rnnexp.engine.ray_cluster import connect
 from rnnexp.engine.ray_nodes import SlotNeeds
 from rnnexp.errors import EngineLostError, UserError
@@ -167,14 +169,19 @@ def test_a_node_with_another_version_says_so() -> None:
         ray_slot.RaySlot(1, ("0.0.1", python))
 
 
+def poll_for(executor: Executor, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        executor.poll(0.5)
+
+
 def test_the_end_of_the_connection_ends_the_study_with_one_line(fake_ray: FakeRay, listener: str) -> None:
     fake_ray(nodes=[{"CPU": 2.0}])
     engine = connect(listener, SlotNeeds(), None, 4)
     engine._nodes._process.kill()
     executor = engine.executor(0)
     with pytest.raises(EngineLostError, match="the connection to the Ray cluster is lost"):
-        for _ in range(20):
-            executor.poll(1.0)
+        poll_for(executor, 20)
     engine.close()
 
 
@@ -188,8 +195,7 @@ def test_a_cluster_that_does_not_answer_any_more_counts_as_lost(
     monkeypatch.setattr("rnnexp.engine.ray_nodes._CLUSTER_TIMEOUT_S", 0.2)
     os.kill(engine._nodes._process.pid, signal.SIGSTOP)
     with pytest.raises(EngineLostError, match="has not answered for"):
-        for _ in range(20):
-            executor.poll(0.5)
+        poll_for(executor, 20)
     engine.close()
 
 
