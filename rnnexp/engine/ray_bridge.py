@@ -9,7 +9,6 @@ import contextlib
 import os
 import secrets
 import signal
-import sys
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -166,7 +165,7 @@ def _protect() -> None:
     """
     os.environ.setdefault("RAY_worker_niceness", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:
+    if "RAY_AUTH_MODE" not in os.environ:
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 

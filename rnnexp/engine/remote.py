@@ -168,6 +168,7 @@ class RemoteExecutor:
                     messages += self._process(slot, batch)
             elif isinstance(reply, Gone):
                 self._slots = [each for each in self._slots if each is not slot]
+                slot.slot.release()  # a slot that has failed may still have its place on the machine
                 self._check_placement(slot, reply)
                 if slot.attempt is not None:
                     messages.append((slot.attempt.number, SlotLost(reply.reason)))

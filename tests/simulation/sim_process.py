@@ -54,8 +54,7 @@ class Process:
         self._answer = Answer.CONTINUE
         self._is_endless = self._is_stopped = self._hangs = False
         self.n_epochs, self._first_end, self._new_since = 0, 0, math.inf
-        self._finished = False
-        self._recorded: set[type] = set()
+        self._finished, self._recorded = False, set[type]()
         self._steps = self._main()
         world.processes.append(self)
         world.schedule(world.rng.uniform(0.02, 0.6), self._continue)
