@@ -126,7 +126,8 @@ class SimSlot:
         return call
 
     def release(self) -> None:
-        self.end()
+        """Ends the slot when its machine can be reached."""
+        self.world.schedule(max(0.0, self._cut_until - self.world.now), self.end)
 
     def end(self) -> None:
         """Ends the slot and its process."""
