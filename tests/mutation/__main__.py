@@ -1,8 +1,8 @@
 """Mutation testing: `python -m tests.mutation`.
 
-Draws mutants of each package by a seed, runs the package's tests on each, and prints the share that the tests noticed
-and the mutants that survived. A mutant that survives is either equivalent to the original, or a test is missing.
-Finished mutants are lines of `results.jsonl`; the same command continues an interrupted run.
+Draws mutants of each package by a seed, runs on each the tests that run the changed function, and prints the share that
+the tests noticed and the mutants that survived. A mutant that survives is either equivalent to the original, or a test
+is missing. Finished mutants are lines of `results.jsonl`; the same command continues an interrupted run.
 """
 
 import argparse
@@ -20,8 +20,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from tests.mutation import coverage
+from tests.mutation.coverage import TestCoverage
 from tests.mutation.mutants import Mutant, mutate, sites
 from tests.mutation.packages import PACKAGES
+from tests.mutation.worker import COVERAGE
 
 _ROOT = Path(__file__).resolve().parents[2]
 _COPIED = ("rnnexp", "tests", "sweeps", "docs", "pyproject.toml", "README.md", "Makefile")
@@ -76,7 +79,7 @@ class Worker:
     """A process that runs the tests of mutants, in its own copy of the project."""
 
     def __init__(self, package: str, tree: Path) -> None:
-        self._package = package
+        self._package, self._tree = package, tree
         _copy_project(tree)
         environment = {
             **os.environ,
@@ -95,25 +98,29 @@ class Worker:
         )
 
     def run(
-        self, mutant: Mutant | None, timeout_s: float, test_timeout_s: float, first: Sequence[str] = ()
+        self, mutant: Mutant | None, timeout_s: float, test_timeout_s: float, tests: Sequence[str] | None = None
     ) -> dict[str, Any]:
-        """Runs the tests on a mutant, or on the unchanged package.
+        """Runs tests on a mutant, or all on the unchanged package.
 
         Args:
             mutant: the mutant, or None.
             timeout_s: the time limit of all tests.
             test_timeout_s: the time limit of one test.
-            first: the tests to run first.
+            tests: the tests to run, in this order; None runs all and records what each of them runs.
         """
         folder = PACKAGES[self._package].folder
         path = mutant.path if mutant else f"{folder}/__init__.py"
         original = (_ROOT / path).read_text(encoding="utf-8")
-        task = {"path": path, "original": original, "source": mutant.source if mutant else original, "first": [*first]}
+        task = {"path": path, "original": original, "source": mutant.source if mutant else original, "tests": tests}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(task | {"timeout_s": timeout_s, "test_timeout_s": test_timeout_s}) + "\n")
         self._process.stdin.flush()
         return _answer(self._process.stdout)
+
+    def coverage(self) -> dict[str, TestCoverage]:
+        """Returns which test runs what, after a run without a mutant."""
+        return coverage.load(self._tree / COVERAGE)
 
     def close(self) -> None:
         assert self._process.stdin is not None
@@ -153,22 +160,21 @@ def run_package(package: str, drawn: list[Mutant], results: Results, state: Path
     if todo.empty():
         return
     errors: list[BaseException] = []
+    tests = _record_coverage(package, state / f"tree-{package}-0")
 
     def serve(number: int) -> None:
         worker = Worker(package, state / f"tree-{package}-{number}")
         try:
-            baseline = worker.run(None, _BASELINE_TIMEOUT_S, _BASELINE_TIMEOUT_S)
-            if baseline["outcome"] != "survived":  # other load can delay a test that has a time limit
-                baseline = worker.run(None, _BASELINE_TIMEOUT_S, _BASELINE_TIMEOUT_S)
-            if baseline["outcome"] != "survived":
-                raise RuntimeError(
-                    f"{package}: the tests fail without a mutant; see log.txt in tree-{package}-{number}"
-                )
-            timeout_s = max(_MIN_TIMEOUT_S, _TIMEOUT_FACTOR * baseline["seconds"])
             while time.monotonic() < ends_at:
                 mutant = todo.get_nowait()
-                first = results.most_useful_tests(package)
-                results.add(package, mutant, worker.run(mutant, timeout_s, _TEST_TIMEOUT_S, first))
+                chosen = coverage.tests_of(mutant.path, mutant.line, tests)
+                useful = [test for test in results.most_useful_tests(package) if test in chosen]
+                order = list(dict.fromkeys([*useful, *chosen]))
+                timeout_s = max(_MIN_TIMEOUT_S, _TIMEOUT_FACTOR * sum(tests[test].seconds for test in order))
+                answer = {"outcome": "survived", "failed_test": None, "seconds": 0.0}  # no test runs it
+                if order:
+                    answer = worker.run(mutant, timeout_s, _TEST_TIMEOUT_S, order)
+                results.add(package, mutant, answer)
         except queue.Empty:
             pass
         except BaseException as error:
@@ -183,6 +189,18 @@ def run_package(package: str, drawn: list[Mutant], results: Results, state: Path
         thread.join()
     if errors:
         raise errors[0]
+
+
+def _record_coverage(package: str, tree: Path) -> dict[str, TestCoverage]:
+    """Runs all tests without a mutant; returns what each of them runs."""
+    worker = Worker(package, tree)
+    try:
+        for _ in range(2):  # other load can delay a test that has a time limit
+            if worker.run(None, _BASELINE_TIMEOUT_S, _BASELINE_TIMEOUT_S)["outcome"] == "survived":
+                return worker.coverage()
+        raise RuntimeError(f"{package}: the tests fail without a mutant; see log.txt in {tree}")
+    finally:
+        worker.close()
 
 
 def report(package: str, drawn: list[Mutant], results: Results) -> bool:

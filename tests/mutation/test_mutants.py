@@ -1,11 +1,15 @@
 """The changes that mutation testing makes, and the draw of them."""
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.mutation.__main__ import Results, draw, report
+from tests.mutation.coverage import TestCoverage, load, tests_of
 from tests.mutation.mutants import Mutant, mutate, sites
 from tests.mutation.packages import PACKAGES
 
@@ -110,3 +114,41 @@ def test_the_tests_that_noticed_most_run_first(tmp_path: Path) -> None:
         results.add("study", mutant, {"outcome": "killed", "failed_test": failed, "seconds": 1.0})
     assert results.most_useful_tests("study") == ["t.py::often", "t.py::rare"]
     assert results.most_useful_tests("storage") == []
+
+
+def test_the_tests_of_a_line_are_those_that_run_its_function() -> None:
+    tests = {
+        "slow": TestCoverage(2.0, False, (("a.py", 1, 9), ("b.py", 1, 3))),
+        "quick": TestCoverage(0.1, False, (("a.py", 3, 5),)),
+        "server": TestCoverage(0.5, True, ()),
+        "other": TestCoverage(0.2, False, (("b.py", 1, 3),)),
+    }
+    assert tests_of("a.py", 4, tests) == ["quick", "slow", "server"]
+    assert tests_of("a.py", 8, tests) == ["slow", "server"]
+    assert tests_of("a.py", 20, tests) == ["quick", "slow", "server"], "a line outside of all functions"
+    assert tests_of("c.py", 1, tests) == ["server"]
+
+
+def test_what_each_test_runs_is_recorded(tmp_path: Path) -> None:
+    """In a process of its own: a test that records cannot be recorded."""
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "one.py").write_text("def used():\n    return 1\n\n\ndef unused():\n    return 2\n")
+    (tmp_path / "test_one.py").write_text(
+        "import subprocess, sys\n"
+        "from package.one import used\n"
+        "def test_used(): assert used() == 1\n"
+        "def test_process(): subprocess.run([sys.executable, '-c', ''], check=True)\n"
+    )
+    code = (
+        "import sys; from pathlib import Path; import pytest; from tests.mutation.coverage import CoverageRecorder\n"
+        "tree = Path(sys.argv[1])\n"
+        "recorder = CoverageRecorder(tree, 'package', tree / 'found.json')\n"
+        "sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', 'test_one.py'], plugins=[recorder]))"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parents[2]}:{tmp_path}"}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=tmp_path, env=environment, check=True)
+    found = load(tmp_path / "found.json")
+    assert found["test_one.py::test_used"].functions == (("package/one.py", 1, 2),)
+    assert not found["test_one.py::test_used"].starts_processes
+    assert found["test_one.py::test_process"].starts_processes

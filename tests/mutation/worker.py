@@ -1,8 +1,8 @@
 """Runs the tests of mutants in a copy of the project, each in a process that is forked after the slow imports.
 
-It reads one JSON object per line: the path and the new text of a module, the original text, the tests to run first,
-and the time limits of one test and of all. It writes one JSON object per line: the outcome, the test that failed, and
-the seconds. It never imports `rnnexp` itself.
+It reads one JSON object per line: the path and the new text of a module, the original text, the tests to run in their
+order (or null for all, to record what each of them runs), and the time limits of one test and of all. It writes one
+JSON object per line: the outcome, the test that failed, and the seconds. It never imports `rnnexp` itself.
 """
 
 import contextlib
@@ -21,8 +21,10 @@ from typing import Any, NoReturn
 
 import psutil
 
+from tests.mutation.coverage import CoverageRecorder
 from tests.mutation.packages import PACKAGES, Package
 
+COVERAGE = "coverage.json"
 _POLL_S = 0.02
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -52,39 +54,58 @@ def _run(package: Package, tree: Path, task: dict[str, Any]) -> dict[str, Any]:
     module.write_text(task["source"], encoding="utf-8")
     start = time.monotonic()
     try:
-        order = TestOrder(task["first"], failed)
-        outcome = _fork_tests(package, tree, order, task["timeout_s"], task["test_timeout_s"])
+        plugins: list[Any] = [FailedTest(failed)]
+        if task["tests"] is None:
+            plugins.append(CoverageRecorder(tree, package.folder, tree / COVERAGE))
+        else:
+            plugins.append(Selection(task["tests"]))
+        outcome = _fork_tests(package, tree, task["tests"], plugins, task["timeout_s"], task["test_timeout_s"])
     finally:
         module.write_text(task["original"], encoding="utf-8")
     failed_test = failed.read_text(encoding="utf-8") if failed.exists() else None
     return {"outcome": outcome, "failed_test": failed_test, "seconds": round(time.monotonic() - start, 2)}
 
 
-class TestOrder:
-    """A plugin of pytest that runs some tests first and writes down which test fails."""
+class Selection:
+    """A plugin of pytest that runs only some tests."""
 
-    __test__ = False
-
-    def __init__(self, first: Sequence[str], failed: Path) -> None:
+    def __init__(self, tests: Sequence[str]) -> None:
         """Args:
-        first: the ids of tests, the most useful one first.
-        failed: the file for the id of a test that fails.
+        tests: their ids, in the order in which they run.
         """
-        self._rank, self._failed = {test: rank for rank, test in enumerate(first)}, failed
+        self._rank = {test: rank for rank, test in enumerate(tests)}
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        items.sort(key=lambda item: self._rank.get(item.nodeid, len(self._rank)))
+        chosen = [item for item in items if item.nodeid in self._rank]
+        items[:] = sorted(chosen, key=lambda item: self._rank[item.nodeid])
+
+
+class FailedTest:
+    """A plugin of pytest that writes down which test fails."""
+
+    def __init__(self, failed: Path) -> None:
+        """Args:
+        failed: the file for its id.
+        """
+        self._failed = failed
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.failed:
             self._failed.write_text(report.nodeid, encoding="utf-8")
 
 
-def _fork_tests(package: Package, tree: Path, order: TestOrder, timeout_s: float, test_timeout_s: float) -> str:
+def _fork_tests(
+    package: Package,
+    tree: Path,
+    tests: Sequence[str] | None,
+    plugins: list[Any],
+    timeout_s: float,
+    test_timeout_s: float,
+) -> str:
     """Returns `survived`, `killed` or `timeout`. The tests and all processes that they start are ended."""
     pid = os.fork()
     if pid == 0:
-        _run_tests(package, tree, order, test_timeout_s)
+        _run_tests(package, tree, tests, plugins, test_timeout_s)
     deadline = time.monotonic() + timeout_s
     while True:
         done, status = os.waitpid(pid, os.WNOHANG)
@@ -115,7 +136,9 @@ def _end_descendants() -> None:
     psutil.wait_procs(left, timeout=10)
 
 
-def _run_tests(package: Package, tree: Path, order: TestOrder, test_timeout_s: float) -> NoReturn:
+def _run_tests(
+    package: Package, tree: Path, tests: Sequence[str] | None, plugins: list[Any], test_timeout_s: float
+) -> NoReturn:
     code = 70
     try:
         import pytest
@@ -123,7 +146,8 @@ def _run_tests(package: Package, tree: Path, order: TestOrder, test_timeout_s: f
         os.lseek(1, 0, os.SEEK_SET)
         options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--basetemp", str(tree / "tmp")]
         options += ["-o", f"faulthandler_timeout={test_timeout_s}", "-o", "faulthandler_exit_on_timeout=true"]
-        code = int(pytest.main([*options, *package.options, "-m", package.marks, *package.tests], plugins=[order]))
+        files = package.tests if tests is None else sorted({test.partition("::")[0] for test in tests})
+        code = int(pytest.main([*options, *package.options, "-m", package.marks, *files], plugins=plugins))
     except BaseException:
         traceback.print_exc()
     finally:
