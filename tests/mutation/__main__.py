@@ -167,7 +167,7 @@ def run_package(package: str, drawn: list[Mutant], results: Results, state: Path
         try:
             while time.monotonic() < ends_at:
                 mutant = todo.get_nowait()
-                chosen = coverage.tests_of(mutant.path, mutant.line, tests)
+                chosen = coverage.covering_tests(mutant.path, mutant.line, tests)
                 useful = [test for test in results.most_useful_tests(package) if test in chosen]
                 order = list(dict.fromkeys([*useful, *chosen]))
                 timeout_s = max(_MIN_TIMEOUT_S, _TIMEOUT_FACTOR * sum(tests[test].seconds for test in order))

@@ -102,7 +102,7 @@ def load(path: Path) -> dict[str, TestCoverage]:
     }
 
 
-def tests_of(path: str, line: int, tests: Mapping[str, TestCoverage]) -> list[str]:
+def covering_tests(path: str, line: int, tests: Mapping[str, TestCoverage]) -> list[str]:
     """Returns the tests that may notice a change of a line, the quickest one first."""
     covering = [test for test, about in tests.items() if about.covers(path, line)]
     if all(tests[test].starts_processes for test in covering):  # the line is in no function, or in an unused one

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutation.__main__ import Results, draw, report
-from tests.mutation.coverage import TestCoverage, load, tests_of
+from tests.mutation.coverage import TestCoverage, covering_tests, load
 from tests.mutation.mutants import Mutant, mutate, sites
 from tests.mutation.packages import PACKAGES
 
@@ -116,17 +116,17 @@ def test_the_tests_that_noticed_most_run_first(tmp_path: Path) -> None:
     assert results.most_useful_tests("storage") == []
 
 
-def test_the_tests_of_a_line_are_those_that_run_its_function() -> None:
+def test_the_covering_tests_a_line_are_those_that_run_its_function() -> None:
     tests = {
         "slow": TestCoverage(2.0, False, (("a.py", 1, 9), ("b.py", 1, 3))),
         "quick": TestCoverage(0.1, False, (("a.py", 3, 5),)),
         "server": TestCoverage(0.5, True, ()),
         "other": TestCoverage(0.2, False, (("b.py", 1, 3),)),
     }
-    assert tests_of("a.py", 4, tests) == ["quick", "slow", "server"]
-    assert tests_of("a.py", 8, tests) == ["slow", "server"]
-    assert tests_of("a.py", 20, tests) == ["quick", "slow", "server"], "a line outside of all functions"
-    assert tests_of("c.py", 1, tests) == ["server"]
+    assert covering_tests("a.py", 4, tests) == ["quick", "slow", "server"]
+    assert covering_tests("a.py", 8, tests) == ["slow", "server"]
+    assert covering_tests("a.py", 20, tests) == ["quick", "slow", "server"], "a line outside of all functions"
+    assert covering_tests("c.py", 1, tests) == ["server"]
 
 
 def test_what_each_test_runs_is_recorded(tmp_path: Path) -> None:
