@@ -59,7 +59,7 @@ def test_an_interrupted_run_is_continued_and_a_finished_one_is_not(
     benchmarks.run.clear()
     capsys.readouterr()
     assert start(monkeypatch, tmp_path) == 1, "targets are missed"
-    assert benchmarks.run == ["scale", "peak", "startup", "ends"]
+    assert benchmarks.run == ["scale", "slots", "peak", "startup", "ends"]
     assert (tmp_path / "rivals.jsonl").exists()
     output = capsys.readouterr().out
     assert all(f"## Title of {name}" in output for name in command.BENCHMARKS)

@@ -22,7 +22,8 @@ from rnnexp.config.trial import TrialConfig
 from rnnexp.space import Choice, FloatRange, IntRange, Space
 from rnnexp.storage import promotion, sampling
 from rnnexp.storage.paused import as_seen_by_sampler
-from rnnexp.storage.store import StudyStore, TrialRequest
+from rnnexp.storage.store import StudyStore
+from rnnexp.storage.trial_values import TrialRequest
 from rnnexp.trial.states import State
 from tests.benchmarks.quality.curves import Curve
 

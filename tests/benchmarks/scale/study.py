@@ -18,7 +18,8 @@ from typing import Any
 from rnnexp.config.load import load_sweep
 from rnnexp.data.store import TokenStore, prepare
 from rnnexp.home import Home
-from rnnexp.storage.store import StudyStore, TrialRequest
+from rnnexp.storage.store import StudyStore
+from rnnexp.storage.trial_values import TrialRequest
 from rnnexp.study.progress import ProgressSnapshot
 from rnnexp.study.records import TrialRecords
 from rnnexp.study.supervisor import Supervisor
@@ -125,20 +126,35 @@ class BoundedSender:
         return self._inner.close(timeout_s)
 
 
+class NoSender:
+    """Sends nothing."""
+
+    def notify(self, number: int) -> None:
+        return
+
+    def wait(self) -> None:
+        return
+
+    def close(self, timeout_s: float) -> list[int]:
+        return []
+
+
 class EndTimes:
     """An observer of the supervisor that records when each trial ended and displays nothing."""
 
     def __init__(self, costs: Costs) -> None:
         self._costs = costs
+        self.n_epochs = self.n_trials = 0
 
     def started(self, number: int, settings: dict[str, Any], attempt: int, from_epoch: int, epochs: int) -> None:
         return
 
     def epoch_ended(self, number: int, event: EpochEnded) -> None:
-        return
+        self.n_epochs += 1
 
     def ended(self, number: int, state: State, value: float | None, reason: str) -> None:
         if state in FINISHED:
+            self.n_trials += 1
             self._costs.ended.append((number, time.perf_counter()))
 
     def note(self, line: str) -> None:
@@ -148,7 +164,7 @@ class EndTimes:
         return
 
 
-def run(home: Home, sampler: str, workers: int, n_trials: int) -> None:
+def run(home: Home, sampler: str, workers: int, n_trials: int, *, with_mlflow: bool = True) -> None:
     """Runs the study until its budget is used up and writes its costs.
 
     Raises:
@@ -163,19 +179,31 @@ def run(home: Home, sampler: str, workers: int, n_trials: int) -> None:
     TimedStore.costs = costs
     store = TimedStore.open(home, config, data.digest)
     folder.sweep.write_text(config.to_yaml())
-    Projection.open(home, NAME, store.identity)  # imports MLflow and creates its tables before the first trial
-    sender = BoundedSender(home, store.identity, costs)
-    executor = InstantExecutor(workers, _describe(data), sender.wait)
+    if with_mlflow:
+        Projection.open(home, NAME, store.identity)  # imports MLflow and creates its tables before the first trial
+    sender = BoundedSender(home, store.identity, costs) if with_mlflow else NoSender()
+    executor, times = InstantExecutor(workers, _describe(data), sender.wait), EndTimes(costs)
+    start, start_cpu = time.perf_counter(), time.thread_time()
     try:
         outcome = Supervisor(
-            config, store, TrialRecords(folder), executor, sender, EndTimes(costs), lambda _: data.root, time
+            config, store, TrialRecords(folder), executor, sender, times, lambda _: data.root, time
         ).run()
+        wall, cpu = time.perf_counter() - start, time.thread_time() - start_cpu
     finally:  # an interrupted study is resumed, and its trials are not run again
         _write_costs(home, costs, executor.seconds, time.perf_counter())
     if outcome.halt_reason or outcome.unsent:
         raise RuntimeError(f"halted: {outcome.halt_reason!r}; MLflow lacks trials {outcome.unsent[:10]}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    (home.root / "process.json").write_text(json.dumps({"n_trials": store.n_finished, "peak_bytes": peak}))
+    found = {
+        "n_trials": store.n_finished,
+        "peak_bytes": peak,
+        "wall_s": wall,
+        "cpu_s": cpu,
+        "own_s": executor.seconds.total(),
+        "n_epochs": times.n_epochs,
+        "n_events": times.n_epochs + 3 * times.n_trials,  # started, finished, exited
+    }
+    (home.root / "process.json").write_text(json.dumps(found))
 
 
 def _describe(data: TokenStore) -> dict[str, Any]:
@@ -200,8 +228,9 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--sampler", choices=sorted(PRUNERS), default="random")
+    parser.add_argument("--without-mlflow", action="store_true", help="send nothing to MLflow")
     args = parser.parse_args()
-    run(Home.open(args.home), args.sampler, args.workers, args.trials)
+    run(Home.open(args.home), args.sampler, args.workers, args.trials, with_mlflow=not args.without_mlflow)
 
 
 if __name__ == "__main__":
