@@ -130,6 +130,6 @@ def _remove_files_of_model(folder: TrialFolder) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Removes a file if possible. An error must not end the sweep; each start tries again."""
+    """Removes a file, if it exists and can be removed. An error must not end the sweep; each start tries again."""
     with contextlib.suppress(OSError):
-        path.unlink(missing_ok=True)
+        path.unlink()

@@ -1,5 +1,9 @@
-from rnnexp.study.records import is_closed, is_terminal, pending_result
-from rnnexp.trial.events import AttemptEnded, Event, Evicted, Failed, Finished, Started
+from pathlib import Path
+
+from rnnexp.home import StudyFolder
+from rnnexp.study.records import TrialRecords, is_closed, is_terminal, pending_result
+from rnnexp.trial import events
+from rnnexp.trial.events import AttemptEnded, EpochEnded, Event, Evicted, Failed, Finished, Started
 from rnnexp.trial.states import State
 
 STARTED = Started(0.0, 1, 0, 1, 10, {}, {})
@@ -47,3 +51,12 @@ def test_an_eviction_after_the_closing_event_leaves_the_record_closed() -> None:
     assert is_closed([STARTED, FINISHED, closing, Evicted(3.0)], State.COMPLETE)
     assert not is_closed([STARTED, FINISHED, closing], State.PRUNED)
     assert not is_closed([STARTED, FINISHED], State.COMPLETE)
+
+
+def test_a_paused_trial_without_an_epoch_or_a_start_cannot_end_with_a_result(tmp_path: Path) -> None:
+    records = TrialRecords(StudyFolder(tmp_path))
+    epoch = EpochEnded(1.0, 1, {"val_accuracy": 0.9}, 0.1, 1, 0.9)
+    for number, found in enumerate(([STARTED], [epoch])):
+        for event in found:
+            events.append(records.folder.trial(number).events, event)
+        assert records.fault_of_paused(number) == "its record is incomplete"

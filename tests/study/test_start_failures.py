@@ -97,3 +97,14 @@ def test_the_starts_of_one_moment_are_one_failure() -> None:
     starts.reset(0)
     assert not starts.is_hopeless
     assert not starts.is_paused(now - 1)
+
+
+def test_the_third_kill_of_one_trial_before_it_trains_is_not_the_environments() -> None:
+    failures = StartFailures()
+    for now in (0.0, 10.0, 20.0):
+        assert failures.may_be_killed_again(7)
+        failures.add(7, started_at=now, now=now + 1)
+    assert not failures.may_be_killed_again(7)
+    assert failures.may_be_killed_again(8), "another trial"
+    failures.reset(7)
+    assert failures.may_be_killed_again(7)

@@ -308,3 +308,11 @@ def test_the_progress_has_an_estimate_of_the_time_left(study: Study) -> None:
     assert last.n_trials == 4
     assert any(snapshot.seconds_left is not None for snapshot in study.reporter.snapshots)
     assert last.best_value == pytest.approx(0.53)
+
+
+def test_the_estimate_uses_the_trials_of_earlier_starts(study: Study) -> None:
+    study.run(FakeExecutor(n_slots=1), signals={(2, 1): 15})
+    study.reporter.snapshots.clear()
+    study.run(FakeExecutor(n_slots=1))
+    seconds_left = study.reporter.snapshots[0].seconds_left
+    assert seconds_left == pytest.approx(2 * 0.3, abs=0.1), "two trials are left, and each takes three epochs of 0.1 s"
