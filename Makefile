@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3.12 python3.13 python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: install sweep test test-slow simulate drill drill-resume soak fuzz mutation bench lint check format settings constraints pins clean
+.PHONY: install sweep test test-slow cluster-test simulate drill drill-resume soak fuzz mutation bench lint check format settings constraints pins clean
 
 install: $(VENV)/.installed
 
@@ -37,6 +37,10 @@ drill: install
 # Kills and resumes twenty trials, and compares their weights with those of a run without faults.
 drill-resume: install
 	$(BIN)/python -m tests.drill --resume-check 20 --seed 0
+
+# Runs a study of thirty trials on Ray, PostgreSQL, MLflow's server with passwords and S3, while parts of it fail: ten minutes.
+cluster-test: install
+	$(BIN)/python -m pytest -q -s -m slow tests/cluster
 
 # Gives every reader of files damaged and hostile input for twenty minutes; cases with a fault are written to build/fuzz/.
 fuzz: install
@@ -92,20 +96,26 @@ constraints:
 	{ sed -n '/^#/p' constraints.txt; build/pins/bin/python -m pip freeze --exclude rnnexp; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt && rm -rf build/pins
 
-# Updates docker/requirements.txt to the pins in constraints.txt, with the hashes of the wheels for both processors. Needs the
-# Python of the image (PIN_PYTHON), because the packages depend on its version.
+# Updates the requirements of the two Docker images to the pins in constraints.txt, with the hashes of the wheels for both
+# processors. Needs the Python of the images (PIN_PYTHON), because the packages depend on its version.
 PIN_PYTHON ?= python3.12
+CLUSTER := .[ray,postgres,server]
 pins:
 	mkdir -p build
+	$(call pin,requirements.txt,.)
+	$(call pin,requirements-cluster.txt,'$(CLUSTER)')
+
+define pin
 	$(PIN_PYTHON) -m pip install --quiet --dry-run --ignore-installed --only-binary :all: --constraint constraints.txt \
-		--report build/pins-x86_64.json 'setuptools>=77' wheel .
+		--report build/pins-x86_64.json 'setuptools>=77' wheel $(2)
 	$(PIN_PYTHON) docker/pins.py build/pins-x86_64.json | sed 's/ \\$$//; /--hash/d' > build/pins.txt
 	$(PIN_PYTHON) -m pip install --quiet --dry-run --ignore-installed --only-binary :all: --no-deps --requirement build/pins.txt \
 		--target build/pins --python-version 3.12 --implementation cp --abi cp312 --abi abi3 --abi none \
 		$(foreach tag,manylinux_2_36 manylinux_2_34 manylinux_2_28 manylinux_2_27 manylinux_2_26 manylinux_2_17 manylinux2014,--platform $(tag)_aarch64) \
 		--report build/pins-aarch64.json
-	$(PIN_PYTHON) docker/pins.py build/pins-x86_64.json build/pins-aarch64.json > build/requirements.txt
-	mv build/requirements.txt docker/requirements.txt
+	$(PIN_PYTHON) docker/pins.py build/pins-x86_64.json build/pins-aarch64.json > build/$(1)
+	mv build/$(1) docker/$(1)
+endef
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
