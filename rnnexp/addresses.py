@@ -8,13 +8,13 @@ import os
 import re
 from urllib.parse import parse_qsl, quote, unquote
 
-VARIABLE = "MLFLOW_TRACKING_URI"
+VARIABLE, STORAGE = "MLFLOW_TRACKING_URI", "RNNEXP_STORAGE"
 _USER, _PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
 _HIDDEN = "***"
 _MIN_SECRET, _MIN_USER = 4, 8
 """A shorter value is no secret, and its removal would damage ordinary words."""
 _SECRET_VARIABLE = re.compile(
-    r"(MLFLOW|DATABRICKS|AWS|AZURE|GOOGLE|RAY|RNNEXP)_.*(PASSWORD|TOKEN|SECRET|SECRET_KEY|ACCESS_KEY)"
+    r"(MLFLOW|DATABRICKS|AWS|AZURE|GOOGLE|RAY|RNNEXP)_.*(PASSWORD|TOKEN|SECRET|SECRET_KEY|ACCESS_KEY)|PGPASSWORD"
 )
 _USER_INFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^\s/?#\"'<>]*@")
 _QUERY = re.compile(r"(https?://[^\s?#\"'<>()]*)[?#][^\s\"'<>()]*", re.IGNORECASE)
@@ -23,6 +23,17 @@ _QUERY = re.compile(r"(https?://[^\s?#\"'<>()]*)[?#][^\s\"'<>()]*", re.IGNORECAS
 def tracking_address() -> str:
     """Returns the address in MLFLOW_TRACKING_URI, as it is; empty if there is none."""
     return os.environ.get(VARIABLE, "").strip()
+
+
+def storage_address() -> str:
+    """Returns the address of the database of the studies in RNNEXP_STORAGE, as it is; empty if there is none."""
+    return os.environ.get(STORAGE, "").strip()
+
+
+def has_password(address: str) -> bool:
+    """Tells whether an address contains a password."""
+    user_info, query, _ = _split(address.partition("://")[2])
+    return ":" in user_info or any(name == "password" for name, _ in parse_qsl(query))
 
 
 def is_http(address: str | None) -> bool:
@@ -93,5 +104,7 @@ def _secrets() -> set[str]:
     user, _, password = user_info.partition(":")
     plain |= {user_info, password, query, *(value for _, value in parse_qsl(query))} | (set() if password else {user})
     users.add(user)
+    user_info, query, _ = _split(storage_address().partition("://")[2])
+    plain |= {user_info.partition(":")[2], *(value for name, value in parse_qsl(query) if name == "password")}
     known = {one for one in plain if len(one) >= _MIN_SECRET} | {one for one in users if len(one) >= _MIN_USER}
     return known | {form for one in known for form in (unquote(one), quote(one), quote(one, safe=""))}

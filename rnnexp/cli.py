@@ -11,8 +11,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from rnnexp import __version__, disk
-from rnnexp.errors import RnnexpError
+from rnnexp import __version__, addresses, disk
+from rnnexp.errors import RnnexpError, UserError
 from rnnexp.terminal.escapes import visible, visible_lines
 
 INTERRUPTED, BUG, FAILED = 130, 3, 1
@@ -24,6 +24,12 @@ _HOME.add_argument(
     default=os.environ.get("RNNEXP_HOME", "mlruns"),
     metavar="DIR",
     help="folder for all state (default: $RNNEXP_HOME, else ./mlruns)",
+)
+_STUDIES = argparse.ArgumentParser(add_help=False, parents=[_HOME])
+_STUDIES.add_argument(
+    "--storage",
+    metavar="URL",
+    help="PostgreSQL database of the studies, without a password (default: $RNNEXP_STORAGE, else DIR/optuna.db)",
 )
 _JSON = argparse.ArgumentParser(add_help=False)
 _JSON.add_argument("--json", action="store_true", help="print JSON, for programs")
@@ -52,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     def verb(name: str, text: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
         return verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", parents=[*parents])
 
-    sweep = verb("sweep", "start or resume the study of a sweep file", _HOME, _SET)
+    sweep = verb("sweep", "start or resume the study of a sweep file", _STUDIES, _SET)
     sweep.add_argument("file", help="sweep file (YAML); examples are in sweeps/")
     sweep.add_argument("--trials", type=int, metavar="N", help="total number of trials over all starts")
     sweep.add_argument("--workers", type=int, metavar="W", help="trials at once (default: from cores and memory)")
@@ -62,39 +68,39 @@ def parser() -> argparse.ArgumentParser:
     sweep.add_argument("--study", metavar="NAME", help="study name instead of the file's")
     sweep.add_argument("--dry-run", action="store_true", help="run nothing; show sample trials and expected costs")
 
-    train = verb("train", "train one configuration, as a study of one trial", _HOME, _SET)
+    train = verb("train", "train one configuration, as a study of one trial", _STUDIES, _SET)
     train.add_argument("file", nargs="?", help="settings of one trial (YAML), as printed by `show --yaml`")
 
     validate = verb("validate", "check a sweep file", _SET)
     validate.add_argument("file", help="sweep file (YAML)")
     verb("schema", "print the JSON Schema of sweep files, for editors")
 
-    verb("studies", "list the studies", _HOME, _JSON)
-    trials = verb("trials", "list a study's trials", _HOME, _JSON)
+    verb("studies", "list the studies", _STUDIES, _JSON)
+    trials = verb("trials", "list a study's trials", _STUDIES, _JSON)
     trials.add_argument("study", help="study name, as listed by `rnnexp studies`")
     trials.add_argument("--all", action="store_true", help="list every trial of a long study, not only the latest")
-    show = verb("show", "show the settings, result and curve of one trial", _HOME, _JSON)
+    show = verb("show", "show the settings, result and curve of one trial", _STUDIES, _JSON)
     show.add_argument("study", help="study name, as listed by `rnnexp studies`")
     show.add_argument("trial", type=int, help="trial number")
     show.add_argument("--yaml", action="store_true", help="print only its settings, as a file for `rnnexp train`")
 
-    stop = verb("stop", "stop a running study or one of its trials, from another shell", _HOME)
+    stop = verb("stop", "stop a running study or one of its trials, from another shell", _STUDIES)
     stop.add_argument("study", help="study name, as listed by `rnnexp studies`")
     stop.add_argument("trial", type=int, nargs="?", help="trial number (default: the whole study)")
-    delete = verb("delete", "delete a study, its runs and its files permanently", _HOME)
+    delete = verb("delete", "delete a study, its runs and its files permanently", _STUDIES)
     delete.add_argument("study", help="study name, as listed by `rnnexp studies`")
     delete.add_argument("--yes", action="store_true", help="do not ask for confirmation")
-    logs = verb("logs", "print a trial's log", _HOME)
+    logs = verb("logs", "print a trial's log", _STUDIES)
     logs.add_argument("study", help="study name, as listed by `rnnexp studies`")
     logs.add_argument("trial", type=int, help="trial number")
     logs.add_argument("-f", "--follow", action="store_true", help="keep printing until the trial ends")
 
-    compare = verb("compare", "rank and compare the trials of one or more studies", _HOME, _JSON)
+    compare = verb("compare", "rank and compare the trials of one or more studies", _STUDIES, _JSON)
     compare.add_argument("study", nargs="+", help="study names")
     compare.add_argument("--csv", metavar="FILE", help="write the trials to a CSV file")
     compare.add_argument("--html", metavar="FILE", help="write an HTML report with curves and importances")
 
-    export = verb("export", "export the best model as a bundle that accepts raw text", _HOME)
+    export = verb("export", "export the best model as a bundle that accepts raw text", _STUDIES)
     export.add_argument("study", help="study name, as listed by `rnnexp studies`")
     export.add_argument("--trial", type=int, metavar="N", help="export this trial (default: the best one)")
     export.add_argument("--to", required=True, metavar="DIR", help="folder to write the bundle to")
@@ -119,7 +125,7 @@ def parser() -> argparse.ArgumentParser:
     ui.add_argument("--wait", action="store_true", help="if there are no runs yet, wait for the first")
     ui.add_argument("--port", type=int, metavar="P", help="port (default: the first free one from 5000)")
 
-    doctor = verb("doctor", "diagnose and repair this machine's set-up and this home folder", _HOME, _JSON)
+    doctor = verb("doctor", "diagnose and repair this machine's set-up and this home folder", _STUDIES, _JSON)
     doctor.add_argument("--repair", action="store_true", help="repair what can be repaired safely, and report it")
     doctor.add_argument("--no-devices", action="store_true", help="do not time the devices, which takes some seconds")
 
@@ -145,6 +151,16 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
+def _set_storage(address: str) -> None:
+    """Makes an address from the command line the database of the studies, as RNNEXP_STORAGE would."""
+    if addresses.has_password(address):
+        raise UserError(
+            "--storage: a command line is visible to all users of the machine, so it must not contain a password; put "
+            "the address into RNNEXP_STORAGE, or the password into PGPASSWORD or ~/.pgpass"
+        )
+    os.environ[addresses.STORAGE] = address
+
+
 def _run(args: argparse.Namespace) -> int:
     """Runs a verb. If it trains, TensorFlow's import starts first: it takes longer than everything before a trial."""
     trains = args.verb in _TRAINING_VERBS and not getattr(args, "dry_run", False)
@@ -153,6 +169,8 @@ def _run(args: argparse.Namespace) -> int:
 
         start_method.warm_up()
     try:
+        if getattr(args, "storage", None):
+            _set_storage(args.storage)
         code: int = importlib.import_module(f"rnnexp.commands.{args.verb}").run(args)
         return code
     finally:

@@ -6,8 +6,11 @@
     │   ├── DataError            a data set: missing, damaged, too small
     │   │   └── DataUnavailableError     not on this machine, and the download failed
     │   ├── StudyError           a study: unknown, already running, or changed
-    │   └── HomeError            the home folder cannot be used
+    │   ├── HomeError            the home folder cannot be used
+    │   └── StorageError         the database of the studies cannot be used
     └── WorkError            1   the input is correct, but the work failed
+        ├── EngineLostError      the engine that runs the trials is lost
+        └── StorageLostError     the database of the studies, or the lock in it, is lost
 
 Every other exception is a bug (exit code 3). A message says where the fault is, what was received, what was expected
 and what to do; each fault is one line.
@@ -72,12 +75,20 @@ class HomeError(UserError):
     """The home folder cannot be used."""
 
 
+class StorageError(UserError):
+    """The database of the studies (RNNEXP_STORAGE) cannot be used."""
+
+
 class WorkError(RnnexpError):
     """The input was correct, but the work failed: no trial finished, or a check did not pass."""
 
 
 class EngineLostError(WorkError):
     """The engine that runs the trials is lost; the same command resumes the study when it is back."""
+
+
+class StorageLostError(WorkError):
+    """The connection to the database of the studies is lost, and with it the lock of a running study."""
 
 
 def escaped(text: str) -> str:

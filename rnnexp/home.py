@@ -11,10 +11,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 from rnnexp import addresses
-from rnnexp.errors import HomeError
+from rnnexp.errors import HomeError, StorageError, shown
 
 FORMER_SINGLE_RUNS = "train"
 """The folder in which versions before November 2026 kept the runs of `rnnexp train`, which had no study."""
+
+_POSTGRES = ("postgresql", "postgresql+psycopg", "postgres")
+"""The schemes of addresses of PostgreSQL."""
 
 
 def sqlite_url(path: Path) -> str:
@@ -188,6 +191,30 @@ class Home:
         return sqlite_url(self.optuna_db)
 
     @property
+    def storage_server(self) -> str | None:
+        """The PostgreSQL database in RNNEXP_STORAGE, without credentials; None if the studies are in `optuna.db`."""
+        address = addresses.storage_address()
+        return addresses.without_credentials(address) if address else None
+
+    @property
+    def storage_url(self) -> str:
+        """The SQLAlchemy URL of the database of the studies. Never store or show it.
+
+        Raises:
+            StorageError: if RNNEXP_STORAGE is not the address of a PostgreSQL database.
+        """
+        address = addresses.storage_address()
+        if not address:
+            return self.optuna_url
+        scheme, mark, place = address.partition("://")
+        if not mark or scheme not in _POSTGRES:
+            raise StorageError(
+                f"RNNEXP_STORAGE: got {shown(self.storage_server)}, expected postgresql+psycopg://USER@HOST/DATABASE; "
+                f"without it, the studies are in {self.optuna_db}"
+            )
+        return "postgresql+psycopg://" + re.sub("[{}]", lambda match: quote(match[0]), place)
+
+    @property
     def mlflow_db(self) -> Path:
         return self.root / "mlflow.db"
 
@@ -277,6 +304,10 @@ class Home:
     def work(self) -> Path:
         """The folder of the studies, one subfolder for each."""
         return self.root / "work"
+
+    def fetched(self, identity: str) -> StudyFolder:
+        """The folder with what was fetched of a study of another home. It can be deleted."""
+        return StudyFolder(self.root / "fetched" / identity)
 
     def study(self, name: str) -> StudyFolder:
         return StudyFolder(self.work / name)

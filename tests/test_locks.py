@@ -13,7 +13,7 @@ import pytest
 
 from rnnexp import locks
 from rnnexp.errors import StudyError
-from rnnexp.home import TrialFolder
+from rnnexp.home import Home, TrialFolder
 from rnnexp.storage.study_lock import hold_study_lock, lock_owner
 from rnnexp.trial import folder_lock
 
@@ -21,13 +21,13 @@ _WAIT = """
 import sys
 from pathlib import Path
 from rnnexp import locks
-from rnnexp.home import TrialFolder
+from rnnexp.home import Home, TrialFolder
 from rnnexp.storage import study_lock
 from rnnexp.trial import folder_lock
 study_lock._ACQUIRE_TIMEOUT_S = 60
 path = Path(sys.argv[2])
 holding = {
-    "study": lambda: study_lock.hold_study_lock(path, "cells"),
+    "study": lambda: study_lock.hold_study_lock(Home(path.parents[2]), "cells"),
     "store": lambda: locks.held(path),
     "trial": lambda: folder_lock.hold_folder_lock(TrialFolder(path.parent)),
 }[sys.argv[1]]
@@ -40,7 +40,7 @@ with holding():
 
 def _holding(kind: str, path: Path) -> AbstractContextManager[object]:
     if kind == "study":
-        return hold_study_lock(path, "cells")
+        return hold_study_lock(Home(path.parents[2]), "cells")
     return locks.held(path) if kind == "store" else folder_lock.hold_folder_lock(TrialFolder(path.parent))
 
 
@@ -73,7 +73,7 @@ def _waiter(kind: str, path: Path) -> "Iterator[subprocess.Popen[str]]":
 
 @pytest.mark.parametrize("kind", ["study", "store", "trial"])
 def test_a_waiter_does_not_get_the_lock_of_a_deleted_file(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / "folder" / "lock"
+    path = tmp_path / "work" / "cells" / "lock"
     with _held(kind, path) as release, _waiter(kind, path) as waiter:
         shutil.rmtree(path.parent)  # by the holder, as at the end of `rnnexp delete`
         release()
@@ -85,15 +85,16 @@ def test_a_waiter_does_not_get_the_lock_of_a_deleted_file(kind: str, tmp_path: P
 
 
 def test_a_second_supervisor_is_refused_after_the_lock_file_was_deleted(tmp_path: Path) -> None:
-    path = tmp_path / "cells" / "lock"
+    home = Home(tmp_path)
+    path = home.study("cells").lock
     with _held("study", path) as release, _waiter("study", path) as waiter:
         path.unlink()
         release()
         assert waiter.stdout is not None
         assert waiter.stdout.readline() == "held\n"
-        with pytest.raises(StudyError, match=f"process {waiter.pid}"), hold_study_lock(path, "cells"):
+        with pytest.raises(StudyError, match=f"process {waiter.pid}"), hold_study_lock(home, "cells"):
             pass
-        owner = lock_owner(path)
+        owner = lock_owner(home, "cells")
         assert owner is not None
         assert owner.pid == waiter.pid
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rnnexp.home import Home
 from rnnexp.storage.views import StudyView
 from rnnexp.trial import events
 
@@ -49,20 +48,19 @@ def trials(views: Sequence[StudyView]) -> "pd.DataFrame":
     return frame.astype({"best_epoch": "Int64"}) if rows else frame
 
 
-def curves(home: Home, view: StudyView) -> "pd.DataFrame":
+def curves(view: StudyView) -> "pd.DataFrame":
     """Returns a data frame with one row per epoch of each trial: trial, epoch, each metric and seconds."""
     import pandas as pd
 
-    folder = home.study(view.name)
     rows = [
         {"trial": row.number, "epoch": epoch.epoch, **epoch.metrics, "seconds": epoch.seconds}
         for row in view.trials
-        for epoch in events.epochs(events.read(folder.trial(row.number).events))
+        for epoch in events.epochs(events.read(view.folder.trial(row.number).events))
     ]
     return pd.DataFrame(rows)
 
 
-def reasons_not_comparable(home: Home, views: Sequence[StudyView]) -> list[str]:
+def reasons_not_comparable(views: Sequence[StudyView]) -> list[str]:
     """Returns the reasons why the values of these studies cannot be compared; empty if they can.
 
     Values are comparable only if they are the same metric, at an epoch that was chosen in the same way, on the same
@@ -78,7 +76,7 @@ def reasons_not_comparable(home: Home, views: Sequence[StudyView]) -> list[str]:
         ):
             if value != other_value:
                 reasons.append(f"{label}: {first.name} has {value}, {other.name} has {other_value}")
-        reasons += _different_rows(home, first, other)
+        reasons += _different_rows(first, other)
     return reasons
 
 
@@ -91,9 +89,9 @@ def _checkpoint_metric(view: StudyView) -> Any:
     return view.definition.get("base", {}).get("train.checkpoint_metric") or _metric(view)
 
 
-def _different_rows(home: Home, first: StudyView, other: StudyView) -> list[str]:
+def _different_rows(first: StudyView, other: StudyView) -> list[str]:
     """Returns how the rows of the validation parts differ; empty if they are the same."""
-    records = [_recorded_data(home, view) for view in (first, other)]
+    records = [_recorded_data(view) for view in (first, other)]
     rows, both_parts = ([record.get(key) for record in records] for key in ("validation", "split"))
     if None not in rows:
         found = _different_split_settings(first, other)
@@ -105,11 +103,10 @@ def _different_rows(home: Home, first: StudyView, other: StudyView) -> list[str]
     return _different_split_settings(first, other)
 
 
-def _recorded_data(home: Home, view: StudyView) -> dict[str, Any]:
+def _recorded_data(view: StudyView) -> dict[str, Any]:
     """Returns the description of the data that a trial of the study recorded; empty if none has started."""
-    folder = home.study(view.name)
     for row in view.trials:
-        for event in events.read(folder.trial(row.number).events):
+        for event in events.read(view.folder.trial(row.number).events):
             if isinstance(event, events.Started):
                 return event.data
     return {}

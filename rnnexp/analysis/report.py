@@ -45,7 +45,7 @@ def write_html(home: Home, views: Sequence[StudyView], path: Path) -> None:
     title = " and ".join(view.name for view in views)
     parts = [f"<h1>{html.escape(title)}</h1>"]
     if len(views) > 1:
-        reasons = frames.reasons_not_comparable(home, views)
+        reasons = frames.reasons_not_comparable(views)
         if reasons:
             text = f"The values of these studies are not comparable: {'; '.join(reasons)}"
             parts.append(f'<p class="warn">{html.escape(text)}</p>')
@@ -68,7 +68,7 @@ def _study_section(home: Home, view: StudyView) -> list[str]:
         f"pruned, {view.count(State.FAIL)} failed.{_PRUNED_NOTE * (view.count(State.PRUNED) > 0)}</p>",
         _table(view),
     ]
-    curves = frames.curves(home, view)
+    curves = frames.curves(view)
     if not curves.empty:
         parts += ["<h3>Curves</h3>", _image(figures.curves(view, curves), "loss and accuracy over the epochs")]
     scatter = figures.settings(view, view.ranked)

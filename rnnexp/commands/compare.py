@@ -12,7 +12,7 @@ from rnnexp.home import Home
 from rnnexp.storage.importances import Importances, importances
 from rnnexp.storage.views import StudyView, view
 from rnnexp.terminal import tables
-from rnnexp.trial.states import State
+from rnnexp.trial.states import FINISHED, State
 
 _MAX_ROWS = 20
 
@@ -21,7 +21,8 @@ def run(args: argparse.Namespace) -> int:
     """Prints the comparison and writes the requested files."""
     home = Home.at(args.home)
     studies = [view(home, name) for name in dict.fromkeys(args.study)]
-    reasons = frames.reasons_not_comparable(home, studies)
+    studies = [_with_files(home, study, args) for study in studies]
+    reasons = frames.reasons_not_comparable(studies)
     try:
         if args.csv:
             report.write_csv(studies, Path(args.csv))
@@ -43,6 +44,17 @@ def run(args: argparse.Namespace) -> int:
         if path:
             console.print(f"wrote {path}")
     return 0
+
+
+def _with_files(home: Home, study: StudyView, args: argparse.Namespace) -> StudyView:
+    """Returns a study with the files that the comparison reads; those of another home are fetched."""
+    if study.origin is None:
+        return study
+    from rnnexp.tracking.fetch import fetch
+
+    started = [row.number for row in study.trials if row.state in FINISHED]
+    needed = started if args.html or args.csv or args.json else started[: len(args.study) > 1]
+    return fetch(home, study, needed) if needed else study
 
 
 def _print_study(home: Home, study: StudyView) -> None:

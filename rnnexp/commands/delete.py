@@ -7,7 +7,7 @@ import sys
 from rnnexp.config.names import STUDY_NAME
 from rnnexp.errors import StudyError, UserError
 from rnnexp.home import Home
-from rnnexp.storage import bulk_reader
+from rnnexp.storage import bulk_reader, metadata
 from rnnexp.storage.study_lock import lock_owner
 from rnnexp.study import deletion
 from rnnexp.tracking.experiments import DeletedRecords
@@ -19,7 +19,11 @@ def run(args: argparse.Namespace) -> int:
     if home.tracking_note:
         print(home.tracking_note, file=sys.stderr)
     name, n_trials = args.study, _n_trials(home, args.study)
-    owner = lock_owner(home.study(name).lock)
+    if name in bulk_reader.study_names(home):
+        other = metadata.other_home(home, bulk_reader.load_study(home, name))
+        if other is not None:
+            raise StudyError(f"study {name}: its trials are in {other}; delete it from there")
+    owner = lock_owner(home, name)
     if owner is not None:
         raise StudyError(f"study {name} is running ({owner}); stop it first: rnnexp stop {name}")
     if not args.yes:

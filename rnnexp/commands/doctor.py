@@ -9,7 +9,7 @@ from typing import Any
 
 from rnnexp.engine import devices
 from rnnexp.engine.devices import Devices
-from rnnexp.health import checks, studies
+from rnnexp.health import checks, servers, studies
 from rnnexp.health.checks import RepairOutcome
 from rnnexp.health.machine import Machine, check_devices, machine, slower_gpus
 from rnnexp.health.usage import Usage, usage
@@ -73,7 +73,7 @@ def _show(home: Home, about: Machine, space: Usage, found: list[RepairOutcome], 
     console, busy = tables.console(), studies.running(home)
     if found:
         console.print()
-    console.print(tables.pairs([*_machine_rows(about), *_disk_rows(home, space)]))
+    console.print(tables.pairs([*_machine_rows(about), *_server_rows(home), *_disk_rows(home, space)]))
     for line in slower_gpus(about.devices) if about.devices else []:
         console.print(line, style="yellow", soft_wrap=True)
     if busy:
@@ -108,6 +108,13 @@ def _machine_rows(about: Machine) -> list[tuple[str, str]]:
     where = {name: place or "not here, will be downloaded" for name, place in about.data.items()}
     rows.append(("data", ", ".join(f"{name}: {place}" for name, place in where.items())))
     return rows
+
+
+def _server_rows(home: Home) -> list[tuple[str, str]]:
+    return [
+        (server.role, f"{server.address}: {', '.join(server.facts) or 'cannot be used'}")
+        for server in servers.servers(home)
+    ]
 
 
 def _disk_rows(home: Home, space: Usage) -> list[tuple[str, str]]:

@@ -243,7 +243,7 @@ class _BundleThread:
         try:
             about = self._about(number)
             basis = self._basis(about)  # before the files are read
-            source = checked_bundle.source_of(self._home, about)
+            source = checked_bundle.source_of(self._home, self._folder.trial(number), about)
             return _Prepared(checked_bundle.write_checked(source, self._folder.bundle, ["keras"], process)[0], basis)
         finally:
             process.kill()

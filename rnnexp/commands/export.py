@@ -2,39 +2,51 @@
 
 import argparse
 import shlex
+import shutil
+import tempfile
 from multiprocessing import get_context
 from pathlib import Path
 
+from rnnexp import disk
 from rnnexp.commands.show import find
 from rnnexp.errors import StudyError
-from rnnexp.export.bundle import FORMATS, Source, free_place
+from rnnexp.export.bundle import FORMATS, Bundle, Source, free_place
 from rnnexp.export.check import CheckProcess, Parity
 from rnnexp.export.checked_bundle import check_model_is_kept, origin, publish_or_remove, source_of, write_checked
 from rnnexp.home import Home
 from rnnexp.storage.views import StudyView, TrialRow, view
 from rnnexp.study.retention import exporting
 from rnnexp.terminal import next_commands, tables
+from rnnexp.tracking.fetch import fetch, owner
 
 
 def run(args: argparse.Namespace) -> int:
     """Writes and checks the bundle; a failure leaves nothing behind. A running sweep keeps the model meanwhile."""
     home = Home.at(args.home)
     study = view(home, args.study)
-    row = _chosen(study, args.trial)
+    number = _chosen(study, args.trial).number
     to = Path(args.to)
     folder = free_place(to)
-    check_model_is_kept(home, study.name, row.number)
-    with exporting(home.study(study.name).trial(row.number)):
-        source = _source(home, study, row)
+    if study.origin is not None:
+        study = fetch(home, study, [number], with_model=True)
+        row = find(study, number)
+        if (work := _registered(home, study, row, folder, args.formats)) is not None:
+            publish_or_remove(work, folder)
+            _print_origin(study, row, to)
+            tables.console().print(
+                "  the bundle that MLflow has; every file is the one that was checked after training"
+            )
+            return 0
+    row = find(study, number)
+    check_model_is_kept(study.folder.trial(number), study.name, number)
+    with exporting(study.folder.trial(number)):
+        source = source_of(
+            home, study.folder.trial(number), origin(study.name, number, row.run_id, row.best_epoch, row.metrics)
+        )
         parities = _write(source, folder, args.formats or list(FORMATS))
-    console = tables.console()
-    console.print(
-        f"{to}: trial {row.number} of {study.name}, {study.metric} {tables.number(row.value)} "
-        f"at epoch {row.best_epoch}",
-        soft_wrap=True,
-    )
+    _print_origin(study, row, to)
     for parity in parities:
-        console.print(
+        tables.console().print(
             f"  {parity.format}: checked in a new process on {parity.n_texts} held-out texts; "
             f"the probabilities differ from training's by at most {parity.difference:.1g}"
         )
@@ -50,6 +62,41 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _print_origin(study: StudyView, row: TrialRow, to: Path) -> None:
+    tables.console().print(
+        f"{to}: trial {row.number} of {study.name}, {study.metric} {tables.number(row.value)} "
+        f"at epoch {row.best_epoch}",
+        soft_wrap=True,
+    )
+
+
+def _registered(home: Home, study: StudyView, row: TrialRow, to: Path, formats: list[str] | None) -> Path | None:
+    """Downloads the bundle of a study's best trial, if MLflow has it in the formats that are asked for.
+
+    It needs no data on this machine.
+
+    Returns:
+        A temporary folder with the bundle; None if the bundle has to be made here.
+    """
+    if study.best is None or row.number != study.best.number or set(formats or ["keras"]) != {"keras"}:
+        return None
+    from rnnexp.tracking import best_model
+
+    work = disk.folder_beside(to)
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            found = best_model.download(home, study, owner(home, study), Path(temporary))
+            if found is None:
+                shutil.rmtree(work)
+                return None
+            Bundle.open(found)  # compares the hash of every file
+            shutil.copytree(found, work, dirs_exist_ok=True)
+        return work
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+
+
 def _chosen(study: StudyView, number: int | None) -> TrialRow:
     if number is None:
         if study.best is None:
@@ -59,10 +106,6 @@ def _chosen(study: StudyView, number: int | None) -> TrialRow:
     if row.value is None or row.best_epoch is None:
         raise StudyError(f"trial {number} of {study.name} is {row.state} and has no model to export")
     return row
-
-
-def _source(home: Home, study: StudyView, row: TrialRow) -> Source:
-    return source_of(home, origin(study.name, row.number, row.run_id, row.best_epoch, row.metrics))
 
 
 def _write(source: Source, to: Path, formats: list[str]) -> list[Parity]:

@@ -21,14 +21,17 @@ def run(args: argparse.Namespace) -> int:
     home = Home.at(args.home)
     study = view(home, args.study)
     row = find(study, args.trial)
-    study_folder = home.study(study.name)
-    path = study_folder.trial(row.number).log
+    if study.origin is not None:
+        from rnnexp.tracking.fetch import fetch
+
+        study = fetch(home, study, [row.number])
+    path = study.folder.trial(row.number).log
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     if not path.exists() and not args.follow:
         raise StudyError(f"trial {row.number} of {study.name} is {row.state} and has no log yet")
     shown = 0
     while True:
-        ended = find(view(home, args.study), args.trial).state in FINISHED or lock_owner(study_folder.lock) is None
+        ended = find(view(home, args.study), args.trial).state in FINISHED or lock_owner(home, study.name) is None
         if path.exists():
             with path.open("rb") as file:
                 file.seek(shown)

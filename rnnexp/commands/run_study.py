@@ -112,7 +112,7 @@ def run_study(
     console, folder, started_at = tables.console(), home.study(config.study), time.time()
     _show_notes(home)
     check_new_study(home, config.study, study_names(home))  # before the lock creates a folder
-    with hold_study_lock(folder.lock, config.study):
+    with hold_study_lock(home, config.study) as lock:
         study = StudyStore.open(home, config, tokens.digest, start_order(tokens))
         disk.write_text(folder.sweep, config.to_yaml())
         discard_unfinished(folder.bundle)
@@ -131,7 +131,7 @@ def run_study(
             display.close()
             if outcome.signal is not None or outcome.halt_reason:
                 return
-            _report_early_end(config, study.n_finished, outcome)
+            _report_early_end(config, outcome)
             shown.append(view(home, config.study, with_runs=False))
             if (best := shown[0].best) is not None:
                 show_result(shown[0])
@@ -143,14 +143,14 @@ def run_study(
                 preparation.start_imports()
             reporter = PreparingReporter(display, preparation)
             with display:
-                outcome = run_supervisor(config, home, study, tokens, engine, reporter, show)
-            _report_end(config, study.n_finished, outcome)
+                outcome = run_supervisor(config, home, study, tokens, engine, reporter, show, lock)
+            _report_end(config, outcome)
             if outcome.signal is not None:
                 return SIGNAL_EXIT_CODES[signal.Signals(outcome.signal)]
             (done,) = shown
             if done.best is None:
                 return _report_no_result(done)
-            done = add_runs(home, done)
+            done = add_runs(done)
             fault = record(home, done, started_at, preparation)
             show_next(done)
         if fault is not None:
@@ -180,7 +180,7 @@ def _show_notes(home: Home) -> None:
         )
 
 
-def _report_end(config: SweepConfig, n_finished: int, outcome: "Outcome") -> None:
+def _report_end(config: SweepConfig, outcome: "Outcome") -> None:
     """Prints what MLflow lacks and which signal ended the study; raises `WorkError` if the study was halted."""
     console = tables.console()
     if outcome.unsent:
@@ -190,20 +190,20 @@ def _report_end(config: SweepConfig, n_finished: int, outcome: "Outcome") -> Non
         raise WorkError(f"study {config.study}: {outcome.halt_reason}")
     if outcome.signal is not None:
         console.print(
-            f"stopped by {signal.Signals(outcome.signal).name}: {n_finished} of {config.n_trials} trials finished; "
-            "run the same command to resume",
+            f"stopped by {signal.Signals(outcome.signal).name}: {outcome.n_finished} of {config.n_trials} trials "
+            "finished; run the same command to resume",
             soft_wrap=True,
         )
 
 
-def _report_early_end(config: SweepConfig, n_finished: int, outcome: "Outcome") -> None:
+def _report_early_end(config: SweepConfig, outcome: "Outcome") -> None:
     """Prints why a study that was neither stopped nor halted ended before its budget of trials was used up."""
     console = tables.console()
     if outcome.out_of_time:
         console.print(f"the time budget of {config.budget.timeout_s:g} s is used up; run the same command to resume")
     elif outcome.space_is_used:
         console.print(
-            f"the search space has no further settings: each combination has a trial; {n_finished} of "
+            f"the search space has no further settings: each combination has a trial; {outcome.n_finished} of "
             f"{config.n_trials} trials finished; a wider range or another choice continues the study",
             soft_wrap=True,
         )

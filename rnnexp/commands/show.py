@@ -16,10 +16,18 @@ def run(args: argparse.Namespace) -> int:
     """Prints a trial's settings, result and curve; with `--yaml` its settings as a file."""
     home = Home.at(args.home)
     study = view(home, args.study)
+    if study.origin is not None:
+        from rnnexp.tracking.fetch import fetch
+
+        study = fetch(home, study, [find(study, args.trial).number])
     row = find(study, args.trial)
-    folder = home.study(study.name).trial(row.number)
+    folder = study.folder.trial(row.number)
     config = load_trial(folder.config, {}) if folder.config.exists() else None
     if args.yaml:
+        if config is None and study.origin is not None:
+            raise StudyError(
+                f"trial {row.number} of {study.name} runs in {study.origin}; MLflow has no settings of it yet"
+            )
         if config is None:
             raise StudyError(
                 f"trial {row.number} of {study.name} is {row.state} and was never started, so it has no settings yet"
@@ -54,7 +62,7 @@ def _print(
     console.print(
         tables.pairs(
             [
-                ("study", study.name),
+                ("study", f"{study.name}{f' of {study.origin}' if study.origin is not None else ''}"),
                 ("trial", str(row.number)),
                 ("state", f"{row.state}{f' ({row.reason})' if row.reason else ''}"),
                 (study.metric, tables.result(row)),

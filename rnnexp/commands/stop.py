@@ -6,7 +6,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from rnnexp import process_identity
 from rnnexp.commands.show import find
@@ -26,13 +25,15 @@ def run(args: argparse.Namespace) -> int:
     """Requests the stop and waits until it has happened."""
     home = Home.at(args.home)
     study = view(home, args.study)
-    owner = lock_owner(home.study(study.name).lock)
+    owner = lock_owner(home, study.name)
+    if owner is not None and study.origin is not None:
+        raise StudyError(f"study {study.name} is run by {owner}, from {study.origin}; run `rnnexp stop` there")
     if owner is None:
         raise StudyError(f"study {study.name} is not running; there is nothing to stop")
     if args.trial is not None:
         return _stop_trial(home, study.name, args.trial)
     _check_identity(owner, study.name)
-    _end(owner, home.study(study.name).lock, study.name)
+    _end(owner, home, study.name)
     done = view(home, study.name)
     print(
         f"study {study.name} stopped: {done.n_finished} of {done.n_trials} trials finished; "
@@ -57,11 +58,11 @@ def _check_identity(owner: Owner, study: str) -> None:
         )
 
 
-def _end(owner: Owner, lock: Path, study: str) -> None:
+def _end(owner: Owner, home: Home, study: str) -> None:
     """Sends SIGTERM to a supervisor, and kills it if it hangs. Its trials end themselves."""
 
     def gone() -> bool:
-        return lock_owner(lock) != owner
+        return lock_owner(home, study) != owner
 
     try:
         os.kill(owner.pid, signal.SIGTERM)

@@ -94,7 +94,10 @@ def _write(home: Home, study: StudyView) -> Path:
     try:
         about = checked_bundle.origin(study.name, best.number, best.run_id, best.best_epoch, best.metrics)
         work, _ = checked_bundle.write_checked(
-            checked_bundle.source_of(home, about), home.study(study.name).bundle, ["keras"], process
+            checked_bundle.source_of(home, study.folder.trial(best.number), about),
+            study.folder.bundle,
+            ["keras"],
+            process,
         )
         return work
     finally:

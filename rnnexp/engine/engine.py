@@ -24,7 +24,7 @@ class Engine(Protocol):
         ...
 
     def executor(self, signals: int) -> Executor:
-        """Returns the executor.
+        """Returns the executor; a new one after the last one was closed.
 
         Args:
             signals: a file descriptor that becomes readable when a signal arrives.

@@ -193,8 +193,8 @@ class _Bridge:
             self._carry_out(self._pipe.recv())
 
     def send(self, message: Nodes | Answered | Refused) -> None:
-        """Sends a message to the supervisor."""
-        with self._sending:
+        """Sends a message to the supervisor, unless it has closed the pipe."""
+        with self._sending, contextlib.suppress(BrokenPipeError):
             self._pipe.send(message)
 
     def _nodes(self) -> Nodes:

@@ -3,6 +3,7 @@
 import importlib.util
 import multiprocessing
 import socket
+from collections.abc import Callable
 
 from rnnexp.engine import ray_bridge
 from rnnexp.engine.executor import Executor
@@ -17,13 +18,16 @@ _LISTENER_TIMEOUT_S, _CONNECT_TIMEOUT_S = 5.0, 90.0
 class RayEngine:
     """A connected cluster."""
 
-    def __init__(self, nodes: RayNodes, needs: SlotNeeds, address: str) -> None:
+    def __init__(self, nodes: RayNodes, needs: SlotNeeds, address: str, connect_again: Callable[[], RayNodes]) -> None:
         """Args:
         nodes: of the cluster.
         needs: what each slot needs.
         address: of the cluster, to show.
+        connect_again: connects to the cluster once more. Slots end with their connection.
         """
         self._nodes, self._needs, self._address = nodes, needs, address
+        self._connect_again = connect_again
+        self._is_used = False
 
     @property
     def device(self) -> str:
@@ -39,6 +43,9 @@ class RayEngine:
         return f"Ray {self._address}, {nodes}, {self._nodes.room()} at once, {self._needs} each"
 
     def executor(self, signals: int) -> Executor:
+        if self._is_used:  # the executor before has closed the connection
+            self._nodes = self._connect_again()
+        self._is_used = True
         return RemoteExecutor(self._nodes)
 
     def close(self) -> None:
@@ -64,12 +71,17 @@ def connect(address: str | None, needs: SlotNeeds, wanted: int | None, useful: i
         )
     shown = address or "on this machine"
     _check_listener(address)
-    nodes = _start(Cluster(address, needs.cpus, needs.gpus, needs.memory_bytes), needs, wanted, useful, shown)
+
+    def start() -> RayNodes:
+        cluster = Cluster(address, needs.cpus, needs.gpus, needs.memory_bytes)
+        return _start(cluster, needs, wanted, useful, shown)
+
+    nodes = start()
     if not nodes.capacity():
         largest = nodes.largest()
         nodes.close()
         raise UserError(f"engine: a slot needs {needs}, and no node of Ray {shown} has that; the largest has {largest}")
-    return RayEngine(nodes, needs, shown)
+    return RayEngine(nodes, needs, shown, start)
 
 
 def _start(cluster: Cluster, needs: SlotNeeds, wanted: int | None, useful: int, shown: str) -> RayNodes:

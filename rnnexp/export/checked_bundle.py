@@ -9,12 +9,11 @@ from rnnexp.data.store import prepare
 from rnnexp.errors import UserError
 from rnnexp.export.bundle import Source, create, publish
 from rnnexp.export.check import CheckProcess, Parity, check
-from rnnexp.home import Home
+from rnnexp.home import Home, TrialFolder
 
 
-def check_model_is_kept(home: Home, study: str, number: int) -> None:
+def check_model_is_kept(folder: TrialFolder, study: str, number: int) -> None:
     """Raises `UserError` if the model of a trial is not kept."""
-    folder = home.study(study).trial(number)
     if not folder.best.exists():
         raise UserError(
             f"trial {number} of {study}: its checkpoint is not kept (keep.checkpoints); export one of the "
@@ -30,19 +29,19 @@ def origin(
     return {"study": study, "trial": trial, "run_id": run_id, "best_epoch": best_epoch, "metrics": metrics}
 
 
-def source_of(home: Home, about: dict[str, Any]) -> Source:
+def source_of(home: Home, folder: TrialFolder, about: dict[str, Any]) -> Source:
     """Returns what the bundle of a trial is created from.
 
     Args:
-        home: contains the trial.
+        home: contains the data.
+        folder: the trial's files.
         about: its `origin`.
 
     Raises:
         UserError: if its model is not kept.
         DataError: if its data are not there.
     """
-    check_model_is_kept(home, about["study"], about["trial"])
-    folder = home.study(about["study"]).trial(about["trial"])
+    check_model_is_kept(folder, about["study"], about["trial"])
     config = load_trial(folder.config, {})
     return Source(config, folder.best, folder.held_out, prepare(config.data, home), about)
 

@@ -16,7 +16,8 @@ from rnnexp.errors import RnnexpError
 from rnnexp.home import Home
 from rnnexp.model import cost
 from rnnexp.storage import sampling
-from rnnexp.storage.store import StudyStore, TrialRequest
+from rnnexp.storage.store import StudyStore
+from rnnexp.storage.trial_values import TrialRequest
 from rnnexp.storage.views import views
 from rnnexp.trial.plan import eval_batch_size
 from rnnexp.trial.states import State

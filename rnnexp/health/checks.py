@@ -11,7 +11,20 @@ from dataclasses import dataclass
 
 from rnnexp import addresses, disk
 from rnnexp.errors import StudyError
-from rnnexp.health import databases, files, leftovers, machine, moved, orphans, outside, runs, stores, trials, unknown
+from rnnexp.health import (
+    databases,
+    files,
+    leftovers,
+    machine,
+    moved,
+    orphans,
+    outside,
+    runs,
+    servers,
+    stores,
+    trials,
+    unknown,
+)
 from rnnexp.health.finding import Finding
 from rnnexp.health.studies import Observation
 from rnnexp.home import Home
@@ -42,6 +55,7 @@ class Check:
 
 CHECKS = (
     Check(outside.CHECK, outside.check),
+    Check(servers.CHECK, servers.check),
     Check(orphans.CHECK, orphans.check),
     Check(databases.CHECK, databases.check),
     Check(moved.CHECK, moved.check, frozenset({_MLFLOW})),
@@ -163,8 +177,8 @@ def _repair_group(home: Home, check: Check, study: str | None, group: list[Findi
         yield from (RepairOutcome(finding, failure=_one_line(error)) for finding in group)
 
 
-def _lock(home: Home, study: str | None) -> AbstractContextManager[None]:
-    return hold_home_lock(home) if study is None else hold_study_lock(home.study(study).lock, study)
+def _lock(home: Home, study: str | None) -> AbstractContextManager[object]:
+    return hold_home_lock(home) if study is None else hold_study_lock(home, study)
 
 
 def _repair_one(finding: Finding, fix: Callable[[], str]) -> RepairOutcome:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rnnexp.errors import RnnexpError
-from rnnexp.health import mlflow_tables, sqlite_files, studies
+from rnnexp.health import mlflow_tables, servers, sqlite_files, studies
 from rnnexp.health.finding import Finding
 from rnnexp.health.places import link_out_of
 from rnnexp.health.studies import Observation
@@ -43,34 +43,42 @@ class Database:
 
 
 def databases(home: Home) -> tuple[Database, ...]:
-    """Returns both databases. Optuna's is first, because MLflow's is rebuilt from it."""
-    return (
-        Database(
-            path=home.optuna_db,
-            expected=lambda: any(home.study(name).sweep.exists() for name in studies.folders(home)),
-            repair="the studies are rebuilt from their folders",
-            rebuild=lambda: _rebuild_optuna(home),
-            versions=optuna_maintenance.schema_versions,
-            upgrade=lambda: optuna_maintenance.upgrade(home),
-        ),
-        Database(
-            path=home.mlflow_db,
-            expected=lambda: home.tracking_server is None and any(True for _ in _cursors(home)),
-            repair="the events of all trials are sent again",
-            rebuild=lambda: _rebuild_mlflow(home),
-            versions=mlflow_maintenance.schema_versions,
-            upgrade=lambda: mlflow_maintenance.upgrade(home),
-        ),
+    """Returns the home's own databases. Optuna's is first, because MLflow's is rebuilt from it."""
+    optuna = () if home.storage_server is not None else (_optuna(home),)
+    return (*optuna, _mlflow(home))
+
+
+def _optuna(home: Home) -> Database:
+    return Database(
+        path=home.optuna_db,
+        expected=lambda: any(home.study(name).sweep.exists() for name in studies.folders(home)),
+        repair="the studies are rebuilt from their folders",
+        rebuild=lambda: _rebuild_optuna(home),
+        versions=optuna_maintenance.schema_versions,
+        upgrade=lambda: optuna_maintenance.upgrade(home),
+    )
+
+
+def _mlflow(home: Home) -> Database:
+    return Database(
+        path=home.mlflow_db,
+        expected=lambda: home.tracking_server is None and any(True for _ in _cursors(home)),
+        repair="the events of all trials are sent again",
+        rebuild=lambda: _rebuild_mlflow(home),
+        versions=mlflow_maintenance.schema_versions,
+        upgrade=lambda: mlflow_maintenance.upgrade(home),
     )
 
 
 def usable(home: Home) -> set[str]:
-    """Returns the names of the database files that other checks can read."""
-    return {database.path.name for database in databases(home) if not any(_faults(home, database))}
+    """Returns the names of the databases that other checks can read; a server stands for the home's own one."""
+    own = {database.path.name for database in databases(home) if not any(_faults(home, database))}
+    on_server = {home.optuna_db.name} if home.storage_server is not None and servers.storage_works(home) else set()
+    return own | on_server
 
 
 def check(observed: Observation) -> Iterator[Finding]:
-    """Checks both databases."""
+    """Checks the home's own databases."""
     home = observed.home
     for database in databases(home):
         faults = list(_faults(home, database))

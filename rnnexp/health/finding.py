@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -10,12 +9,10 @@ class StudyFix:
     """A repair that needs the lock of one study. The caller holds it.
 
     Attributes:
-        lock: the file of the study's lock.
         study: the study's name.
         action: repairs it and returns one line about what it did.
     """
 
-    lock: Path
     study: str
     action: Callable[[], str]
 

@@ -33,6 +33,8 @@ def check(observed: Observation) -> Iterator[Finding]:
     with_events = {name: [snapshot for snapshot in observed.own_trials(name) if snapshot.events] for name in groups}
     if not any(with_events.values()) or (home.tracking_server is None and not home.mlflow_db.exists()):
         return
+    if home.tracking_server in observed.unusable_servers:
+        return
     try:
         client = open_client(home)
         steps = mlflow_tables.metric_steps(home) if home.tracking_server is None else None

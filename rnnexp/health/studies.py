@@ -79,13 +79,16 @@ def is_own(home: Home, name: str) -> bool:
 
 def running(home: Home) -> list[str]:
     """Returns the studies that a supervisor runs now."""
-    return [name for name in folders(home) if lock_owner(home.study(name).lock) is not None]
+    return [name for name in folders(home) if lock_owner(home, name) is not None]
 
 
 class Observation:
     """A home as one search for faults sees it. Each trial and its events are read once, when they are first needed.
 
     A repair never acts on an old observation: it makes a new one when it has the lock.
+
+    Attributes:
+        unusable_servers: the addresses of servers that a check has found to be unusable; others need not report them.
     """
 
     def __init__(self, home: Home, held: str | None = None) -> None:
@@ -94,6 +97,7 @@ class Observation:
         held: a study whose lock the caller holds; only this one is observed then.
         """
         self.home, self.held = home, held
+        self.unusable_servers: set[str] = set()
         self._trials: dict[str, list[TrialSnapshot]] = {}
         self._links: dict[str, dict[int, Path]] = {}
         self._started: dict[str, int] = {}
@@ -107,13 +111,13 @@ class Observation:
 
     def idle(self) -> list[str]:
         """Returns Optuna's studies that no supervisor runs now and whose deletion has not begun."""
-        names = [name for name in bulk_reader.study_names(self.home) if self.held in (None, name)]
+        names = [name for name in bulk_reader.own_study_names(self.home) if self.held in (None, name)]
         own = [name for name in names if is_own(self.home, name)]
         idle = own if self.held is not None else self._without_running(own)
         return [name for name in idle if not self.home.study(name).deleted.exists()]
 
     def _without_running(self, names: list[str]) -> list[str]:
-        idle = [name for name in names if lock_owner(self.home.study(name).lock) is None]
+        idle = [name for name in names if lock_owner(self.home, name) is None]
         for name in idle:
             self._forget_if_started(name)
         return idle
@@ -175,4 +179,4 @@ def identity(home: Home, name: str) -> str:
 
 def with_study_lock(home: Home, name: str, fix: Callable[[], str]) -> StudyFix:
     """Returns a repair that needs the lock of a study."""
-    return StudyFix(home.study(name).lock, name, fix)
+    return StudyFix(name, fix)

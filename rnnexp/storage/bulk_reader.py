@@ -1,5 +1,7 @@
 """Reads studies and their trials from Optuna's tables, in a few SQL queries and without Optuna. Nothing here writes.
 
+The tables are in SQLite or in PostgreSQL; the queries are the same.
+
 Importing Optuna takes longer than any list needs, and Optuna builds an object for every cell, which takes many times as
 long for 10,000 trials. This module depends on the schema of Optuna's tables; tests compare its result with Optuna's.
 """
@@ -19,7 +21,7 @@ from rnnexp import disk
 from rnnexp.config.names import STUDY_NAME
 from rnnexp.errors import HomeError, StudyError, did_you_mean, short
 from rnnexp.home import Home
-from rnnexp.storage import sqlite
+from rnnexp.storage import metadata, postgres, sqlite
 from rnnexp.trial.states import State
 
 _NOT_FINITE = {"INF_POS": math.inf, "INF_NEG": -math.inf, "NAN": math.nan}
@@ -67,11 +69,31 @@ class StoredTrial:
     intermediate_values: dict[int, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Dialect:
+    """What differs between the two databases: the mark of a parameter, and how to ask whether there are tables."""
+
+    parameter: str
+    has_tables: str
+
+
+_SQLITE = _Dialect("?", "SELECT 1 FROM sqlite_master WHERE name = 'studies'")
+_POSTGRES = _Dialect("%s", "SELECT 1 WHERE to_regclass('studies') IS NOT NULL")
+
+
 class Tables:
     """Optuna's tables at one moment. If the database has no tables yet, there are no studies."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: Any, dialect: _Dialect = _SQLITE) -> None:
+        """Args:
+        connection: of `sqlite3` or `psycopg`.
+        dialect: of the database.
+        """
+        self._connection, self._dialect = connection, dialect
+
+    def _query(self, query: str, *parameters: str) -> Any:
+        """Runs a query with `?` for each parameter."""
+        return self._connection.execute(query.replace("?", self._dialect.parameter), parameters)
 
     def study_names(self) -> list[str]:
         """Returns the studies' names, oldest first.
@@ -79,20 +101,24 @@ class Tables:
         A name is the name of a folder, too. A study whose name could lead to another place (`../x`) was not written by
         this program and is left out.
         """
-        if not self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'studies'").fetchone():
+        if not self._query(self._dialect.has_tables).fetchone():
             return []
-        rows = self._connection.execute("SELECT study_name FROM studies ORDER BY study_id")
+        rows = self._query("SELECT study_name FROM studies ORDER BY study_id")
         return [name for (name,) in rows if re.fullmatch(STUDY_NAME, name)]
+
+    def lock_holder(self, name: str) -> str | None:
+        """Returns who holds the lock of a study in the database; None in SQLite, where it is in a file."""
+        return postgres.lock_holder(self._connection, name) if self._dialect is _POSTGRES else None
 
     def study(self, name: str) -> StoredStudy:
         """Returns a study that `study_names` has listed."""
         about = "FROM studies JOIN {table} ON {table}.study_id = studies.study_id WHERE study_name = ? ORDER BY {order}"
-        direction = self._connection.execute(
-            f"SELECT direction {about.format(table='study_directions', order='objective')}", (name,)
+        direction = self._query(
+            f"SELECT direction {about.format(table='study_directions', order='objective')}", name
         ).fetchone()[0]
-        attributes = self._connection.execute(
+        attributes = self._query(
             f"SELECT key, value_json {about.format(table='study_user_attributes', order='study_user_attribute_id')}",
-            (name,),
+            name,
         )
         return StoredStudy(name, direction.lower(), {key: json.loads(stored) for key, stored in attributes})
 
@@ -122,11 +148,12 @@ class Tables:
     def _rows(self, study: str, table: str, columns: str, order: str) -> Iterator[Any]:
         """Queries a table that has rows for trials, for the trials of one study."""
         join = "" if table == "trials" else f"JOIN {table} ON {table}.trial_id = trials.trial_id"
-        return self._connection.execute(
+        rows: Iterator[Any] = self._query(
             f"SELECT trials.trial_id, {columns} FROM studies JOIN trials ON trials.study_id = studies.study_id {join} "
             f"WHERE study_name = ? ORDER BY {order}",
-            (study,),
+            study,
         )
+        return rows
 
 
 _TRIAL = "number, state, datetime_start, datetime_complete"
@@ -146,9 +173,11 @@ _OF_NUMBERS = (
 """The names of the distributions, with those that earlier versions of Optuna stored."""
 
 
-def _time(stored: str | None) -> datetime | None:
+def _time(stored: str | datetime | None) -> datetime | None:
     """Returns a stored time: Optuna stores UTC, without a time zone."""
-    return datetime.fromisoformat(stored).replace(tzinfo=UTC) if stored else None
+    if not stored:
+        return None
+    return (stored if isinstance(stored, datetime) else datetime.fromisoformat(stored)).replace(tzinfo=UTC)
 
 
 @lru_cache(maxsize=1024)
@@ -175,8 +204,13 @@ def open_tables(home: Home) -> Iterator[Tables]:
 
     Raises:
         HomeError: if the database cannot be read, is damaged, or has the tables of another version of Optuna.
+        StorageError: if the database in RNNEXP_STORAGE cannot be used.
         sqlite3.OperationalError: if another program locks it.
     """
+    if home.storage_server is not None:
+        with postgres.reading(home.storage_url) as connection:
+            yield Tables(connection, _POSTGRES)
+        return
     if not home.optuna_db.exists():
         with contextlib.closing(sqlite3.connect(":memory:")) as connection:
             yield Tables(connection)
@@ -206,6 +240,15 @@ def study_names(home: Home) -> list[str]:
     """Returns the studies' names as `Tables.study_names` does; empty if the home has no database."""
     with open_tables(home) as tables:
         return tables.study_names()
+
+
+def own_study_names(home: Home) -> list[str]:
+    """Returns the names of the studies whose files are in this home; a database of a team has others, too."""
+    with open_tables(home) as tables:
+        names = tables.study_names()
+        if home.storage_server is None:
+            return names
+        return [name for name in names if metadata.other_home(home, tables.study(name)) is None]
 
 
 def load_study(home: Home, name: str) -> StoredStudy:

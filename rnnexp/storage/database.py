@@ -1,18 +1,21 @@
-"""Optuna's database in a home, for writing: opens it, creates its tables, and creates, loads and deletes studies.
+"""Optuna's database, for writing: opens it, creates its tables, and creates, loads and deletes studies.
+
+It is SQLite's in the home, or PostgreSQL's at the address in RNNEXP_STORAGE.
 
 `bulk_reader` reads it.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import optuna
 
-from rnnexp import locks
+from rnnexp import addresses, locks
 from rnnexp.config.sweep import SweepConfig
+from rnnexp.errors import StorageError
 from rnnexp.home import Home
-from rnnexp.storage import bulk_reader, sampling, sqlite
+from rnnexp.storage import bulk_reader, postgres, sampling, sqlite
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -26,11 +29,35 @@ def database_creation_lock(home: Home) -> Iterator[None]:
 
 @lru_cache(maxsize=4)
 def open_storage(home: Home) -> optuna.storages.RDBStorage:
-    """Opens Optuna's database in the home; creates it if it is missing."""
+    """Opens Optuna's database; creates it if it is missing.
+
+    Raises:
+        StorageError: if the database in RNNEXP_STORAGE cannot be used.
+    """
+    if home.storage_server is not None:
+        return _open_postgres(home.storage_url)
     with database_creation_lock(home):
         sqlite.set_up(home.optuna_db)
         engine_options = {"connect_args": {"timeout": sqlite.LOCK_TIMEOUT_S}}
         return optuna.storages.RDBStorage(home.optuna_url, engine_kwargs=engine_options)
+
+
+def database_sync(home: Home) -> Callable[[], None]:
+    """Returns the function that flushes what was committed to the disk. PostgreSQL does so at each commit."""
+    return (lambda: None) if home.storage_server is not None else (lambda: sqlite.sync(home.optuna_db))
+
+
+def _open_postgres(address: str) -> optuna.storages.RDBStorage:
+    options = {
+        "pool_pre_ping": True,  # connections that a restart of the server has ended are replaced
+        "connect_args": {**postgres.CONNECTION, "application_name": "rnnexp"},
+    }
+    with postgres.one_line_errors(address), postgres.creation_lock(address):
+        try:
+            return optuna.storages.RDBStorage(address, engine_kwargs=options)
+        except RuntimeError as error:  # its tables are of another version
+            place = addresses.without_credentials(address)
+            raise StorageError(f"storage {place}: {addresses.one_line(error, 300)}") from None
 
 
 def create_or_load_study(storage: optuna.storages.BaseStorage, config: SweepConfig) -> optuna.Study:

@@ -5,12 +5,14 @@ folder (`study.json`), so that `rebuild` can restore the study when the database
 """
 
 import json
+import socket
 import uuid
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rnnexp import disk
+from rnnexp import disk, home_id
+from rnnexp.errors import StudyError
 from rnnexp.home import Home
 
 if TYPE_CHECKING:
@@ -18,13 +20,31 @@ if TYPE_CHECKING:
 
     from rnnexp.config.sweep import SweepConfig
 
-DEFINITION, IDENTITY, BUDGET = "rnnexp:definition", "rnnexp:identity", "rnnexp:about"
+DEFINITION, IDENTITY, BUDGET, HOME = "rnnexp:definition", "rnnexp:identity", "rnnexp:about", "rnnexp:home"
 SPACE_VERSIONS = "rnnexp:lineage"
 """Keys of a study's attributes. The names of older versions stay, so that existing homes can be read."""
 
 ATTEMPTS, N_CRASHES, SUMMARY, PAUSED = "rnnexp:attempts", "rnnexp:deaths", "rnnexp:summary", "rnnexp:paused"
 """Keys of a trial's attributes: number of attempts, number of crashes, what `events.summary` returns, and why the trial
 is paused (null once it has resumed)."""
+
+
+@dataclass(frozen=True)
+class StudyHome:
+    """The home that has the files of a study's trials. A database for several machines says so for each study.
+
+    Attributes:
+        id: the identity of the home.
+        host: the machine from which the study was started last.
+        path: the folder of the home there.
+    """
+
+    id: str
+    host: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"home {self.path} on {self.host}" if self.id else "no home: another program has created it"
 
 
 class StudyRecord(Protocol):
@@ -132,6 +152,34 @@ def write_definition(
 def write_budget(study: "optuna.Study", n_trials: int) -> None:
     """Writes the budget, which each start of a study may change."""
     study.set_user_attr(BUDGET, {"n_trials": n_trials})
+
+
+def other_home(home: Home, study: StudyRecord) -> StudyHome | None:
+    """Returns the home that has the files of a study; None if it is this one."""
+    if home.storage_server is None:
+        return None
+    stored = StudyHome(**study.user_attrs.get(HOME, {"id": "", "host": "", "path": ""}))
+    return None if stored.id and stored.id == home_id.peek(home).value else stored
+
+
+def claim_study(home: Home, study: "optuna.Study") -> None:
+    """Records that the files of a study are in this home, if the database is for several machines.
+
+    Raises:
+        StudyError: if they are in another home.
+    """
+    if home.storage_server is None:
+        return
+    own = StudyHome(home_id.claim(home).value, socket.gethostname(), str(home.root))
+    is_new = not study.user_attrs and not study.get_trials(deepcopy=False)
+    other = other_home(home, study)
+    if other is not None and not is_new:
+        raise StudyError(
+            f"study {study.study_name}: its trials are in {other}; run it from there, or choose another name with "
+            "--study"
+        )
+    if study.user_attrs.get(HOME) != asdict(own):
+        study.set_user_attr(HOME, asdict(own))
 
 
 def save_metadata(home: Home, study: StudyRecord) -> None:

@@ -6,7 +6,6 @@ thread. An interrupted trial is set back to WAITING: a later `ask` returns its n
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -15,60 +14,16 @@ from optuna.trial import TrialState
 
 from rnnexp import space as spaces
 from rnnexp.config.sweep import SweepConfig, fingerprint
-from rnnexp.config.trial import TrialConfig
 from rnnexp.home import Home
-from rnnexp.storage import metadata, space_versions, sqlite
-from rnnexp.storage.database import create_in_memory_study, create_or_load_study, open_storage
+from rnnexp.storage import metadata, space_versions
+from rnnexp.storage.database import create_in_memory_study, create_or_load_study, database_sync, open_storage
 from rnnexp.storage.folders import check_new_study, check_trial_folders
 from rnnexp.storage.metadata import ATTEMPTS, N_CRASHES, SUMMARY
 from rnnexp.storage.paused import PausedTrials
 from rnnexp.storage.planned import Seconds
 from rnnexp.storage.settings_source import SettingsSource, equal_seconds
+from rnnexp.storage.trial_values import FinishedTrial, TrialRequest, finished_trial
 from rnnexp.trial.states import FINISHED, State
-
-
-@dataclass(frozen=True)
-class TrialRequest:
-    """A trial to run.
-
-    Attributes:
-        number: the trial's number, from 0.
-        settings: the values that were drawn from the search space.
-        config: all settings.
-        attempt: from 1.
-        n_crashes: earlier attempts whose process crashed.
-        paused_after: the epoch after which it was paused, if it resumes from a pause now; else 0.
-    """
-
-    number: int
-    settings: dict[str, Any]
-    config: TrialConfig
-    attempt: int
-    n_crashes: int = 0
-    paused_after: int = 0
-
-
-@dataclass(frozen=True)
-class FinishedTrial:
-    """A trial in a final state.
-
-    Attributes:
-        number: the trial's number, from 0.
-        state: COMPLETE, PRUNED or FAIL.
-        value: the objective, None for FAIL.
-        reason: why it was pruned or failed.
-        attempts: number of attempts.
-        seconds: time spent in epochs.
-        ended: seconds since 1970.
-    """
-
-    number: int
-    state: State
-    value: float | None
-    reason: str
-    attempts: int
-    seconds: float
-    ended: float
 
 
 class StudyStore:
@@ -77,6 +32,7 @@ class StudyStore:
     Attributes:
         counts: the number of trials in each state.
         paused: the waiting trials that are paused.
+        seconds: the expected duration of a trial.
     """
 
     def __init__(
@@ -92,7 +48,8 @@ class StudyStore:
         sync: flushes what was committed to the disk; called before a trial starts and when its state changes.
         seconds: the expected duration of a trial: of the settings of `try` and of a grid, the longest start first.
         """
-        self._study, self._seconds = study, seconds
+        self.seconds = seconds
+        self._study = study
         self._sync = sync
         self._storage = study._storage
         self._config = config
@@ -123,6 +80,7 @@ class StudyStore:
         storage = open_storage(home)
         check_new_study(home, config.study, optuna.get_all_study_names(storage))
         study = create_or_load_study(storage, config)
+        metadata.claim_study(home, study)
         check_trial_folders(home, config.study, storage.get_n_trials(study._study_id))
         definition, stored = metadata.build_definition(config, data_digest), metadata.definition(study)
         if not stored:
@@ -132,7 +90,7 @@ class StudyStore:
             study = create_or_load_study(storage, config)
         metadata.write_budget(study, config.n_trials)
         metadata.save_metadata(home, study)
-        return cls(study, config, lambda: sqlite.sync(home.optuna_db), seconds)
+        return cls(study, config, database_sync(home), seconds)
 
     @classmethod
     def in_memory(cls, config: SweepConfig) -> "StudyStore":
@@ -167,7 +125,7 @@ class StudyStore:
     def finished(self) -> list[FinishedTrial]:
         """Returns the trials in a final state."""
         trials = self._study.get_trials(deepcopy=False)
-        return [_finished_trial(trial) for trial in trials if trial.state.name in FINISHED]
+        return [finished_trial(trial) for trial in trials if trial.state.name in FINISHED]
 
     def ask(self) -> TrialRequest | None:
         """Returns the next trial: a waiting one, else a new one. Returns None if every point of the space is used.
@@ -215,7 +173,7 @@ class StudyStore:
     def _source(self) -> SettingsSource:
         """Where settings come from. Built when the first trial is asked for: a finished study does not need it."""
         trials = [trial.params for trial in self._study.get_trials(deepcopy=False)]
-        return SettingsSource(self.paused.seen_by_sampler(self._study), self._config, trials, self._seconds)
+        return SettingsSource(self.paused.seen_by_sampler(self._study), self._config, trials, self.seconds)
 
     @property
     def repeated_tries(self) -> list[int]:
@@ -335,16 +293,3 @@ def requeue_running_trials(study: optuna.Study) -> list[int]:
     for trial in left:
         study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
     return [trial.number for trial in left]
-
-
-def _finished_trial(trial: optuna.trial.FrozenTrial) -> FinishedTrial:
-    summary = trial.user_attrs.get(SUMMARY, {})
-    return FinishedTrial(
-        number=trial.number,
-        state=State(trial.state.name),
-        value=trial.value,
-        reason=summary.get("reason") or "",
-        attempts=trial.user_attrs.get(ATTEMPTS, 1),
-        seconds=summary.get("duration_s") or 0.0,
-        ended=trial.datetime_complete.timestamp() if trial.datetime_complete else 0.0,
-    )

@@ -6,8 +6,8 @@ from typing import Any
 from rnnexp.home import Home, StudyFolder
 from rnnexp.storage import bulk_reader, metadata
 from rnnexp.storage.bulk_reader import StoredStudy, StoredTrial, Tables
-from rnnexp.storage.metadata import SpaceVersion
-from rnnexp.storage.study_lock import Owner, lock_owner
+from rnnexp.storage.metadata import SpaceVersion, StudyHome
+from rnnexp.storage.study_lock import Owner, local_owner, shared_owner
 from rnnexp.trial import events
 from rnnexp.trial.cursor import Cursor
 from rnnexp.trial.states import FINISHED, State
@@ -60,7 +60,9 @@ class StudyView:
         n_trials: the budget.
         owner: the supervisor that runs it now, or None.
         trials: all trials, ordered by number.
+        folder: the files of its trials; those of a study of another home have to be fetched first.
         space_versions: the versions of its search space from 2 on; empty if the space never changed.
+        origin: the other home that has the files of its trials; None if this one has them.
     """
 
     name: str
@@ -71,7 +73,9 @@ class StudyView:
     n_trials: int | None
     owner: Owner | None
     trials: tuple[TrialRow, ...]
+    folder: StudyFolder
     space_versions: tuple[SpaceVersion, ...] = ()
+    origin: StudyHome | None = None
 
     @property
     def ranked(self) -> list[TrialRow]:
@@ -109,50 +113,61 @@ def view(home: Home, name: str, *, with_runs: bool = True) -> StudyView:
     """
     with bulk_reader.open_tables(home) as tables:
         bulk_reader.check_exists(home, name, tables.study_names())
-        stored = _read(tables, name)
+        stored = _read(home, tables, name)
     return _view(home, *stored, with_runs)
 
 
-def add_runs(home: Home, study: StudyView) -> StudyView:
+def add_runs(study: StudyView) -> StudyView:
     """Returns a view with the id of each trial's MLflow run, as it is now."""
-    folder = home.study(study.name)
-    rows = (replace(row, run_id=Cursor.load(folder.trial(row.number).tracking).run_id) for row in study.trials)
+    rows = (replace(row, run_id=Cursor.load(study.folder.trial(row.number).tracking).run_id) for row in study.trials)
     return replace(study, trials=tuple(rows))
 
 
 def views(home: Home, *, with_runs: bool = True) -> list[StudyView]:
     """Reads all studies, oldest first."""
     with bulk_reader.open_tables(home) as tables:
-        stored = [_read(tables, name) for name in tables.study_names()]
-    return [_view(home, study, trials, with_runs) for study, trials in stored]
+        stored = [_read(home, tables, name) for name in tables.study_names()]
+    return [_view(home, *one, with_runs) for one in stored]
 
 
-def _read(tables: Tables, name: str) -> tuple[StoredStudy, list[StoredTrial]]:
-    return tables.study(name), tables.trials(name, with_reports=False)
+def _read(home: Home, tables: Tables, name: str) -> tuple[StoredStudy, list[StoredTrial], str | None]:
+    study = tables.study(name)
+    # The curves of unfinished trials are in their events, which only their own home has.
+    trials = tables.trials(name, with_reports=metadata.other_home(home, study) is not None)
+    return study, trials, tables.lock_holder(name)
 
 
-def _view(home: Home, study: StoredStudy, trials: list[StoredTrial], with_runs: bool) -> StudyView:
-    folder = home.study(study.study_name)
+def _view(
+    home: Home, study: StoredStudy, trials: list[StoredTrial], lock_holder: str | None, with_runs: bool
+) -> StudyView:
+    origin = metadata.other_home(home, study)
+    identity = metadata.identity(study)
+    folder = home.study(study.study_name) if origin is None else home.fetched(identity)
     definition = metadata.definition(study)
     return StudyView(
         name=study.study_name,
-        identity=metadata.identity(study),
+        identity=identity,
         metric=definition.get("objective", {}).get("metric", "val_accuracy"),
         direction=study.direction,
         definition=definition,
         n_trials=metadata.n_trials(study),
-        owner=lock_owner(folder.lock),
-        trials=tuple(_trial_row(folder, trial, with_runs) for trial in trials),
+        owner=local_owner(home, study.study_name) or shared_owner(lock_holder),
+        trials=tuple(_trial_row(folder, trial, with_runs, is_own=origin is None) for trial in trials),
+        folder=folder,
+        origin=origin,
         space_versions=metadata.space_versions(study),
     )
 
 
-def _trial_row(folder: StudyFolder, trial: StoredTrial, with_runs: bool) -> TrialRow:
+def _trial_row(folder: StudyFolder, trial: StoredTrial, with_runs: bool, *, is_own: bool) -> TrialRow:
     summary = trial.user_attrs.get(metadata.SUMMARY, {})
     state = trial.state
     best_epoch, metrics, duration = summary.get("best_epoch"), summary.get("metrics", {}), summary.get("duration_s")
     reason, value = summary.get("reason"), trial.value
-    if state not in FINISHED:
+    if state not in FINISHED and not is_own and trial.intermediate_values:
+        value = list(trial.intermediate_values.values())[-1]  # each is the best so far
+        best_epoch = next(epoch for epoch, best in trial.intermediate_values.items() if best == value)
+    elif state not in FINISHED:
         trial_events = events.read(folder.trial(trial.number).events)
         curve = events.epochs(trial_events)
         duration = sum(epoch.seconds for epoch in curve)

@@ -29,7 +29,7 @@ def delete(home: Home, study: str) -> DeletedRecords:
         StudyError: if the study is running.
         WorkError: if the server does not answer, or files cannot be removed.
     """
-    with hold_study_lock(home.study(study).lock, study):
+    with hold_study_lock(home, study):
         return delete_locked(home, study)
 
 

@@ -8,20 +8,28 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+from rnnexp import addresses
 from rnnexp.config.sweep import SweepConfig
 from rnnexp.config.trial import TrialConfig
 from rnnexp.data.store import TokenStore, prepare
 from rnnexp.engine.engine import Engine
+from rnnexp.errors import StorageError, WorkError
 from rnnexp.home import Home
+from rnnexp.storage import postgres
 from rnnexp.storage.store import StudyStore
+from rnnexp.storage.study_lock import StudyLock
 from rnnexp.study.progress import ProgressReporter
 from rnnexp.study.records import TrialRecords
 from rnnexp.study.stopping import Outcome
 from rnnexp.study.supervisor import Supervisor
 from rnnexp.tracking.projection import Projection
 from rnnexp.tracking.sender import SenderThread
+
+_STORAGE_TIMEOUT_S, _STORAGE_POLL_S = 900.0, 2.0
+"""How long a study waits for the database of the studies, and how often it looks."""
 
 SIGNAL_EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
@@ -34,37 +42,102 @@ def run_supervisor(
     engine: Engine,
     reporter: ProgressReporter,
     show: Callable[[Outcome], None],
+    lock: StudyLock,
 ) -> Outcome:
     """Runs trials until the budget is used up, the time is over, or a signal arrives.
 
-    If no trial is left to run, it only sends MLflow the records that it lacks.
+    If no trial is left to run, it only sends MLflow the records that it lacks. If the database of the studies is lost,
+    the trials are interrupted until it is back.
 
     Args:
         config: the study's configuration.
         home: where the study is stored.
-        study: the open study; the caller holds its lock.
+        study: the open study.
         tokens: the data that the base settings name.
         engine: where the trials run.
         reporter: receives the progress.
         show: is called when no trial runs any more, before MLflow gets what it still lacks.
+        lock: of the study; the caller holds it.
 
     Returns:
         How the run ended.
+
+    Raises:
+        WorkError: if the database of the studies was lost and does not come back.
+        StudyError: if another machine has taken the lock meanwhile.
     """
-    pending = study.n_finished < config.n_trials
-    reader, writer = os.pipe()
-    executor = engine.executor(reader)
-    sender = SenderThread(
-        lambda: Projection.open(home, config.study, study.identity).replay, reporter.note, open_immediately=pending
-    )
-    records = TrialRecords(home.study(config.study), study.identity)
-    stores = _TokenStores(home, tokens, config.base)
-    supervisor = Supervisor(config, study, records, executor, sender, reporter, stores.path, time, engine.device)
-    with _signals_sent_to(supervisor, writer):
-        try:
-            return supervisor.run(show)
-        finally:
-            executor.close()
+    run, started_at = _Run(config, home, tokens, engine, reporter, show, lock), time.monotonic()
+    while (outcome := run.once(study, started_at)).can_continue:
+        reporter.note(f"the studies' database is lost ({outcome.storage_fault}); the trials resume when it is back")
+        study = run.open_again(study)
+        reporter.note("the studies' database is back")
+    return outcome
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The arguments of `run_supervisor`, without the study, which is opened again if its database was lost."""
+
+    config: SweepConfig
+    home: Home
+    tokens: TokenStore
+    engine: Engine
+    reporter: ProgressReporter
+    show: Callable[[Outcome], None]
+    lock: StudyLock
+
+    def once(self, study: StudyStore, started_at: float) -> Outcome:
+        """Runs one supervisor.
+
+        Args:
+            study: the open study.
+            started_at: when the time budget began, on the monotonic clock.
+        """
+        config, home = self.config, self.home
+        pending = study.n_finished < config.n_trials
+        reader, writer = os.pipe()
+        executor = self.engine.executor(reader)
+        sender = SenderThread(
+            lambda: Projection.open(home, config.study, study.identity).replay,
+            self.reporter.note,
+            open_immediately=pending,
+        )
+        supervisor = Supervisor(
+            config,
+            study,
+            TrialRecords(home.study(config.study), study.identity),
+            executor,
+            sender,
+            self.reporter,
+            _TokenStores(home, self.tokens, config.base).path,
+            time,
+            self.engine.device,
+            self.lock.check,
+            started_at,
+        )
+        with _signals_sent_to(supervisor, writer):
+            try:
+                return supervisor.run(self.show)
+            finally:
+                executor.close()
+
+    def open_again(self, study: StudyStore) -> StudyStore:
+        """Waits until the database of the studies is back; returns the study, whose lock is held again."""
+        deadline = time.monotonic() + _STORAGE_TIMEOUT_S
+        while True:
+            try:
+                self.lock.acquire()
+                return StudyStore.open(self.home, self.config, self.tokens.digest, study.seconds)
+            except Exception as error:
+                if not isinstance(error, StorageError) and postgres.loss(error) is None:
+                    raise
+                if time.monotonic() > deadline:
+                    raise WorkError(
+                        f"study {self.config.study}: its database did not come back within "
+                        f"{_STORAGE_TIMEOUT_S / 60:.0f} minutes ({addresses.one_line(error)}); run the same command "
+                        "to resume when it is back"
+                    ) from None
+            time.sleep(_STORAGE_POLL_S)
 
 
 class _TokenStores:

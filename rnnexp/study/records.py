@@ -7,7 +7,7 @@ from typing import TypeGuard
 
 from rnnexp import disk
 from rnnexp.home import StudyFolder, TrialFolder
-from rnnexp.storage.store import TrialRequest
+from rnnexp.storage.trial_values import TrialRequest
 from rnnexp.study import retention
 from rnnexp.study.failures import FAILURE_POLICY, FINAL_ACTIONS, FailureKind, parse_kind
 from rnnexp.trial import checkpoint, events, folder_lock

@@ -1,6 +1,7 @@
 """What a start of a study does first: it completes what the last supervisor could not complete before it died."""
 
-from rnnexp.storage.store import FinishedTrial, StudyStore
+from rnnexp.storage.store import StudyStore
+from rnnexp.storage.trial_values import FinishedTrial
 from rnnexp.study.clock import Clock
 from rnnexp.study.failures import FailureKind
 from rnnexp.study.progress import ProgressReporter

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from rnnexp.storage.store import TrialRequest
+from rnnexp.storage.trial_values import TrialRequest
 from rnnexp.study.failures import Failure
 from rnnexp.trial.events import Failed, Finished, Paused
 from rnnexp.trial.states import State

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from rnnexp.config.sweep import SweepConfig
 from rnnexp.engine.executor import End, Exited
-from rnnexp.storage.store import FinishedTrial, StudyStore
+from rnnexp.storage.store import StudyStore
+from rnnexp.storage.trial_values import FinishedTrial
 from rnnexp.study import failures, limits, start_failures
 from rnnexp.study.best import BestTrial
 from rnnexp.study.clock import Clock

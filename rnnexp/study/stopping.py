@@ -17,6 +17,8 @@ class Outcome:
         out_of_time: whether the time budget ended it.
         halt_reason: why the study cannot continue without the user; empty if it can.
         unsent: trials whose events MLflow does not have yet.
+        n_finished: trials in a final state.
+        storage_fault: how the database of the studies was lost; empty if it was not. A new supervisor can continue.
         space_is_used: whether trials have used every point of the search space, so that no more can be started.
     """
 
@@ -24,7 +26,14 @@ class Outcome:
     out_of_time: bool
     halt_reason: str
     unsent: list[int]
+    n_finished: int
     space_is_used: bool
+    storage_fault: str = ""
+
+    @property
+    def can_continue(self) -> bool:
+        """Whether a new supervisor should continue when the database of the studies is back."""
+        return bool(self.storage_fault) and self.signal is None and not self.halt_reason
 
 
 class StopConditions:
@@ -35,6 +44,7 @@ class StopConditions:
         out_of_time: whether the time budget is used up.
         halt_reason: the problem that the user must solve; empty if there is none.
         disk_full: whether that problem is the full disk.
+        storage_fault: how the database of the studies was lost; empty if it was not.
         space_is_used: whether no new trial can be drawn; those that wait still run.
     """
 
@@ -48,6 +58,7 @@ class StopConditions:
         self.out_of_time = False
         self.halt_reason = ""
         self.disk_full = False
+        self.storage_fault = ""
         self.space_is_used = False
 
     def halt(self, reason: str, *, disk_full: bool = False) -> None:
@@ -73,18 +84,27 @@ class StopConditions:
     @property
     def must_stop(self) -> bool:
         """Whether to start no trial and to interrupt the running ones."""
-        return self.signal is not None or self.out_of_time or bool(self.halt_reason)
+        return self.signal is not None or self.out_of_time or bool(self.halt_reason or self.storage_fault)
 
     @property
     def sender_timeout_s(self) -> float:
         """How long the end of the study waits for MLflow."""
-        quick_exit = self.signal is not None or self.disk_full
+        quick_exit = self.signal is not None or self.disk_full or bool(self.storage_fault)
         return _SENDER_TIMEOUT_AFTER_SIGNAL_S if quick_exit else _SENDER_TIMEOUT_S
 
-    def outcome(self, unsent: list[int]) -> Outcome:
+    def outcome(self, unsent: list[int], n_finished: int) -> Outcome:
         """Returns how the supervisor's run ended.
 
         Args:
             unsent: trials whose events MLflow does not have yet.
+            n_finished: trials in a final state.
         """
-        return Outcome(self.signal, self.out_of_time, self.halt_reason, unsent, self.space_is_used)
+        return Outcome(
+            self.signal,
+            self.out_of_time,
+            self.halt_reason,
+            unsent,
+            n_finished,
+            self.space_is_used,
+            self.storage_fault,
+        )

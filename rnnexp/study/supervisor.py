@@ -19,7 +19,9 @@ from rnnexp.config.sweep import SweepConfig
 from rnnexp.config.trial import TrialConfig
 from rnnexp.engine.executor import End, Executor, SlotLost, Unreachable
 from rnnexp.errors import DataError, EngineLostError
-from rnnexp.storage.store import StudyStore, TrialRequest
+from rnnexp.storage import postgres
+from rnnexp.storage.store import StudyStore
+from rnnexp.storage.trial_values import TrialRequest
 from rnnexp.study import limits
 from rnnexp.study.clock import Clock
 from rnnexp.study.enforcement import Enforcer
@@ -56,6 +58,8 @@ class Supervisor:
         prepare: Callable[[TrialConfig], Path],
         clock: Clock,
         device: str = "auto",
+        check_lock: Callable[[], None] = lambda: None,
+        started_at: float | None = None,
     ) -> None:
         """Args:
         config: the sweep file.
@@ -67,14 +71,17 @@ class Supervisor:
         prepare: returns the token store for a trial's settings; raises `DataError`.
         clock: the time.
         device: for each trial: `CPU`, `GPU`, or `auto`.
+        check_lock: raises `StorageLostError` if the lock of the study is lost. Returns at once.
+        started_at: when the time budget began, on the monotonic clock; None for now.
         """
         self._config, self._store, self._records = config, store, records
         self._executor, self._sender, self._reporter = executor, sender, reporter
         self._prepare, self._clock, self._device = prepare, clock, device
         self._n_trials = config.n_trials
         self._running: dict[int, RunningTrial] = {}
+        self._check_lock = check_lock
         now = clock.monotonic()
-        self._stopping = StopConditions(config.budget.timeout_s, now)
+        self._stopping = StopConditions(config.budget.timeout_s, now if started_at is None else started_at)
         self._enforcer = Enforcer(LimitChecker(config.limits, now), records, executor, clock)
         self._start_failures = StartFailures()
         self._settlement = Settlement(
@@ -103,14 +110,19 @@ class Supervisor:
                 self._settlement.halt_on_full_disk()
             elif disk.is_locked(error):
                 self._stopping.halt(DATABASE_LOCKED)
+            elif (loss := postgres.loss(error)) is not None:
+                self._stopping.storage_fault = loss
+            elif (fault := postgres.fault(error)) is not None:
+                self._stopping.halt(f"{fault}; run the same command to resume")
             else:
                 raise
         stopping = self._stopping
         try:
-            show(stopping.outcome([]))
+            if not stopping.storage_fault:
+                show(stopping.outcome([], self._store.n_finished))
         finally:
             unsent = self._sender.close(stopping.sender_timeout_s)
-        return stopping.outcome(unsent)
+        return stopping.outcome(unsent, self._store.n_finished)
 
     def _end_lost_trials(self) -> None:
         """Sets the running trials back to WAITING, after their slots were lost together with the engine."""
@@ -124,7 +136,9 @@ class Supervisor:
                 self._fill_slots()
             if not self._running and (self._must_stop() or self._is_done()):
                 return
-            for number, message in self._executor.poll(_POLL_TIMEOUT_S):
+            messages = self._executor.poll(_POLL_TIMEOUT_S)
+            self._check_lock()
+            for number, message in messages:
                 self._on_message(number, message)
             if self._must_stop():
                 self._interrupt_trials()

@@ -14,7 +14,7 @@ from rnnexp.trial.events import EpochEnded
 from rnnexp.trial.states import State
 
 if TYPE_CHECKING:
-    from rnnexp.storage.store import TrialRequest
+    from rnnexp.storage.trial_values import TrialRequest
 
 _STYLES = {
     State.COMPLETE: "green",

@@ -11,7 +11,7 @@ from typing import Any
 from rnnexp import home_id
 from rnnexp.home import Home
 from rnnexp.storage.views import StudyView
-from rnnexp.tracking.client import connect, import_for_models
+from rnnexp.tracking.client import connect, import_for_models, import_mlflow
 from rnnexp.tracking.ownership import Ownership
 from rnnexp.tracking.projection import Projection
 
@@ -29,6 +29,31 @@ def is_logged(home: Home, study: StudyView) -> bool:
         if version is not None and _owns(client, ownership, version):
             return bool(version.tags.get(_RUN) == study.best.run_id)
     return False
+
+
+def download(home: Home, study: StudyView, ownership: Ownership, to: Path) -> Path | None:
+    """Downloads the bundle of a study's best trial, which was checked before it was registered.
+
+    Args:
+        home: this home.
+        study: a study of another home, with the ids of its runs.
+        ownership: identifies it in MLflow.
+        to: an empty folder.
+
+    Returns:
+        The bundle; None if no model of its best trial is registered yet.
+    """
+    assert study.best is not None
+    mlflow, client = import_mlflow(), connect(home)
+    for alias in (ALIAS, _own_alias(ownership)):
+        version = _version(client, study.name, alias)
+        if version is not None and _owns(client, ownership, version) and version.tags.get(_RUN) == study.best.run_id:
+            mlflow.set_tracking_uri(home.tracking_uri)
+            mlflow.set_registry_uri(home.tracking_uri)
+            address = f"models:/{study.name}/{version.version}"
+            model = Path(mlflow.artifacts.download_artifacts(address, dst_path=str(to)))
+            return model / "artifacts" / study.folder.bundle.name
+    return None
 
 
 def record(

@@ -21,14 +21,18 @@ NO_STEP = 0
 class EventWriter:
     """Writes the events of one study's trials."""
 
-    def __init__(self, client: Any, runs: StudyRuns, study: str, draw: Callable[[TrialFolder, str], None]) -> None:
+    def __init__(
+        self, client: Any, runs: StudyRuns, study: str, draw: Callable[[TrialFolder, str], None], *, is_shared: bool
+    ) -> None:
         """Args:
         client: MLflow's.
         runs: the study's.
         study: the study's name.
         draw: writes a trial's history and curves, given its folder and a title.
+        is_shared: whether other machines read MLflow; then it also gets what they need to show and export a trial.
         """
         self._client, self._runs, self._study, self._draw = client, runs, study, draw
+        self._is_shared = is_shared
 
     def write(self, run_id: str, folder: TrialFolder, event: Event, when_ms: int, batch: RunBatch) -> None:
         """Writes one event. Writing it again changes nothing.
@@ -90,7 +94,8 @@ class EventWriter:
             self._client.delete_tag(run_id, "rnnexp.reason")  # an earlier attempt's
 
     def _write_files(self, run_id: str, folder: TrialFolder, state: State) -> None:
-        for path in (folder.history, folder.curves, folder.log):
+        shared = (folder.events,) if self._is_shared else ()
+        for path in (folder.history, folder.curves, folder.log, *shared):
             if path.exists():
                 self._client.log_artifact(run_id, str(path))
         if state is State.FAIL:
@@ -98,4 +103,5 @@ class EventWriter:
             delete_artifacts(self._client, run_id, "checkpoints")
         elif folder.best.exists():
             with contextlib.suppress(FileNotFoundError):  # it was evicted in the meantime; the next event records that
-                self._client.log_artifact(run_id, str(folder.best), folder.best.parent.name)
+                for path in (folder.best, *((folder.held_out,) if self._is_shared else ())):
+                    self._client.log_artifact(run_id, str(path), folder.best.parent.name)

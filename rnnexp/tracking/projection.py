@@ -46,7 +46,7 @@ class Projection:
         """
         self._client, self._folder, self._ownership, self._sync = client, folder, ownership, sync
         self._runs = StudyRuns(client, experiment, ownership)
-        self._writer = EventWriter(client, self._runs, ownership.study, draw)
+        self._writer = EventWriter(client, self._runs, ownership.study, draw, is_shared=ownership.store != OWN)
 
     @classmethod
     def open(cls, home: Home, study: str, identity: str) -> "Projection":

@@ -1,6 +1,7 @@
 """Which studies can be compared, and what is shown of a pruned trial."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def record(home: Home, name: str, **data: Any) -> None:
 
 
 def reasons(home: Home, *views: StudyView) -> list[str]:
-    return frames.reasons_not_comparable(home, views)
+    return frames.reasons_not_comparable([replace(view, folder=home.study(view.name)) for view in views])
 
 
 def test_equal_studies_are_comparable(home: Home) -> None:

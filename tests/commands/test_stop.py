@@ -62,7 +62,7 @@ def test_a_process_that_only_has_the_same_id_gets_no_signal(
     home = study.home
     identity = process_identity.identity(stranger.pid)
     assert identity is not None
-    with hold_study_lock(home.study("s").lock, "s"):
+    with hold_study_lock(home, "s"):
         _write_owner(home.study("s").lock, pid=stranger.pid, **{**dataclasses.asdict(identity), **changes})
         with pytest.raises(StudyError, match=message) as raised:
             _stop(home)
@@ -72,9 +72,10 @@ def test_a_process_that_only_has_the_same_id_gets_no_signal(
 
 def test_the_owner_of_an_earlier_version_gets_no_signal(study: Study, stranger: "subprocess.Popen[bytes]") -> None:
     study.run(FakeExecutor())
-    lock = study.home.study("s").lock
-    with hold_study_lock(lock, "s"):
-        lock.write_text(json.dumps({"pid": stranger.pid, "host": socket.gethostname(), "since": 1.0}))
+    with hold_study_lock(study.home, "s"):
+        study.home.study("s").lock.write_text(
+            json.dumps({"pid": stranger.pid, "host": socket.gethostname(), "since": 1.0})
+        )
         with pytest.raises(StudyError, match="earlier version"):
             _stop(study.home)
         assert stranger.poll() is None
@@ -82,9 +83,9 @@ def test_the_owner_of_an_earlier_version_gets_no_signal(study: Study, stranger: 
 
 _HOLD = """
 import sys
-from pathlib import Path
+from rnnexp.home import Home
 from rnnexp.storage.study_lock import hold_study_lock
-with hold_study_lock(Path(sys.argv[1]), "s"):
+with hold_study_lock(Home.at(sys.argv[1]), "s"):
     print("held", flush=True)
     sys.stdin.readline()
 """
@@ -92,16 +93,18 @@ with hold_study_lock(Path(sys.argv[1]), "s"):
 
 def test_the_owner_gets_the_signal(study: Study) -> None:
     study.run(FakeExecutor())
-    lock = study.home.study("s").lock
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     with subprocess.Popen(
-        [sys.executable, "-c", _HOLD, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+        [sys.executable, "-c", _HOLD, str(study.home.root)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
     ) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
         _stop(study.home)
         assert holder.wait(10) == -signal.SIGTERM
-    assert lock_owner(lock) is None
+    assert lock_owner(study.home, "s") is None
 
 
 def test_an_identity_is_stable_and_belongs_to_one_process(stranger: "subprocess.Popen[bytes]") -> None:

@@ -30,6 +30,8 @@ NOT_RUN = {
     "export RAY_AUTH_MODE": "needs a cluster; tested in test_ray.py",
     "ray start": "needs a cluster; tested in test_ray.py",
     "rnnexp sweep cells.yaml --engine ray": "needs a cluster; tested in test_ray.py",
+    "export RNNEXP_STORAGE": "needs servers; tested in test_postgres.py",
+    "export MLFLOW_TRACKING_URI": "needs servers; tested in test_postgres.py",
     "rnnexp ui": "serves until Ctrl-C; tested below",
     "rnnexp stop": "needs a running study; tested in test_interrupt.py",
     "rnnexp delete": "asks for confirmation; tested in test_sweep.py",

@@ -94,18 +94,17 @@ def test_a_database_that_was_restored_meanwhile_is_kept(home: Home, monkeypatch:
 
 
 def test_a_new_study_cannot_start_while_the_home_is_repaired(home: Home) -> None:
-    lock = home.study("new").lock
-    with hold_home_lock(home), pytest.raises(StudyError, match="repairs the home"), hold_study_lock(lock, "new"):
+    with hold_home_lock(home), pytest.raises(StudyError, match="repairs the home"), hold_study_lock(home, "new"):
         pass
-    with hold_study_lock(home.study("new").lock, "new"):
+    with hold_study_lock(home, "new"):
         pass
 
 
 _RUN = """
 import sys
-from pathlib import Path
+from rnnexp.home import Home
 from rnnexp.storage.study_lock import hold_study_lock
-with hold_study_lock(Path(sys.argv[1]), "new"):
+with hold_study_lock(Home.at(sys.argv[1]), "new"):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -115,13 +114,12 @@ def test_the_home_is_not_repaired_while_a_study_without_folder_starts(home: Home
     """Another process starts a study after the repair has listed the folders."""
     close_database(home)
     home.optuna_db.write_bytes(b"damaged" * 100)
-    lock = home.study("new").lock
     with subprocess.Popen(
-        [sys.executable, "-c", _RUN, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", _RUN, str(home.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None and process.stdin is not None
         assert process.stdout.readline() == "held\n"
-        lock.unlink()  # so that only the lock of the home tells that it runs
+        home.study("new").lock.unlink()  # so that only the lock of the home tells that it runs
         (outcome,) = checks.repair(home)
         assert outcome.failure is not None and "cannot be repaired while another process uses it" in outcome.failure
         process.stdin.close()
@@ -158,7 +156,7 @@ def test_a_store_that_a_process_has_just_built_is_kept(
 def test_the_store_of_a_sweep_that_started_meanwhile_is_kept(home: Home, store: Path) -> None:
     found = next(iter(checks.find_problems(home)))
     assert found.where == f"cache/{store.name}" and found.study is None
-    with hold_study_lock(home.study("new").lock, "new"):
+    with hold_study_lock(home, "new"):
         (outcome,) = checks._repair_group(home, _check("cache"), None, [found])
         assert outcome.failure is not None
     assert store.is_dir()
@@ -233,7 +231,7 @@ def test_incomplete_files_that_a_process_may_be_writing_are_kept(home: Home) -> 
         assert list(checks.find_problems(home)) == []
     bundle = home.study("s").root / ".best-a1b2c3d4"
     bundle.mkdir()
-    with hold_study_lock(home.study("s").lock, "s"):
+    with hold_study_lock(home, "s"):
         assert list(checks.find_problems(home)) == []
     assert bundle.is_dir() and recent.exists()
 

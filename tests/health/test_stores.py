@@ -94,7 +94,7 @@ def test_mlflows_database_is_rebuilt(home_copy: HomeCopy, damage: Callable[[Path
 def test_the_database_of_a_running_study_is_not_repaired(home_copy: HomeCopy) -> None:
     _damage(home_copy, "optuna.db", truncate)
     damaged = (home_copy.root / "optuna.db").read_bytes()
-    with hold_study_lock(home_copy.home.study(STUDY).lock, STUDY):
+    with hold_study_lock(home_copy.home, STUDY):
         (outcome,) = checks.repair(home_copy.home)
     assert outcome.failure is not None
     assert "cannot be repaired while small is running" in outcome.failure

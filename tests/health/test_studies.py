@@ -16,7 +16,7 @@ def study(tmp_path: Path) -> Study:
 
 
 def _run(study: Study, n_trials: int) -> None:
-    with hold_study_lock(study.home.study("s").lock, "s"):
+    with hold_study_lock(study.home, "s"):
         study.run(FakeExecutor(), budget__trials=n_trials)
 
 
@@ -35,7 +35,7 @@ def test_a_study_that_was_started_meanwhile_is_left_out(study: Study) -> None:
     _run(study, 1)
     observed = Observation(study.home)
     assert [snapshot.number for snapshot in observed.idle_trials()] == [0]
-    with hold_study_lock(study.home.study("s").lock, "s"):
+    with hold_study_lock(study.home, "s"):
         assert observed.idle() == observed.idle_folders() == []
         assert list(observed.idle_trials()) == []
         assert [snapshot.number for snapshot in Observation(study.home, "s").idle_trials()] == [0]

@@ -42,7 +42,7 @@ def test_a_stale_running_trial_is_set_back_to_waiting(home_copy: HomeCopy) -> No
 def test_a_running_study_is_not_checked(home_copy: HomeCopy, capsys: pytest.CaptureFixture[str]) -> None:
     make_waiting(home_copy, 2)
     home_copy.trial(1).best.unlink()
-    with hold_study_lock(home_copy.home.study(STUDY).lock, STUDY):
+    with hold_study_lock(home_copy.home, STUDY):
         assert home_copy.findings() == []
         assert home_copy.doctor("--repair") == 0
     assert "not checked, because they are running: small" in capsys.readouterr().out

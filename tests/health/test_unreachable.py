@@ -62,13 +62,13 @@ def test_events_are_lost_if_mlflow_has_no_run(home: Home) -> None:
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}'])
 def test_a_held_lock_without_a_readable_owner_is_not_free(home: Home, content: str) -> None:
     lock = home.study("s").lock
-    with hold_study_lock(lock, "s"):
+    with hold_study_lock(home, "s"):
         lock.write_text(content)
-        owner = lock_owner(lock)
+        owner = lock_owner(home, "s")
         assert owner is not None and str(owner) == "another process"
         assert studies.running(home) == ["s"]
         assert studies.Observation(home).idle() == []
-    assert lock_owner(lock) is None
+    assert lock_owner(home, "s") is None
 
 
 def test_a_lock_that_cannot_be_tested_is_not_free(home: Home) -> None:
@@ -77,4 +77,4 @@ def test_a_lock_that_cannot_be_tested_is_not_free(home: Home) -> None:
     assert not locks.is_held(lock)
     with no_descriptors():
         assert locks.is_held(lock)
-        assert lock_owner(lock) is not None
+        assert lock_owner(home, "s") is not None

@@ -13,6 +13,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from rnnexp import disk
+from rnnexp.errors import StorageLostError
 from rnnexp.home import StudyFolder
 from rnnexp.trial import events
 from rnnexp.trial.events import AttemptEnded, EndReason, Event
@@ -59,6 +60,8 @@ class SimStorage(InMemoryStorage):  # type: ignore[misc]
 
     def _fail(self, generation: Generation, kind: str) -> None:
         generation.write_failed = True
+        if kind.endswith("lost"):  # whether the write was committed is not known
+            raise StorageInternalError("An exception is raised.") from StorageLostError("server closed the connection")
         message = "database or disk is full" if kind.endswith("full") else "database is locked"
         raise StorageInternalError("An exception is raised during the commit.") from sqlite3.OperationalError(message)
 

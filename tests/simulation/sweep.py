@@ -16,9 +16,9 @@ from unittest import mock
 from rnnexp import disk, locks
 from rnnexp.config.sweep import SweepConfig
 from rnnexp.config.trial import TrialConfig
-from rnnexp.errors import DataError, StudyError
+from rnnexp.errors import DataError, StorageLostError, StudyError
 from rnnexp.home import Home, TrialFolder
-from rnnexp.storage import study_lock
+from rnnexp.storage import postgres, study_lock
 from rnnexp.tracking.ownership import Ownership
 from rnnexp.trial import events
 from tests.simulation import plan
@@ -149,14 +149,15 @@ class _Sweep:
         self._storage.generation = generation
         clock = SimClock(generation)
         try:
-            with self._patched(generation, clock), study_lock.hold_study_lock(world.folder.lock, config.study):
+            with self._patched(generation, clock), study_lock.hold_study_lock(world.home, config.study):
                 outcome = self._supervise(config, generation, clock)
         except Killed:
             return None
         except Violation:
             raise
         except Exception as error:
-            if generation.write_failed and (disk.is_full(error) or disk.is_locked(error)):
+            expected = disk.is_full(error) or disk.is_locked(error) or postgres.loss(error) is not None
+            if generation.write_failed and expected:
                 world.log("supervisor", f"could not start ({error})")
                 return None
             raise Violation(f"unexpected {type(error).__name__}: {error}") from error
@@ -180,13 +181,26 @@ class _Sweep:
             generation, self._server, modules.sender.Outbox, lambda: self._connect(generation, store.identity)
         )
         supervisor = modules.supervisor.Supervisor(
-            config, store, records, executor, sender, _Reporter(generation), self._prepare, clock
+            config,
+            store,
+            records,
+            executor,
+            sender,
+            _Reporter(generation),
+            self._prepare,
+            clock,
+            check_lock=lambda: self._check_lock(generation),
         )
         generation.receive_signal = supervisor.receive_signal
         try:
             return supervisor.run(lambda _: generation.step("show the result"))
         finally:
             executor.close()
+
+    def _check_lock(self, generation: Generation) -> None:
+        if self._world.draw_fault("lock"):
+            generation.write_failed = True
+            raise StorageLostError("the lock of the study is lost")
 
     def _prepare(self, config: TrialConfig) -> Path:
         if self._world.draw_fault("prepare"):
@@ -205,7 +219,7 @@ class _Sweep:
     def _start_second_supervisor(self) -> None:
         """Tries to take the study's lock, which must be refused."""
         try:
-            with study_lock.hold_study_lock(self._world.folder.lock, "s"):
+            with study_lock.hold_study_lock(self._world.home, "s"):
                 pass
         except StudyError:
             self._world.log("supervisor 2", "is refused")

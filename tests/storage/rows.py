@@ -1,7 +1,9 @@
 """Builds views of studies for tests, without a database."""
 
+from pathlib import Path
 from typing import Any
 
+from rnnexp.home import StudyFolder
 from rnnexp.storage.views import StudyView, TrialRow
 from rnnexp.trial.states import State
 
@@ -30,5 +32,6 @@ def study_view(*rows: TrialRow, **fields: Any) -> StudyView:
         "definition": {},
         "n_trials": len(rows),
         "owner": None,
+        "folder": StudyFolder(Path("no-such-folder")),
     }
     return StudyView(**(values | fields), trials=rows)

@@ -4,7 +4,7 @@ import pytest
 
 from rnnexp.config.sweep import Limits
 from rnnexp.config.trial import TrialConfig
-from rnnexp.storage.store import TrialRequest
+from rnnexp.storage.trial_values import TrialRequest
 from rnnexp.study import limits
 from rnnexp.study.failures import FailureKind
 from rnnexp.study.limits import MIN_FREE_BYTES, RESOURCE_CHECK_INTERVAL_S, STOP_TIMEOUT_S, LimitChecker
