@@ -1,7 +1,7 @@
 """The plan of a simulated sweep, drawn from its seed: the sweep file, the slots, and the probability of each fault."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +67,9 @@ RATES: Mapping[str, Mapping[str, float]] = {
 
 KINDS = tuple(dict.fromkeys(kind for rates in RATES.values() for kind in rates))
 
+_FAVOURED = 6.0
+"""The factor of the rate of a favoured kind."""
+
 _NEED_HEARTBEAT_TIMEOUT = ("message lost", "answer lost", "trial hangs")
 """Without a heartbeat timeout, a trial with one of these faults would never end."""
 
@@ -96,12 +99,13 @@ class Plan:
     is_remote: bool = False
 
 
-def draw(seed: int, *, faults: bool = True) -> Plan:
+def draw(seed: int, *, faults: bool = True, favoured: Collection[str] = ()) -> Plan:
     """Returns the plan of a seed.
 
     Args:
         seed: any number.
         faults: False for the same sweep without faults.
+        favoured: kinds of fault that are frequent in every sweep.
     """
     rng = random.Random(seed)
     values = _sweep(rng, random.Random(f"pause {seed}"))
@@ -116,15 +120,16 @@ def draw(seed: int, *, faults: bool = True) -> Plan:
         more_trials=0 if grid else rng.choice([0, 0, 0, 1, 3]),
         epoch_s=rng.choice([0.3, 1.0, 3.0] + [10.0] * (config.budget.timeout_s is None)),
         n_faults=rng.randint(8, 40) if faults else 0,
-        rates=_rates(rng, config),
+        rates=_rates(rng, config, favoured),
         is_remote=random.Random(f"engine of {seed}").random() < 0.5,
     )
 
 
-def _rates(rng: random.Random, config: SweepConfig) -> dict[str, dict[str, float]]:
+def _rates(rng: random.Random, config: SweepConfig, favoured: Collection[str]) -> dict[str, dict[str, float]]:
     """Draws the rates of one sweep. Some kinds are off and some are frequent, so that rare combinations occur."""
     density = rng.choice([0.25, 0.5, 1.0])  # at a low density, the faults last until the sweep's end
     factors = {kind: density * rng.choice([0, 0.5, 1, 1, 3, 8]) for kind in KINDS}
+    factors |= dict.fromkeys(favoured, _FAVOURED)
     limits = config.limits
     if limits.heartbeat_timeout_s is None:
         factors |= dict.fromkeys(_NEED_HEARTBEAT_TIMEOUT, 0)

@@ -16,10 +16,12 @@ class Planted:
     Attributes:
         bug: what is wrong.
         change: the change of the source that causes it.
+        needs: rare kinds of fault that it needs; the search makes them frequent.
     """
 
     bug: str
     change: Change
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,7 @@ BUGS = (
             'return Failure(FailureKind.ENVIRONMENT, "another',
             'return Failure(FailureKind.KILLED, "another',
         ),
+        needs=("supervisor killed", "orphan hangs"),
     ),
     Planted(
         "a start that failed is tried again at once",
@@ -240,6 +243,7 @@ BUGS = (
     Planted(
         "a trial that was silent because its machine was lost uses a retry",
         Change("settlement", "FailureKind.HEARTBEAT_TIMEOUT and not isinstance(end, Exited):", "FailureKind.ERROR:"),
+        needs=("node declared dead", "call lost", "trial hangs"),
     ),
     Planted(
         "a slot that does not answer is given up, although it may still run the trial",
@@ -260,7 +264,7 @@ def find(planted: Planted, max_seeds: int) -> Found:
     except ValueError as error:
         raise ValueError(f"planted bug {planted.bug!r}: {error}") from None
     for seed in range(max_seeds):
-        violation = simulate(seed, modules).violation
+        violation = simulate(seed, modules, favoured=planted.needs).violation
         if violation:
             return Found(seed + 1, violation)
     return Found(None, "")

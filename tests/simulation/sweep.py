@@ -5,7 +5,7 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -59,16 +59,19 @@ class Result:
     trace: list[str] = field(default_factory=list)
 
 
-def simulate(seed: int, modules: Modules | None = None, *, tracing: bool = False) -> Result:
+def simulate(
+    seed: int, modules: Modules | None = None, *, tracing: bool = False, favoured: Collection[str] = ()
+) -> Result:
     """Simulates the sweep of a seed to its end, or to the first violation.
 
     Args:
         seed: determines everything that happens.
         modules: the code to run; None for the real code.
         tracing: whether to record a trace.
+        favoured: kinds of fault that are frequent.
     """
     root = Path(tempfile.mkdtemp(prefix="rnnexp-sim-", dir=_memory_disk()))
-    world = World(plan.draw(seed), Home.at(root), tracing=tracing)
+    world = World(plan.draw(seed, favoured=favoured), Home.at(root), tracing=tracing)
     violation = ""
     try:
         _Sweep(world, modules or real()).run()

@@ -11,7 +11,7 @@ from tests.simulation.planted import BUGS, Planted, find
 from tests.simulation.sweep import simulate
 
 _N_SWEEPS = 100
-_MAX_SEEDS_PER_BUG = 200
+_MAX_SEEDS_PER_BUG = 400
 
 
 def _id(planted: Planted) -> str:
