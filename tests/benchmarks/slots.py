@@ -12,7 +12,7 @@ from typing import Any
 from tests.benchmarks.harness import Options, Result, python_command, users_environment, wall_s
 
 _SLOTS, _QUICK_SLOTS = (2, 8, 32, 128), (2, 8)
-_N_TRIALS, _N_QUICK_TRIALS = 400, 30
+_N_TRIALS, _N_QUICK_TRIALS = 300, 30
 
 
 def run(options: Options) -> Result:
