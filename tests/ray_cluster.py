@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+
+import psutil
 
 TOKEN = "token-of-the-test-cluster-0123456789"
 ENVIRONMENT = {
@@ -41,6 +43,24 @@ class TestCluster:
         """Kills all processes of a node."""
         self.nodes.remove(node)
         self._cluster.remove_node(node, allow_graceful=False)
+
+    @contextmanager
+    def frozen(self, node: Any) -> Iterator[None]:
+        """Stops all processes of a node until the end of the block."""
+        raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+        stopped = [raylet, *raylet.children(recursive=True)]
+        for process in stopped:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in stopped:
+                with suppress(psutil.Error):
+                    process.resume()
+
+    def forget(self, node: Any) -> None:
+        """Leaves a node alone that Ray has given up."""
+        self.nodes.remove(node)
 
     def kill_head(self) -> None:
         """Kills all processes of the head."""

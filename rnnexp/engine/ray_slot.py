@@ -6,6 +6,8 @@ import platform
 import shutil
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from rnnexp.engine.slot_server import SlotServer
 
 _ROOT = "RNNEXP_NODE_DIR"
 """The environment variable that names the folder of a node; the default is in the folder for temporary files."""
+
+
+_PARENT_POLL_S = 1.0
 
 
 def versions() -> tuple[str, str]:
@@ -38,6 +43,7 @@ class RaySlot:
             names = [f"rnnexp {program} with Python {python}" for program, python in (versions(), expected)]
             raise RuntimeError(f"{platform.node()} has {names[0]}, the supervisor's machine has {names[1]}")
         _forget_main_module()
+        threading.Thread(target=_end_with_parent, args=(os.getppid(),), name="parent", daemon=True).start()
         root = node_folder()
         _remove_ended_slots(root / "slots")
         folder = root / "slots" / f"{os.getpid()}-{_started(os.getpid())}"
@@ -59,6 +65,16 @@ def node_folder() -> Path:
     root = Path(os.environ.get(_ROOT, default))
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     return root
+
+
+def _end_with_parent(parent: int) -> None:
+    """Ends this process when Ray's process on the node, its parent, has ended. Its trial then ends itself.
+
+    Ray ends its processes on a node that comes back after it was given up, but not the actors.
+    """
+    while os.getppid() == parent:
+        time.sleep(_PARENT_POLL_S)
+    os._exit(1)
 
 
 def _fetch(reference: Any) -> bytes:

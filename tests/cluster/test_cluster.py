@@ -126,16 +126,10 @@ class Faults:
 
     def _freeze_node(self, node: Any) -> None:
         """Stops all processes of a node for longer than the time after which it counts as dead."""
-        raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-        processes = [raylet, *raylet.children(recursive=True)]
-        for process in processes:
-            process.suspend()
-        self._sweep.read_until("WAITING")
-        time.sleep(5)
-        for process in processes:
-            if process.is_running():
-                process.resume()
-        self._team.ray.nodes.remove(node)
+        with self._team.ray.frozen(node):
+            self._sweep.read_until("WAITING")
+            time.sleep(5)
+        self._team.ray.forget(node)
         self._team.ray.add_node()
 
 

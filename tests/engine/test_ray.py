@@ -76,6 +76,21 @@ class TestRayExecutor(ExecutorContract):
         until(executor, SlotLost)
         assert is_gone(started.pid)
 
+    def test_a_node_that_comes_back_after_it_was_given_up_keeps_no_process(
+        self, executor: Executor, cluster: TestCluster, home: Home
+    ) -> None:
+        wait_for_slot(executor)
+        executor.submit(*job(home, 23, **ENDLESS))
+        (started,) = of_kind(until(executor, Started), Started)
+        assert isinstance(started, Started)
+        (node,) = cluster.nodes
+        with cluster.frozen(node):
+            (_, lost) = until(executor, SlotLost)[-1]
+        assert isinstance(lost, SlotLost)
+        cluster.forget(node)
+        cluster.add_node()
+        assert is_gone(started.pid)
+
     # Last, because it closes the executor; a subclass' tests come after those of its base class.
     test_close_ends_the_trials = None
 
