@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3.12 python3.13 python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: install sweep test test-slow cluster-test simulate drill drill-resume soak fuzz mutation bench lint check format settings constraints pins clean
+.PHONY: install sweep test test-slow cluster-test simulate drill drill-ray drill-resume soak fuzz mutation bench lint check format settings constraints pins clean
 
 install: $(VENV)/.installed
 
@@ -33,6 +33,10 @@ test-slow: install
 # Injects more than a hundred faults into real sweeps and reports what survived: about twenty-five minutes on two cores; Linux.
 drill: install
 	$(BIN)/python -m tests.drill --faults 120 --seed 0
+
+# Injects 48 faults into sweeps on a Ray cluster of this machine: about twenty-five minutes on two cores; Linux.
+drill-ray: install
+	$(BIN)/python -m tests.drill.on_ray
 
 # Kills and resumes twenty trials, and compares their weights with those of a run without faults.
 drill-resume: install

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.drill import failing, neighbours, resume
 from tests.drill.faults import KINDS, FaultKind, RoundType
-from tests.drill.rounds import MAX_TRIALS, Result, Round, plan_faults, run_in_sandbox, split_into_rounds
+from tests.drill.rounds import FIRST_TRIALS, MAX_TRIALS, Result, Round, plan_faults, run_in_sandbox, split_into_rounds
 from tests.drill.sweeps import STUDY, SWEEP, Sandbox, Sweep
 
 _ROUND_SIZE = 13
@@ -145,7 +145,8 @@ class Drill:
 
 
 def _faults(sandbox: Sandbox, drill: Drill, kinds: Sequence[FaultKind], reference: Sweep, max_trials: int) -> Result:
-    return Round(sandbox, drill.round_rng(), drill.log, max_trials).run(kinds, reference)
+    sweep = Sweep(sandbox, SWEEP, STUDY, "--trials", str(FIRST_TRIALS))
+    return Round(sweep, drill.round_rng(), drill.log, max_trials).run(kinds, reference)
 
 
 def _own_round(sandbox: Sandbox, drill: Drill, run: Callable[[Sandbox], Result]) -> Result:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _DEAD = ("Z", "X")
-_LOG = re.compile(r"/trials/(\d+)/log\.txt$")
+_LOG = re.compile(r"/(?:trials|slots/[^/]+)/(\d+)/log\.txt$")
+"""The log of a trial in a home, or in a slot on a Ray node."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Process:
         session: its session id, which is the pid of the process that created the session.
         command: its command line.
         trial: the number of the trial that it trains, or None.
+        log: the path of that trial's log; empty if it trains none.
     """
 
     pid: int
@@ -29,6 +31,7 @@ class Process:
     session: int
     command: str
     trial: int | None
+    log: str = ""
 
     def __str__(self) -> str:
         return f"{self.pid} {self.command[:80]}"
@@ -46,7 +49,8 @@ def _process(folder: Path) -> Process | None:
         log = _LOG.search(str((folder / "fd" / "1").readlink()))  # a trial's stdout is its log
     except OSError:
         log = None
-    return Process(int(folder.name), int(parent), int(session), command, int(log.group(1)) if log else None)
+    trial, path = (int(log.group(1)), log.string) if log else (None, "")
+    return Process(int(folder.name), int(parent), int(session), command, trial, path)
 
 
 def all_readable() -> list[Process]:

@@ -11,7 +11,7 @@ from tests.drill import check, processes
 from tests.drill.check import TrialSnapshot
 from tests.drill.fault_context import FaultContext, SweepEndedError
 from tests.drill.faults import KINDS, FaultKind, RoundType, kill_supervisor
-from tests.drill.sweeps import EPOCHS, STUDY, SWEEP, NotSurvivedError, Sandbox, Server, Sweep, copy_cache, small_disk
+from tests.drill.sweeps import EPOCHS, NotSurvivedError, Sandbox, Server, Sweep, copy_cache, small_disk
 
 FIRST_TRIALS, MORE_TRIALS, MAX_TRIALS = 5, 2, 12
 """The budget of the first start; its increase if the study ends before all faults were injected; its maximum."""
@@ -38,14 +38,15 @@ class Result:
 class Round:
     """Injects faults into one sweep, one after another."""
 
-    def __init__(self, sandbox: Sandbox, rng: random.Random, log: Callable[[str], None], max_trials: int) -> None:
+    def __init__(self, sweep: Sweep, rng: random.Random, log: Callable[[str], None], max_trials: int) -> None:
         """Args:
-        sandbox: where the sweep runs.
+        sweep: its last argument is the budget.
         rng: selects moments and trials.
         log: receives a line for each fault and each problem.
         max_trials: the budget may grow to this number while faults are left.
         """
-        self.sweep = Sweep(sandbox, SWEEP, STUDY, "--trials", str(FIRST_TRIALS))
+        self.sweep = sweep
+        self.sweep.arguments[-1] = str(FIRST_TRIALS)
         self.result = Result()
         self._n_trials = FIRST_TRIALS
         self._context = FaultContext(self.sweep, rng, [])
