@@ -306,8 +306,11 @@ class Home:
         return self.root / "work"
 
     def fetched(self, identity: str) -> StudyFolder:
-        """The folder with what was fetched of a study of another home. It can be deleted."""
-        return StudyFolder(self.root / "fetched" / identity)
+        """The folder with what was fetched of a study of another home. It can be deleted.
+
+        Another machine has written the identity into the database, so it must not lead to another folder.
+        """
+        return StudyFolder(self.root / "fetched" / re.sub("[^0-9A-Za-z-]", "_", identity))
 
     def study(self, name: str) -> StudyFolder:
         return StudyFolder(self.work / name)

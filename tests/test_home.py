@@ -68,3 +68,9 @@ def test_an_address_that_is_used_has_no_note(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("MLFLOW_TRACKING_URI", home.mlflow_uri if address == "home" else address)
     assert home.tracking_note is None
     assert (home.tracking_server is not None) == address.lower().startswith("http")
+
+
+@pytest.mark.parametrize("identity", ["../../elsewhere", "/etc", "a/../../b", "..", "47a52fec"])
+def test_what_is_fetched_stays_in_the_home(tmp_path: Path, identity: str) -> None:
+    """The identity of a study in a shared database was written by another machine."""
+    assert Home(tmp_path).fetched(identity).root.resolve().parent == (tmp_path / "fetched").resolve()

@@ -110,7 +110,7 @@ def creation_lock(address: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class ServerFacts:
-    """What a database says of itself.
+    """Facts about a database server.
 
     Attributes:
         server_version: PostgreSQL's version.

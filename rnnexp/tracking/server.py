@@ -17,7 +17,7 @@ _UNCERTAIN_S = 1.0
 
 @dataclass(frozen=True)
 class ServerFacts:
-    """What a server says of itself.
+    """Facts about an MLflow server.
 
     Attributes:
         version: MLflow's there; empty if it cannot be used.
