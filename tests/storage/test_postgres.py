@@ -2,11 +2,8 @@
 
 import os
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -21,42 +18,16 @@ from rnnexp.storage.study_lock import hold_study_lock, lock_owner
 from rnnexp.storage.views import view, views
 from rnnexp.trial.states import State
 from tests.postgres_server import PASSWORD, PostgresServer
+from tests.storage.lock_processes import holder
 from tests.storage.optuna_studies import create_study
 from tests.storage.test_bulk_reader import assert_equal
 from tests.study.fakes import FakeExecutor
 from tests.study.small_study import Study
 
-_HOLD = """
-import sys
-from rnnexp.home import Home
-from rnnexp.storage.study_lock import hold_study_lock
-with hold_study_lock(Home.at(sys.argv[1]), "s"):
-    print("held", flush=True)
-    sys.stdin.readline()
-"""
-
 
 @pytest.fixture
 def home(on_postgres: str, tmp_path: Path) -> Home:
     return Home.open(tmp_path / "home")
-
-
-@contextmanager
-def _holder(root: Path) -> "Iterator[subprocess.Popen[str]]":
-    """A process that holds the lock of study `s` from another home."""
-    with subprocess.Popen(
-        [sys.executable, "-c", _HOLD, str(root)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def test_studies_and_trials_are_read_as_optuna_reads_them(home: Home) -> None:
@@ -102,7 +73,7 @@ def test_a_study_of_another_program_is_only_read(on_postgres: str, tmp_path: Pat
 
 
 def test_two_machines_cannot_run_one_study(home: Home, tmp_path: Path) -> None:
-    with _holder(tmp_path / "elsewhere") as process:
+    with holder(Home.at(tmp_path / "elsewhere"), "s") as process:
         owner = lock_owner(home, "s")
         assert owner is not None
         assert (owner.pid, owner.host) == (process.pid, socket.gethostname())
@@ -155,7 +126,10 @@ def test_a_lock_that_another_machine_took_meanwhile_is_refused(
 ) -> None:
     with hold_study_lock(home, "s") as lock:
         postgres_server.restart()
-        with _holder(tmp_path / "elsewhere") as process, pytest.raises(StudyError, match=f"by process {process.pid}"):
+        with (
+            holder(Home.at(tmp_path / "elsewhere"), "s") as process,
+            pytest.raises(StudyError, match=f"by process {process.pid}"),
+        ):
             lock.acquire()
 
 

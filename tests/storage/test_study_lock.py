@@ -3,11 +3,7 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,17 +11,10 @@ import pytest
 from rnnexp.errors import StudyError
 from rnnexp.home import Home
 from rnnexp.storage.study_lock import hold_study_lock, lock_owner
+from tests.storage.lock_processes import holder, start
 
 pytestmark = pytest.mark.integration  # starts processes
 
-_HOLD = """
-import sys
-from rnnexp.home import Home
-from rnnexp.storage.study_lock import hold_study_lock
-with hold_study_lock(Home.at(sys.argv[1]), "cells"):
-    print("held", flush=True)
-    sys.stdin.readline()
-"""
 _TRY = """
 import sys
 from rnnexp.home import Home
@@ -48,46 +37,25 @@ while True:
 """
 
 
-def _start(code: str, home: Home) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-c", code, str(home.root)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
-@contextmanager
-def _holder(home: Home) -> "Iterator[subprocess.Popen[str]]":
-    with _start(_HOLD, home) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     return Home(tmp_path)
 
 
 def test_a_second_process_is_refused_and_gets_the_owner(home: Home) -> None:
-    with hold_study_lock(home, "cells"), _start(_TRY, home) as second:
+    with hold_study_lock(home, "cells"), start(_TRY, home) as second:
         output = second.communicate(timeout=30)[0]
     assert output.startswith(
         f"study cells is being run already, by process {os.getpid()} on {socket.gethostname()} since 20"
     )
     assert "rnnexp stop cells" in output
-    with _start(_TRY, home) as third:
+    with start(_TRY, home) as third:
         assert third.communicate(timeout=30)[0] == "held\n"
 
 
 def test_another_process_can_read_the_owner(home: Home) -> None:
     assert lock_owner(home, "cells") is None
-    with _holder(home) as process:
+    with holder(home, "cells") as process:
         owner = lock_owner(home, "cells")
         assert owner is not None
         assert (owner.pid, owner.host) == (process.pid, socket.gethostname())
@@ -100,7 +68,7 @@ def test_another_process_can_read_the_owner(home: Home) -> None:
 
 
 def test_the_lock_of_a_killed_process_is_free(home: Home) -> None:
-    with _holder(home) as process:
+    with holder(home, "cells") as process:
         process.send_signal(signal.SIGKILL)
         process.wait(30)
         assert lock_owner(home, "cells") is None
@@ -138,7 +106,7 @@ def test_reading_the_owner_does_not_block_a_supervisor(home: Home) -> None:
     """Another process lists the studies while a supervisor starts."""
     with hold_study_lock(home, "cells"):
         pass
-    with _start(_READ_OWNER, home) as reader:
+    with start(_READ_OWNER, home) as reader:
         try:
             assert reader.stdout is not None
             assert reader.stdout.readline() == "reading\n"
