@@ -255,6 +255,13 @@ def plan_slots(config: SweepConfig, tokens: TokenStore, use: DeviceUse) -> local
     """Shares the machine between the study's trials; prints a line if memory may not suffice or trials share a GPU."""
     from rnnexp.forecast.study import max_memory_gb
 
+    if use.device != "GPU" and config.may_have("train.precision", "mixed_bfloat16"):
+        tables.console().print(
+            "train.precision: mixed_bfloat16 is for GPUs; on this CPU such trials take several times as long as with "
+            "float32",
+            style="yellow",
+            soft_wrap=True,
+        )
     needed = max_memory_gb(config, tokens.task.n_outputs)
     plan = local.plan_slots(config.engine.max_slots, config.n_trials, needed, use)
     if use.gpus and plan.slots > len(use.gpus):

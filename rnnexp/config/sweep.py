@@ -252,6 +252,12 @@ class SweepConfig(Section):
         assert self.budget.trials is not None  # the loader checks it
         return self.budget.trials
 
+    def may_have(self, setting: str, value: Any) -> bool:
+        """Tells whether a trial of the study can have a value of a setting."""
+        if setting in self.space:
+            return self.space[setting].holds(value)
+        return bool(self.base.settings()[setting] == value)
+
     def definition(self) -> dict[str, Any]:
         """Returns the parts that must not change during a study, as plain values.
 

@@ -201,6 +201,12 @@ class TrainConfig(Section):
     checkpoint_metric: Metric | None = Field(
         None, description="metric that selects the best epoch; null: the same as train.monitor"
     )
+    precision: Literal["float32", "mixed_bfloat16"] = Field(
+        "float32",
+        description="type of the numbers in a training step; mixed_bfloat16: the layers up to the head compute in "
+        "bfloat16, weights, gradients and evaluation stay float32; for GPUs that have bfloat16: on a CPU it is several "
+        "times slower than float32",
+    )
     seed: int = Field(0, ge=0, description="seed of the initial weights, of dropout and of the order of the batches")
 
     @model_validator(mode="after")

@@ -25,6 +25,7 @@ from rnnexp.model import compiled
 from rnnexp.model.build import build, logits_of
 from rnnexp.model.clipping import optimizer as build_optimizer
 from rnnexp.model.kernel.team import Team
+from rnnexp.model.precision import computing_in
 from rnnexp.trial import checkpoint, data_record, events
 from rnnexp.trial.answer import Answer
 from rnnexp.trial.events import DIVERGED, STOPPED_BY_HAND, EndReason, EpochEnded, Event, Failed, Finished, Started
@@ -212,13 +213,11 @@ class _Training:
 
 
 def evaluate(
-    model: keras.Model, config: TrialConfig, store: TokenStore, plan: ExecutionPlan
-) -> tuple[dict[str, float], NDArray[np.int64], NDArray[np.float32]]:
-    """Returns loss and accuracy of a trained model on its validation part, the part's rows, and the probabilities."""
-    split = store.split(config.data)
-    _, validation = parts(config, store, split, plan)
-    metrics, probabilities = Network(model, None, config, store.task, plan).evaluate(validation, lambda: None)
-    return metrics, split.validation, probabilities
+    model: keras.Model, config: TrialConfig, store: TokenStore, plan: ExecutionPlan, rows: NDArray[np.int64]
+) -> tuple[dict[str, float], NDArray[np.float32]]:
+    """Returns loss and accuracy of a trained model on some rows, and its probabilities in their order."""
+    part = _part(config, store, rows, plan.eval_batch_size, plan)
+    return Network(model, None, config, store.task, plan).evaluate(part, lambda: None)
 
 
 class Network:
@@ -244,7 +243,8 @@ class Network:
         @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
         def step(tokens: Any, labels: Any) -> None:
             with tf.GradientTape() as tape:
-                logits = self._logits(tokens, training=True)
+                with computing_in(config.train.precision, model):
+                    logits = self._logits(tokens, training=True)
                 losses = self._losses(labels, logits)
                 loss = tf.reduce_mean(losses)
             optimizer.apply(tape.gradient(loss, weights), weights)
@@ -310,15 +310,16 @@ def _logits(
 
 def parts(config: TrialConfig, store: TokenStore, split: Split, plan: ExecutionPlan) -> tuple[Batches, Batches]:
     """Returns the batches of the training part and of the validation part."""
+    train = _part(config, store, split.train, config.train.batch_size, plan)
+    train = replace(train, rare_words=words_for_unknown(store, split.train, config.data.vocab_size))
+    return train, _part(config, store, split.validation, plan.eval_batch_size, plan)
 
+
+def _part(
+    config: TrialConfig, store: TokenStore, rows: NDArray[np.int64], batch_size: int, plan: ExecutionPlan
+) -> Batches:
     data = config.data
-
-    def part(rows: NDArray[np.int64], batch_size: int) -> Batches:
-        return Batches(store, rows, data.vocab_size, data.maxlen, batch_size, data.padding, plan.bucket_lengths)
-
-    train = part(split.train, config.train.batch_size)
-    train = replace(train, rare_words=words_for_unknown(store, split.train, data.vocab_size))
-    return train, part(split.validation, plan.eval_batch_size)
+    return Batches(store, rows, data.vocab_size, data.maxlen, batch_size, data.padding, plan.bucket_lengths)
 
 
 def _restore(folder: TrialFolder, model: Any, optimizer: Any) -> tuple[list[dict[str, float]], float] | None:

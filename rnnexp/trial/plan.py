@@ -58,10 +58,12 @@ def choose(config: TrialConfig, threads: int, device: str = "auto") -> Execution
     """Returns the plan for a trial; with Keras' own layers it has the given threads.
 
     The choice follows from measurements in tests/benchmarks: on a CPU a step of the compiled layers is 1.8 (LSTM(128))
-    to 4.7 (SimpleRNN(32)) times as fast as one of Keras' loop. XLA over a whole step is slower than that.
+    to 4.7 (SimpleRNN(32)) times as fast as one of Keras' loop. XLA over a whole step is slower than that. The compiled
+    layers compute in float32 only.
     """
     machine = machine_type.current()
-    is_compiled = device != "GPU" and cell(config.model.cell).loops is not None
+    can_compile = cell(config.model.cell).loops is not None and config.train.precision == "float32"
+    is_compiled = device != "GPU" and can_compile
     return ExecutionPlan(
         threads=1 if is_compiled else threads,
         kernel="compiled" if is_compiled else "stock",

@@ -68,7 +68,8 @@ def main(root: Path, store_root: Path) -> None:
     result = [event for event in events.read(folder.events) if isinstance(event, Finished)][-1]
     recorded = result.metrics
     model = keras.saving.load_model(folder.best, compile=False, safe_mode=True)
-    metrics, rows, probabilities = fit.evaluate(model, config, store, stored_or_chosen(folder.plan, config, 1))
+    rows = store.split(config.data).validation
+    metrics, probabilities = fit.evaluate(model, config, store, stored_or_chosen(folder.plan, config, 1), rows)
     differences = [
         f"{name} is {value:.6f}, but training recorded {recorded[f'val_{name}']:.6f}"
         for name, value in metrics.items()

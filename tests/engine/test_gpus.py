@@ -112,6 +112,30 @@ def test_a_line_says_that_trials_share_a_gpu(
     assert bool(line) == bool(printed)
 
 
+@pytest.mark.parametrize(
+    ("precision", "device", "is_told"),
+    [("base", "CPU", True), ("space", "auto", True), ("base", "GPU", False), ("", "CPU", False)],
+)
+def test_a_line_says_that_mixed_precision_is_slow_on_a_cpu(
+    precision: str,
+    device: str,
+    is_told: bool,
+    tmp_path: Path,
+    store: TokenStore,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(local, "free_memory_gb", lambda: 64.0)
+    file = tmp_path / "sweep.yaml"
+    file.write_text(
+        "study: s\nbudget: {trials: 9}\nbase: {data: {name: reviews}}\n"
+        + "space: {train.precision: {choice: [float32, mixed_bfloat16]}}\n" * (precision == "space")
+    )
+    settings = {"train.precision": "mixed_bfloat16"} if precision == "base" else {}
+    plan_slots(load_sweep(file, settings), store, DeviceUse(device, ("0",) if device == "GPU" else ()))
+    assert ("mixed_bfloat16 is for GPUs" in capsys.readouterr().out) == is_told
+
+
 def _report(job: TrialJob, place: Place, share: Share, pipe: Any, preloaded: bool) -> None:
     """What a trial's process sees, instead of a training; it ends when it gets a message."""
     process._select_gpu(share)

@@ -41,7 +41,7 @@ class Trial:
         root.mkdir()
         self.config = TrialConfig().with_settings({**SETTINGS, **settings})
         self.folder = TrialFolder(root)
-        self._store = TokenStore.open(prepare(self.config.data, home).root)
+        self.store = TokenStore.open(prepare(self.config.data, home).root)
         self._attempt = 0
         self.seen: list[Event] = []
 
@@ -65,7 +65,7 @@ class Trial:
             return answered if isinstance(answered, Answer) else Answer.CONTINUE if answered else Answer.END
 
         plan = stored_or_chosen(self.folder.plan, self.config, 1)
-        fit(self.config, self._store, self.folder, plan, self._attempt, report, heartbeat, team)
+        fit(self.config, self.store, self.folder, plan, self._attempt, report, heartbeat, team)
         return self.seen
 
     @property
