@@ -87,6 +87,7 @@ def test_without_a_file_every_setting_has_its_documented_default() -> None:
         "train.patience": None,
         "train.monitor": "val_accuracy",
         "train.checkpoint_metric": None,
+        "train.precision": "float32",
         "train.seed": 0,
         "clip.kind": "none",
         "clip.threshold": None,

@@ -25,7 +25,7 @@ def _add_timers() -> None:
         return int(args[1])
 
     trial_of = {
-        "submit": first_argument,
+        "submit": lambda args, _: args[1].number,
         "ask": lambda _, request: request.number,
         "tell": first_argument,
         "settings file": lambda args, _: args[1].number,
