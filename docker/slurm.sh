@@ -21,15 +21,21 @@ head=$(hostname)
 port=$((20000 + SLURM_JOB_ID % 10000)) # several jobs may share a node
 cpus=${SLURM_CPUS_PER_TASK:-1}
 
-ray start --head --node-ip-address "$head" --port "$port" --num-cpus "$cpus" --include-dashboard false
-trap 'ray stop --force >/dev/null 2>&1 || true' EXIT
+# With --block the command is the node: it ends with the job, and another job's node on this machine is left alone.
+ray start --head --node-ip-address "$head" --port "$port" --num-cpus "$cpus" --include-dashboard false --block &
+node=$!
+trap 'kill $node 2>/dev/null || true' EXIT
+until ray health-check --address "$head:$port" >/dev/null 2>&1; do
+  kill -0 $node || { echo "the head of the Ray cluster did not start" >&2; exit 1; }
+  sleep 1
+done
 if [ "${SLURM_JOB_NUM_NODES:-1}" -gt 1 ]; then
   srun --nodes=$((SLURM_JOB_NUM_NODES - 1)) --ntasks-per-node=1 --exclude="$head" \
     ray start --address "$head:$port" --num-cpus "$cpus" --block &
 fi
 
 # SLURM sends TERM two minutes before the end: the sweep then ends cleanly, and the same command resumes it.
-rnnexp sweep "$@" --engine ray --address auto &
+rnnexp sweep "$@" --engine ray --address "$head:$port" &
 sweep=$!
 trap 'kill -TERM $sweep' TERM
 code=0
