@@ -16,7 +16,7 @@ from rnnexp.errors import RnnexpError, UserError
 from rnnexp.terminal.escapes import visible, visible_lines
 
 INTERRUPTED, BUG, FAILED = 130, 3, 1
-_TRAINING_VERBS = ("sweep", "train")
+_TRAINING_VERBS = ("sweep", "train", "certify", "verify")
 
 _HOME = argparse.ArgumentParser(add_help=False)
 _HOME.add_argument(
@@ -99,6 +99,18 @@ def parser() -> argparse.ArgumentParser:
     compare.add_argument("study", nargs="+", help="study names")
     compare.add_argument("--csv", metavar="FILE", help="write the trials to a CSV file")
     compare.add_argument("--html", metavar="FILE", help="write an HTML report with curves and importances")
+
+    certify = verb("certify", "train the best configurations again on fresh seeds, and compare them", _STUDIES, _JSON)
+    certify.add_argument("study", help="study name, as listed by `rnnexp studies`")
+    certify.add_argument("--top", type=int, default=3, metavar="K", help="how many configurations (default: 3)")
+    certify.add_argument(
+        "--seeds", type=int, default=10, metavar="S", help="on how many seeds at most (default: 10); more can follow"
+    )
+    certify.add_argument("--metric", metavar="M", help="compare this metric (default: that of the objective)")
+
+    verify = verb("verify", "train a trial again from its record, and compare", _STUDIES, _JSON)
+    verify.add_argument("study", help="study name, as listed by `rnnexp studies`")
+    verify.add_argument("trial", type=int, help="trial number")
 
     export = verb("export", "export the best model as a bundle that accepts raw text", _STUDIES)
     export.add_argument("study", help="study name, as listed by `rnnexp studies`")

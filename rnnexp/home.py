@@ -146,6 +146,11 @@ class StudyFolder:
         """The bundle of the study's best model, as it is logged to MLflow."""
         return self.root / "best"
 
+    @property
+    def certificate(self) -> Path:
+        """The result of a certification; in the folder of the study that trained its seeds."""
+        return self.root / "certificate.json"
+
 
 @dataclass(frozen=True)
 class Home:

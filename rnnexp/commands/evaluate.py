@@ -2,11 +2,10 @@
 
 import argparse
 import json
-import time
 from pathlib import Path
-from typing import Any
 
-from rnnexp.data.store import digest_of_test_part, prepare
+from rnnexp.data import openings
+from rnnexp.data.store import prepare
 from rnnexp.errors import DataError
 from rnnexp.export.bundle import Bundle
 from rnnexp.home import Home
@@ -27,7 +26,10 @@ def run(args: argparse.Namespace) -> int:
     from rnnexp.export.predictor import Predictor
 
     measured = Predictor(bundle).evaluate(store, rows)
-    opened = _count_opening(home, bundle, store.digest, measured) if args.split == "test" else None
+    opened = None
+    if args.split == "test":
+        about = {"study": bundle.manifest.get("study"), "trial": bundle.manifest.get("trial"), **measured}
+        opened = openings.record(home, bundle.config.data, store.digest, about)
     if args.json:
         result = {"split": args.split, "n": len(rows), **measured, "data": store.name, "openings": opened}
         print(json.dumps(result, indent=1))
@@ -43,27 +45,3 @@ def run(args: argparse.Namespace) -> int:
             style="dim",
         )
     return 0
-
-
-def _count_opening(home: Home, bundle: Bundle, digest: str, measured: dict[str, float]) -> int:
-    """Records a use of the test part; returns how often its rows were used.
-
-    Records of earlier versions name only the digest of the data, which depends on the training part too.
-    """
-    test = digest_of_test_part(bundle.config.data)
-    record = {
-        "time": time.time(),
-        "data": digest,
-        "test": test,
-        "study": bundle.manifest.get("study"),
-        "trial": bundle.manifest.get("trial"),
-        **measured,
-    }
-    with home.openings.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
-    lines = home.openings.read_text(encoding="utf-8").splitlines()
-    return sum(_is_of(json.loads(line), test, digest) for line in lines)
-
-
-def _is_of(record: dict[str, Any], test: str, digest: str) -> bool:
-    return record["test"] == test if "test" in record else record.get("data") == digest

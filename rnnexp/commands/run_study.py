@@ -84,6 +84,7 @@ def run_study(
     cluster: "RayEngine | None",
     show_result: Callable[[StudyView], None],
     show_next: Callable[[StudyView], None],
+    extended: Callable[[StudyView], SweepConfig | None] = lambda study: None,
 ) -> int:
     """Runs a study until its budget is used up, shows its result and records it in MLflow.
 
@@ -94,6 +95,7 @@ def run_study(
         cluster: where the trials run; None for this machine.
         show_result: prints the result as soon as no trial runs any more. The runs in MLflow are not known yet.
         show_next: prints the last lines, after the recording.
+        extended: is asked when the budget is used up; returns the same sweep with a larger one, or None to end.
 
     Returns:
         The exit code: 1 if no trial finished, 130 or 143 after a signal.
@@ -125,29 +127,40 @@ def run_study(
             )
         preparation = EndPreparation(home, config.study, study.identity, engine.n_fitting)
         display = watch(console, config.objective.metric, config.study)
-        shown: list[StudyView] = []
+        shown: StudyView | None = None
+        larger: SweepConfig | None = None
 
         def show(outcome: "Outcome") -> None:
+            nonlocal shown, larger
             display.close()
             if outcome.signal is not None or outcome.halt_reason:
                 return
             _report_early_end(config, outcome)
-            shown.append(view(home, config.study, with_runs=False))
-            if (best := shown[0].best) is not None:
-                show_result(shown[0])
+            shown = view(home, config.study, with_runs=False)
+            larger = None if outcome.out_of_time else extended(shown)
+            if larger is None and shown.best is not None:
+                show_result(shown)
                 if is_pending:
-                    preparation.proceed(best.number, 0, is_last=True)
+                    preparation.proceed(shown.best.number, 0, is_last=True)
 
         with contextlib.closing(preparation):
             if is_pending:
                 preparation.start_imports()
-            reporter = PreparingReporter(display, preparation)
-            with display:
-                outcome = run_supervisor(config, home, study, tokens, engine, reporter, show, lock)
-            _report_end(config, outcome)
-            if outcome.signal is not None:
-                return SIGNAL_EXIT_CODES[signal.Signals(outcome.signal)]
-            (done,) = shown
+            while True:
+                with display:
+                    reporter = PreparingReporter(display, preparation)
+                    outcome = run_supervisor(config, home, study, tokens, engine, reporter, show, lock)
+                _report_end(config, outcome)
+                if outcome.signal is not None:
+                    return SIGNAL_EXIT_CODES[signal.Signals(outcome.signal)]
+                if larger is None:
+                    break
+                config = larger
+                study = StudyStore.open(home, config, tokens.digest, start_order(tokens))
+                disk.write_text(folder.sweep, config.to_yaml())
+                display = watch(console, config.objective.metric, config.study)
+            assert shown is not None
+            done = shown
             if done.best is None:
                 return _report_no_result(done)
             done = add_runs(done)

@@ -179,7 +179,7 @@ class _Reader:
             if name not in self.settings:
                 self.faults.append(f"space: {short(name)}: unknown setting{did_you_mean(name, self.settings)}")
                 continue
-            if name in NOT_SEARCHED:
+            if name in NOT_SEARCHED and not (name == "data.seed" and self._every_trial_is_given()):
                 self.faults.append(f"{place}: cannot be searched: {NOT_SEARCHED[name]}")
                 continue
             try:
@@ -201,6 +201,17 @@ class _Reader:
         self._check_decay(space, base)
         self._check_conditions(space, base)
         return space
+
+    def _every_trial_is_given(self) -> bool:
+        """Tells whether `try` gives each trial a seed of the split: `certify` compares on seeds that all share."""
+        budget, tries = self.values.get("budget"), self.values.get("try")
+        n_trials = budget.get("trials") if isinstance(budget, dict) else None
+        return (
+            isinstance(n_trials, int)
+            and isinstance(tries, list)
+            and n_trials <= len(tries)
+            and all(isinstance(row, dict) and "data.seed" in row for row in tries)
+        )
 
     def _check_decay(self, space: dict[str, Any], base: TrialConfig) -> None:
         """Only adamw has a weight decay: the space must not give one to a trial with another optimizer."""

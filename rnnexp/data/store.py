@@ -149,6 +149,12 @@ def digest_of_test_part(config: DataConfig) -> str:
     return hashlib.sha256(data_set(config).identity_of_test_part(config).encode()).hexdigest()[:16]
 
 
+def texts_depend_on_seed(config: DataConfig) -> bool:
+    """Tells whether `data.seed` decides more than the split: which texts there are, or which are in the test part."""
+    other = config.model_copy(update={"seed": config.seed + 1})
+    return config.path is not None or data_set(config).identity(config) != data_set(other).identity(other)
+
+
 def resolve(config: DataConfig) -> tuple[DataConfig, str | None]:
     """Decides which data are used: the named data set, or the fallback of the settings.
 

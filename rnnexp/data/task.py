@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 @dataclass(frozen=True)
 class Task:
@@ -35,3 +38,7 @@ class Task:
     def loss(self) -> str:
         """The loss, by its name in Keras."""
         return "binary_crossentropy" if self.binary else "sparse_categorical_crossentropy"
+
+    def decide(self, probabilities: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Returns the class ids that a head's probabilities, (n, 1) or (n, C), decide for, shape (n,)."""
+        return (probabilities[:, 0] > 0.5).astype(np.int64) if self.binary else np.argmax(probabilities, axis=1)

@@ -1,8 +1,8 @@
 """The versions of a study's search space.
 
 A study may resume with a wider space: a wider range, or more choices. The change is stored as a new version, and the
-earlier trials are rewritten to match it, so that the sampler can use them. Any other change of the study's definition
-is refused.
+earlier trials are rewritten to match it, so that the sampler can use them. It may also resume with more entries at the
+end of `try`. Any other change of the study's definition is refused.
 """
 
 import json
@@ -38,10 +38,11 @@ def apply_new_definition(
         config: the sweep from which the new definition was built.
 
     Raises:
-        StudyError: if more changed than ranges and choices that are wider; nothing is stored then.
+        StudyError: if more changed than ranges and choices that are wider and a longer `try`; nothing is stored then.
     """
     stored = with_defaults(metadata.definition(study), config)
-    other_changes = differences({**stored, "space": {}}, {**definition, "space": {}})
+    given = definition["try"][: len(stored["try"])]  # entries that were added at the end run next
+    other_changes = differences({**stored, "space": {}}, {**definition, "space": {}, "try": given})
     wider, faults = _compare(stored["space"], config.space)
     if other_changes or faults:
         raise StudyError(_refusal(config.study, [*other_changes, *faults]))
@@ -55,7 +56,8 @@ def _refusal(name: str, changes: list[str]) -> str:
     listed = "; ".join(changes[:_MAX_LISTED]) + ("; …" if len(changes) > _MAX_LISTED else "")
     return (
         f"study {name} was started with other settings: {listed}; undo the change to resume the study (only wider "
-        f"ranges and additional choices are accepted), or start another study with --study NAME"
+        "ranges, additional choices, and entries at the end of try are accepted), or start another study with "
+        "--study NAME"
     )
 
 

@@ -179,6 +179,16 @@ def pairs(rows: Sequence[tuple[str, str]]) -> Table:
     return table
 
 
+def grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Builds a table of plain cells; the first column is on the left."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="right" if place else "left")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
 def curve(epochs: Sequence[EpochEnded]) -> Table:
     """Builds a table of a trial's curve, one row per epoch; the best epoch is marked."""
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -1,16 +1,18 @@
-"""What decides the last bits of a result besides its settings: the processor, Numba and the BLAS kernel.
+"""What decides the last bits of a result besides its settings: the processor, the libraries and the BLAS kernel.
 
 Numba compiles for the processor that it runs on, and the BLAS library chooses a kernel for it. Both change the order in
-which a sum is added up, and training amplifies such a difference. The same settings give the same bits only if all
-three are the same.
+which a sum is added up, and training amplifies such a difference. So may another version of TensorFlow or Keras. The
+same settings give the same bits only if all of these are the same.
 """
 
 import importlib.metadata
 import platform
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 _CPUINFO = Path("/proc/cpuinfo")
 _UNKNOWN = ""
@@ -24,11 +26,20 @@ class MachineType:
         processor: its model.
         numba: the version of Numba.
         blas: the kernel that the BLAS libraries chose for the processor, for example `SkylakeX`.
+        tensorflow: the version of TensorFlow.
+        keras: the version of Keras.
     """
 
     processor: str = _UNKNOWN
     numba: str = _UNKNOWN
     blas: str = _UNKNOWN
+    tensorflow: str = _UNKNOWN
+    keras: str = _UNKNOWN
+
+    @classmethod
+    def of(cls, plan: Mapping[str, Any]) -> "MachineType":
+        """Returns the type of machine in an execution plan; parts that an earlier version did not store are empty."""
+        return cls(*(str(plan.get(name, _UNKNOWN)) for name in cls.__dataclass_fields__))
 
     def differences(self, now: "MachineType") -> list[str]:
         """Returns the parts that differ, as text; empty if none does."""
@@ -36,6 +47,8 @@ class MachineType:
             ("processor", self.processor, now.processor),
             ("Numba", self.numba, now.numba),
             ("BLAS kernel", self.blas, now.blas),
+            ("TensorFlow", self.tensorflow, now.tensorflow),
+            ("Keras", self.keras, now.keras),
         )
         return [f"{name} {then}, now {here}" for name, then, here in parts if then and here and then != here]
 
@@ -43,7 +56,7 @@ class MachineType:
 @cache
 def current() -> MachineType:
     """Returns the type of this machine."""
-    return MachineType(_processor(), _numba(), _blas())
+    return MachineType(_processor(), _version("numba"), _blas(), _version("tensorflow"), _version("keras"))
 
 
 def _processor() -> str:
@@ -63,9 +76,9 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _numba() -> str:
+def _version(package: str) -> str:
     try:
-        return importlib.metadata.version("numba")
+        return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return _UNKNOWN
 

@@ -29,9 +29,11 @@ class ExecutionPlan:
         bucket_lengths: the lengths T of batches, ascending.
         eval_batch_size: texts in a batch of evaluation.
         device: `CPU` hides GPUs that are slower; `auto` leaves the choice to TensorFlow.
-        processor: the model of the processor of the first attempt; empty in plans of earlier versions, as the next two.
+        processor: the model of the processor of the first attempt; empty in plans of earlier versions, as what follows.
         numba: the version of Numba.
         blas: the kernel of the BLAS library.
+        tensorflow: the version of TensorFlow.
+        keras: the version of Keras.
     """
 
     threads: int
@@ -42,11 +44,13 @@ class ExecutionPlan:
     processor: str = ""
     numba: str = ""
     blas: str = ""
+    tensorflow: str = ""
+    keras: str = ""
 
     @property
     def machine(self) -> MachineType:
         """The type of machine on which the trial began."""
-        return MachineType(self.processor, self.numba, self.blas)
+        return MachineType.of(asdict(self))
 
 
 def eval_batch_size(config: TrialConfig) -> int:
@@ -70,9 +74,7 @@ def choose(config: TrialConfig, threads: int, device: str = "auto") -> Execution
         bucket_lengths=bucket_lengths(config.data.maxlen),
         eval_batch_size=eval_batch_size(config),
         device=device,
-        processor=machine.processor,
-        numba=machine.numba,
-        blas=machine.blas,
+        **asdict(machine),
     )
 
 

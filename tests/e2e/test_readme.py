@@ -34,6 +34,8 @@ NOT_RUN = {
     "export MLFLOW_TRACKING_URI": "needs servers; tested in test_postgres.py",
     "rnnexp ui": "serves until Ctrl-C; tested below",
     "rnnexp stop": "needs a running study; tested in test_interrupt.py",
+    "rnnexp certify": "needs a finished study, and a minute; tested in test_certify.py",
+    "rnnexp verify": "tested in test_verify.py",
     "rnnexp delete": "asks for confirmation; tested in test_sweep.py",
     "rnnexp data get": "may need the network; tested in tests/data",
 }

@@ -81,6 +81,7 @@ def backward(
 
 
 CELL = Cell(
+    title="Plain",
     layer=layer,
     n_gates=1,
     word_ns=0.0,

@@ -153,3 +153,20 @@ def test_a_study_of_an_older_program_version_resumes(study: Study) -> None:
     study.file.write_text(SWEEP.replace("epochs: 2", "epochs: 2}, model: {pooling: max"))
     with pytest.raises(StudyError, match=r"model\.pooling: was last, is max"):
         study.run(FakeExecutor())
+
+
+def test_entries_at_the_end_of_try_run_next_and_others_may_not_change(study: Study) -> None:
+    entries = [f"  - {{model.cell: gru, model.units: {units}, clip.kind: none}}\n" for units in (8, 16, 32)]
+    text = SWEEP.replace("sampler: {name: tpe, seed: 3, n_startup_trials: 3}", "sampler: {name: random, seed: 3}")
+    study.file.write_text(f"{text}try:\n{''.join(entries[:2])}")
+    study.run(FakeExecutor(), budget__trials=3)
+    before = study.view.trials
+    study.file.write_text(f"{text}try:\n{''.join(entries)}")
+    study.run(FakeExecutor(), budget__trials=4)
+    assert study.view.trials[:3] == before
+    assert study.view.trials[3].settings["model.units"] == 32
+    assert study.view.space_versions == (), "the space is the same"
+    for changed in (entries[1:], entries[:1], [entries[1], entries[0], entries[2]]):
+        study.file.write_text(f"{text}try:\n{''.join(changed)}")
+        with pytest.raises(StudyError, match="try: was"):
+            study.run(FakeExecutor(), budget__trials=5)

@@ -93,6 +93,7 @@ class Cell:
     """A recurrent cell.
 
     Attributes:
+        title: its name in sentences.
         layer: builds its Keras layer.
         n_gates: products with the state at each step: columns of the kernels, in units.
         bias_rows: 2 where the input and the recurrent sums have a bias each, else 1.
@@ -102,6 +103,7 @@ class Cell:
         loops: its compiled loops, if it has any.
     """
 
+    title: str
     layer: LayerFactory
     n_gates: int
     bias_rows: int = 1

@@ -99,6 +99,7 @@ def backward(
 
 
 CELL = Cell(
+    title="GRU",
     layer=layer,
     n_gates=3,
     bias_rows=2,

@@ -98,6 +98,7 @@ def backward(
 
 
 CELL = Cell(
+    title="LSTM",
     layer=layer,
     n_gates=4,
     word_ns=209.0,

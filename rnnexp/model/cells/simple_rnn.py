@@ -73,6 +73,7 @@ def backward(
 
 
 CELL = Cell(
+    title="SimpleRNN",
     layer=layer,
     n_gates=1,
     word_ns=0.0,
