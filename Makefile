@@ -34,9 +34,10 @@ test-slow: install
 drill: install
 	$(BIN)/python -m tests.drill --faults 120 --seed 0
 
-# Injects 48 faults into sweeps on a Ray cluster of this machine: about twenty-five minutes on two cores; Linux.
+# Injects 48 faults into sweeps on a Ray cluster of this machine, then moves twelve trials: about twenty minutes on two cores; Linux.
 drill-ray: install
 	$(BIN)/python -m tests.drill.on_ray
+	$(BIN)/python -m tests.drill.on_ray --moves
 
 # Kills and resumes twenty trials, and compares their weights with those of a run without faults.
 drill-resume: install

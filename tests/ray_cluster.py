@@ -1,7 +1,7 @@
 """A Ray cluster on this machine: a head without slots, and nodes that can be killed."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -18,16 +18,21 @@ ENVIRONMENT = {
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "3",
 }
-_STORE_BYTES = 2**28
+STORE_BYTES = 2**28
+"""Size of each node's object store."""
 
 
 class TestCluster:
-    """A running cluster."""
+    """A running cluster.
+
+    Attributes:
+        nodes: the nodes on this machine's own network, without the head.
+    """
 
     __test__ = False
 
-    def __init__(self, cluster: Any) -> None:
-        self._cluster = cluster
+    def __init__(self, cluster: Any, node_arguments: Mapping[str, Any]) -> None:
+        self._cluster, self._node_arguments = cluster, node_arguments
         self.nodes: list[Any] = []
 
     @property
@@ -36,7 +41,7 @@ class TestCluster:
 
     def add_node(self, cpus: int = 1) -> Any:
         """Adds a node and returns it."""
-        self.nodes.append(self._cluster.add_node(num_cpus=cpus, object_store_memory=_STORE_BYTES))
+        self.nodes.append(self._cluster.add_node(num_cpus=cpus, **self._node_arguments))
         return self.nodes[-1]
 
     def kill_node(self, node: Any) -> None:
@@ -68,8 +73,13 @@ class TestCluster:
 
 
 @contextmanager
-def running_cluster(n_nodes: int) -> Iterator[TestCluster]:
-    """Starts a cluster; ends it at the end of the block."""
+def running_cluster(n_nodes: int, node_ip: str | None = None) -> Iterator[TestCluster]:
+    """Starts a cluster; ends it at the end of the block.
+
+    Args:
+        n_nodes: the number of nodes beside the head.
+        node_ip: the address of this machine in the cluster; None leaves it to Ray.
+    """
     before = {name: os.environ.get(name) for name in ENVIRONMENT}
     os.environ.update(ENVIRONMENT)
     from ray._raylet import Config
@@ -77,8 +87,11 @@ def running_cluster(n_nodes: int) -> Iterator[TestCluster]:
 
     Config.initialize("")  # Ray reads the environment at its import, which may have been earlier
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": _STORE_BYTES})
-    running = TestCluster(cluster)
+    arguments: dict[str, Any] = {"object_store_memory": STORE_BYTES}
+    if node_ip is not None:
+        arguments["node_ip_address"] = node_ip
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **arguments})
+    running = TestCluster(cluster, arguments)
     try:
         for _ in range(n_nodes):
             running.add_node()

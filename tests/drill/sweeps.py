@@ -124,12 +124,19 @@ class Sandbox:
     Attributes:
         root: contains the sweep file and the output.
         home: the program's home.
-        server: the MLflow server that the sweep writes to; None if the runs are stored in the home.
+        server: the MLflow server that the sweep writes to; None if the runs are stored in the home, or at `mlflow`.
+        mlflow: the address of a server that serves several rounds.
     """
 
     root: Path
     home: Path
     server: Server | None = None
+    mlflow: str | None = None
+
+    @property
+    def mlflow_address(self) -> str | None:
+        """The address of the MLflow server; None if the runs are stored in the home."""
+        return self.server.address if self.server else self.mlflow
 
 
 class Sweep:
@@ -152,7 +159,8 @@ class Sweep:
     @property
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-        return kept | ({"MLFLOW_TRACKING_URI": self.sandbox.server.address} if self.sandbox.server else {})
+        address = self.sandbox.mlflow_address
+        return kept | ({"MLFLOW_TRACKING_URI": address} if address else {})
 
     def start(self) -> None:
         """Starts the command in its own session, as a terminal does."""
