@@ -90,9 +90,9 @@ def duration(seconds: float | None) -> str:
 
 
 def heading(setting: str) -> str:
-    """Returns a setting's name without its section, except for `clip`: its names are unclear without it."""
+    """Returns a setting's name without its section, except where it is unclear: those of `clip`, and `data.seed`."""
     section, _, name = setting.partition(".")
-    return setting if section == "clip" else name
+    return setting if section == "clip" or setting == "data.seed" else name
 
 
 def setting_columns(rows: Sequence[TrialRow]) -> list[str]:

@@ -106,6 +106,7 @@ def test_its_json_has_the_numbers(certified: Ran) -> None:
     assert found["test"]["low"] < found["test"]["accuracy"] < found["test"]["high"]
 
 
+@pytest.mark.slow
 def test_a_study_of_trials_that_learn_nothing_and_others_is_decided_and_more_seeds_can_follow(searched: Ran) -> None:
     """Three configurations, of which one cannot learn: six seeds suffice for no verdict among three, eight do."""
     root = searched.home.parent / "three"

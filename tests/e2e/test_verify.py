@@ -19,11 +19,10 @@ def copied(ran: Ran, tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-@pytest.mark.parametrize("number", [0, 1, 2])
-def test_a_trial_is_reproduced_and_leaves_nothing(ran: Ran, number: int) -> None:
+def test_a_trial_is_reproduced_and_leaves_nothing(ran: Ran) -> None:
     before = tree(ran.home)
-    output = ran("verify", "small", str(number))
-    assert f"trial {number} of small: reproduced; all metrics of 2 epochs are equal to the bit" in output
+    output = ran("verify", "small", "2")
+    assert "trial 2 of small: reproduced; all metrics of 2 epochs are equal to the bit" in output
     assert "epoch 2/2: loss" in output
     assert tree(ran.home) == before
 
