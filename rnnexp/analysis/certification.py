@@ -12,10 +12,10 @@ from rnnexp.analysis.certainty import Certainty
 from rnnexp.analysis.configurations import SEEDS, Configuration, configurations, labels
 from rnnexp.config.names import METRICS
 from rnnexp.config.sweep import Budget, Keep, NoPruner, RandomSampler, SweepConfig
-from rnnexp.errors import UserError
+from rnnexp.errors import StudyError, UserError
 from rnnexp.space import Choice
 from rnnexp.storage.views import StudyView, TrialRow
-from rnnexp.trial.states import FINISHED, State
+from rnnexp.trial.states import State
 
 SUFFIX = "-certify"
 """Is added to the name of a study for the study of its certification."""
@@ -45,17 +45,38 @@ class Certification:
         """Returns after how many seeds the result is looked at; a single configuration is looked at once."""
         return seed_test.looks(len(self.seeds)) if len(self.candidates) > 1 else [len(self.seeds)]
 
+    def check_continues(self, before: StudyView) -> None:
+        """Checks that an earlier certification of this name is continued.
+
+        Args:
+            before: the study of the earlier one.
+
+        Raises:
+            StudyError: if it compares other configurations or seeds, or has more seeds.
+        """
+        stored, planned = before.definition.get("try", []), [dict(entry) for entry in self.config.tries]
+        if planned[: len(stored)] == stored:
+            return
+        if stored[: len(planned)] == planned:
+            raise StudyError(
+                f"certify --seeds: got {len(self.seeds)}, but study {before.name} has "
+                f"{len(stored) // len(self.candidates)} seeds planned already; give as many or more"
+            )
+        raise StudyError(
+            f"certify: study {before.name} compares other configurations: --top differs, or its study has new results; "
+            f"to start again, delete it: rnnexp delete {before.name}"
+        )
+
     def with_seeds(self, n_seeds: int) -> SweepConfig:
         """Returns the sweep with a budget for so many seeds."""
         return self.config.model_copy(update={"budget": Budget(trials=n_seeds * len(self.candidates))})
 
-    def rows(self, study: StudyView, candidate: int) -> dict[int, TrialRow]:
-        """Returns the finished trials of a configuration by their seeds."""
-        wanted = self.candidates[candidate].settings
+    def _rows(self, study: StudyView, wanted: Mapping[str, Any]) -> dict[int, TrialRow]:
+        """Returns the complete trials of a configuration by their seeds."""
         return {
             seed: row
             for row in study.trials
-            if row.state in FINISHED and (seed := self._seed_if(row, wanted)) is not None
+            if row.state is State.COMPLETE and (seed := self._seed_if(row, wanted)) is not None
         }
 
     def _seed_if(self, row: TrialRow, wanted: Mapping[str, Any]) -> int | None:
@@ -65,20 +86,20 @@ class Certification:
         complete = all(of_row.get(name) == wanted[name] for name in wanted if name in self.config.space)
         return int(row.settings["train.seed"]) if same and complete else None
 
-    def common_seeds(self, study: StudyView) -> list[int]:
-        """Returns the seeds with a complete trial of every configuration, in the order of the looks."""
-        by_candidate = [self.rows(study, place) for place in range(len(self.candidates))]
-        return [
-            seed
+    def common_rows(self, study: StudyView) -> dict[int, list[TrialRow]]:
+        """Returns the trials of every configuration on the seeds where each is complete, in the order of the looks."""
+        by_candidate = [self._rows(study, candidate.settings) for candidate in self.candidates]
+        return {
+            seed: [rows[seed] for rows in by_candidate]
             for seed in self.seeds
-            if all(seed in rows and rows[seed].state is State.COMPLETE for rows in by_candidate)
-        ]
+            if all(seed in rows for rows in by_candidate)
+        }
 
     def scores(self, study: StudyView) -> NDArray[np.float64]:
         """Returns the scores (K, S) on the common seeds; larger is better."""
-        seeds, sign = self.common_seeds(study), 1.0 if METRICS[self.metric] == "maximize" else -1.0
-        by_candidate = [self.rows(study, place) for place in range(len(self.candidates))]
-        return np.array([[sign * rows[seed].metrics[self.metric] for seed in seeds] for rows in by_candidate])
+        sign = 1.0 if METRICS[self.metric] == "maximize" else -1.0
+        by_seed = [[sign * row.metrics[self.metric] for row in rows] for rows in self.common_rows(study).values()]
+        return np.array(by_seed).reshape(-1, len(self.candidates)).T
 
     def result(self, study: StudyView, *, with_power: bool = False) -> Certainty | None:
         """Returns the comparisons so far; None without a common seed."""

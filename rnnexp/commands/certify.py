@@ -23,7 +23,7 @@ from rnnexp.data.store import TokenStore, texts_depend_on_seed
 from rnnexp.errors import StudyError, UserError
 from rnnexp.home import Home
 from rnnexp.storage.bulk_reader import study_names
-from rnnexp.storage.views import StudyView, view
+from rnnexp.storage.views import StudyView, TrialRow, view
 from rnnexp.terminal import next_commands, tables
 from rnnexp.trial import test_part
 
@@ -76,6 +76,7 @@ class _Command:
         plan = self._plan
         if plan.config.study in study_names(self._home):
             before = view(self._home, plan.config.study, with_runs=False)
+            plan.check_continues(before)
             if before.n_finished:
                 return self.extended(before) or plan.with_seeds(-(-before.n_finished // len(plan.candidates)))
         return plan.with_seeds(plan.looks()[0])
@@ -103,7 +104,7 @@ class _Command:
         if result is None:
             console.print("no seed has a complete trial of every configuration", style="red")
             return
-        seeds, seconds = plan.common_seeds(study), self._seconds(study)
+        seeds, seconds = list(plan.common_rows(study)), self._seconds(study)
         drawn = (
             "initial weights, order of the texts, dropout and the split"
             if self._draws_split
@@ -120,9 +121,8 @@ class _Command:
 
     def _seconds(self, study: StudyView) -> tuple[float, ...]:
         """Returns the mean training time of each configuration."""
-        seeds = self._plan.common_seeds(study)
-        by_candidate = [self._plan.rows(study, place) for place in range(len(self._plan.candidates))]
-        return tuple(float(np.mean([rows[seed].duration_s for seed in seeds])) for rows in by_candidate)
+        rows = list(self._plan.common_rows(study).values())
+        return tuple(float(np.mean([row.duration_s for row in some])) for some in zip(*rows, strict=True))
 
     def _table(self, study: StudyView, result: Certainty, seconds: tuple[float, ...]) -> Any:
         plan, scores = self._plan, self._plan.scores(study)
@@ -150,7 +150,7 @@ class _Command:
         return {
             "study": study.name.removesuffix(SUFFIX),
             "metric": plan.metric,
-            "seeds": plan.common_seeds(study),
+            "seeds": list(plan.common_rows(study)),
             "is_decided": result.is_decided,
             "leader": plan.names[result.leader],
             "configurations": [
@@ -216,11 +216,10 @@ class _Command:
                 soft_wrap=True,
             )
 
-    def _leader_rows(self, study: StudyView) -> list[Any]:
-        plan = self._plan
+    def _leader_rows(self, study: StudyView) -> list[TrialRow]:
         assert self.record is not None
-        rows = plan.rows(study, plan.names.index(self.record["leader"]))
-        return [rows[seed] for seed in plan.common_seeds(study)]
+        leader = self._plan.names.index(self.record["leader"])
+        return [rows[leader] for rows in self._plan.common_rows(study).values()]
 
     def _open_test_part(self, study: StudyView) -> dict[str, Any]:
         rows = self._leader_rows(study)

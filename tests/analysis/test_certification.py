@@ -11,7 +11,7 @@ from rnnexp.analysis.certification import Certification, certification
 from rnnexp.analysis.configurations import configurations, labels
 from rnnexp.config.load import load_sweep
 from rnnexp.config.sweep import SweepConfig
-from rnnexp.errors import ConfigError, UserError
+from rnnexp.errors import ConfigError, StudyError, UserError
 from rnnexp.home import StudyFolder
 from rnnexp.storage.views import StudyView, TrialRow
 from rnnexp.trial.states import State
@@ -124,10 +124,10 @@ def test_a_seed_of_the_split_cannot_be_searched_otherwise(tmp_path: Path) -> Non
 
 def test_the_scores_are_those_of_the_common_seeds(plan: Certification) -> None:
     found = trained(plan, lambda place, seed: None if (place, seed) == (1, 10) else 0.8 + place / 100 + seed / 1e4)
-    assert plan.common_seeds(found) == [8, 9, 11, 12, 13, 14, 15]
+    assert list(plan.common_rows(found)) == [8, 9, 11, 12, 13, 14, 15]
     scores = plan.scores(found)
     assert scores.shape == (3, 7)
-    np.testing.assert_allclose(scores[2], [0.82 + seed / 1e4 for seed in plan.common_seeds(found)])
+    np.testing.assert_allclose(scores[2], [0.82 + seed / 1e4 for seed in plan.common_rows(found)])
     result = plan.result(found)
     assert result is not None
     assert result.leader == 2
@@ -159,3 +159,21 @@ def test_what_cannot_be_certified_is_refused(source: SweepConfig, top: int, n_se
         certification(study(), source, top, n_seeds, None, draws_split=True)
     with pytest.raises(UserError, match="no complete trial"):
         certification(study(ROWS[3:5]), source, 1, 8, None, draws_split=True)
+
+
+def test_another_comparison_does_not_continue_an_earlier_one(source: SweepConfig) -> None:
+    made = {(top, n): certification(study(), source, top, n, None, draws_split=True) for top in (2, 3) for n in (6, 8)}
+    stored = replace(
+        study(name="cells-certify"), definition={"try": [dict(entry) for entry in made[2, 6].config.tries]}
+    )
+    made[2, 6].check_continues(stored)
+    made[2, 8].check_continues(stored)
+    with pytest.raises(StudyError, match=r"compares other configurations.*rnnexp delete cells-certify"):
+        made[3, 6].check_continues(stored)
+    longer = replace(stored, definition={"try": [dict(entry) for entry in made[2, 8].config.tries]})
+    with pytest.raises(StudyError, match="got 6, but study cells-certify has 8 seeds planned"):
+        made[2, 6].check_continues(longer)
+
+
+def test_without_a_common_seed_there_is_no_result(plan: Certification) -> None:
+    assert plan.result(study((), "cells-certify")) is None

@@ -277,20 +277,19 @@ def _cut_network_until_dead(context: FaultContext) -> None:
     team.complete()
 
 
-def _take_s3_away(context: FaultContext) -> None:
+def _stop_for_a_while(context: FaultContext, server: S3 | PostgresServer) -> None:
     context.wait_for_trial()
-    s3 = _team(context).servers.s3
-    s3.stop()
+    server.stop()
     context.sleep(1, 8)
-    s3.start()
+    server.start()
+
+
+def _take_s3_away(context: FaultContext) -> None:
+    _stop_for_a_while(context, _team(context).servers.s3)
 
 
 def _restart_postgres(context: FaultContext) -> None:
-    context.wait_for_trial()
-    postgres = _team(context).servers.postgres
-    postgres.stop()
-    context.sleep(0, 6)
-    postgres.start()
+    _stop_for_a_while(context, _team(context).servers.postgres)
 
 
 RAY_KINDS: tuple[FaultKind, ...] = (

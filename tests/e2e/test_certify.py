@@ -85,6 +85,11 @@ def test_mlflow_has_the_certificate(certified: Ran) -> None:
     assert "certificate.json" in {item.path for item in client.list_artifacts(run.info.run_id)}
 
 
+def test_another_comparison_is_refused_with_the_way_out(certified: Ran) -> None:
+    done = rnnexp("certify", "steps", "--top", "3", *SEEDS, "--home", str(certified.home))
+    one_line(done, "steps-certify compares other configurations", "rnnexp delete steps-certify")
+
+
 def test_its_json_has_the_numbers(certified: Ran) -> None:
     found = certified.json("certify", "steps", "--top", "2", *SEEDS)
     assert (found["study"], found["metric"], found["seeds"]) == ("steps", "val_accuracy", [1, 2, 3, 4, 5, 6])
