@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rnnexp.config.names import METRICS
 from rnnexp.trial.events import EpochEnded
 
 REPRODUCED, WITHIN_NOISE, DIVERGED = "reproduced", "within noise", "diverged"
@@ -19,7 +18,7 @@ class Reproduction:
         verdict: `reproduced`, `within noise` or `diverged`.
         n_epochs: the epochs that were compared.
         first_difference: the first epoch that differs; None if none does.
-        recorded: the best recorded value of the metric.
+        recorded: the metric at the best epoch of the record.
         repeated: that of the repetition; None if it has no epoch.
         noise: the difference that noise explains; None if it is unknown.
         whose: whose noise that is.
@@ -60,19 +59,14 @@ def compare(
     first = next((one.epoch for one, other in pairs if one.metrics != other.metrics), None)
     if first is None and len(recorded) != len(repeated):
         first = len(pairs) + 1
-    best = _best(recorded, metric)
+    best = recorded[-1].best_value
     if first is None:
         return Reproduction(REPRODUCED, len(pairs), None, best, best, None, "", ())
-    again = _best(repeated, metric) if repeated else None
+    again = repeated[-1].best_value if repeated else None
     noise, whose = _noise(best, metric, n_texts, seed_noise)
     is_near = again is not None and noise is not None and abs(again - best) <= noise
     verdict = WITHIN_NOISE if is_near and not changes else DIVERGED
     return Reproduction(verdict, len(pairs), first, best, again, noise, whose, (*changes, *others))
-
-
-def _best(curve: Sequence[EpochEnded], metric: str) -> float:
-    values = [epoch.metrics[metric] for epoch in curve]
-    return max(values) if METRICS[metric] == "maximize" else min(values)
 
 
 def _noise(value: float, metric: str, n_texts: int, seed_noise: float | None) -> tuple[float | None, str]:

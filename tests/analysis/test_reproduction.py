@@ -7,7 +7,10 @@ from rnnexp.trial.events import EpochEnded
 
 
 def curve(*accuracies: float) -> list[EpochEnded]:
-    return [EpochEnded(0.0, n, {"val_accuracy": value}, 1.0, 1, value) for n, value in enumerate(accuracies, start=1)]
+    return [
+        EpochEnded(0.0, n, {"val_accuracy": value}, 1.0, 1, max(accuracies[:n]))
+        for n, value in enumerate(accuracies, start=1)
+    ]
 
 
 def found(again: Sequence[float], noise: float | None = None, changes: Sequence[str] = ()) -> tuple[str, int | None]:
@@ -39,6 +42,12 @@ def test_a_loss_without_known_noise_has_none() -> None:
     again = [EpochEnded(0.0, 1, {"val_loss": 0.4001}, 1.0, 1, 0.4)]
     result = compare(first, again, "val_loss", 5000, None, [], [])
     assert (result.verdict, result.noise) == ("diverged", None)
+
+
+def test_the_value_is_that_of_the_best_epoch_by_whatever_metric_it_is_chosen() -> None:
+    recorded = [EpochEnded(0.0, n, {"val_accuracy": 0.8 + n / 100}, 1.0, 1, 0.81) for n in (1, 2)]
+    result = compare(recorded, recorded, "val_accuracy", 5000, None, [], [])
+    assert result.recorded == 0.81, "the checkpoint metric chose epoch 1"
 
 
 def test_settings_are_compared_with_those_of_the_study() -> None:
