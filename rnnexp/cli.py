@@ -98,7 +98,13 @@ def parser() -> argparse.ArgumentParser:
     compare = verb("compare", "rank and compare the trials of one or more studies", _STUDIES, _JSON)
     compare.add_argument("study", nargs="+", help="study names")
     compare.add_argument("--csv", metavar="FILE", help="write the trials to a CSV file")
-    compare.add_argument("--html", metavar="FILE", help="write an HTML report with curves and importances")
+    compare.add_argument("--html", metavar="FILE", help="write an interactive HTML report")
+    compare.add_argument("--where", metavar="CONDITION", help="only these trials: 'model.cell=lstm and value>0.85'")
+    compare.add_argument("--columns", metavar="NAMES", help="show these columns, as in units,val_loss,time")
+    compare.add_argument("--group-by", metavar="NAMES", help="best, median and number of trials of each group")
+    compare.add_argument(
+        "--diff", nargs=2, type=int, metavar=("TRIAL", "TRIAL"), help="show how two trials of the study differ"
+    )
 
     certify = verb("certify", "train the best configurations again on fresh seeds, and compare them", _STUDIES, _JSON)
     certify.add_argument("study", help="study name, as listed by `rnnexp studies`")

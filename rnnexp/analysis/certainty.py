@@ -162,20 +162,26 @@ def detectable(differences: Floats, level: float) -> float | None:
     return high
 
 
-def noise_of_seeds(groups: Sequence[Sequence[float]]) -> float | None:
-    """Returns the standard deviation of the score between seeds of one configuration.
+def noise_of_seeds(groups: Sequence[Sequence[float]], tables: Sequence[NDArray[np.float64]] = ()) -> float | None:
+    """Returns the standard deviation of the score between seeds of one configuration on the same validation rows.
 
     Args:
-        groups: the scores of each configuration.
+        groups: the scores of each configuration that was trained with several seeds on one split.
+        tables: scores (K, S) of configurations on seeds that they share, each of which also draws a split. What a split
+            does to all configurations is left out: it does not change which one is better.
 
     Returns:
-        The value pooled over the configurations; None if none has two seeds.
+        The value pooled over all of them; None if no configuration has two seeds.
     """
-    repeated = [np.asarray(group) for group in groups if len(group) > 1]
-    if not repeated:
-        return None
-    squares = sum(float(np.sum((group - group.mean()) ** 2)) for group in repeated)
-    return float(np.sqrt(squares / sum(len(group) - 1 for group in repeated)))
+    squares, freedom = 0.0, 0
+    for group in map(np.asarray, groups):
+        squares += float(np.sum((group - group.mean()) ** 2))
+        freedom += len(group) - 1
+    for table in tables:
+        residuals = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + table.mean()
+        squares += float(np.sum(residuals**2))
+        freedom += (table.shape[0] - 1) * (table.shape[1] - 1)
+    return float(np.sqrt(squares / freedom)) if freedom else None
 
 
 def expected_when_repeated(means: Sequence[float], n_seeds: Sequence[int], noise: float) -> list[float]:

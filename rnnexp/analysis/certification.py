@@ -9,16 +9,13 @@ from numpy.typing import NDArray
 
 from rnnexp.analysis import certainty, seed_test
 from rnnexp.analysis.certainty import Certainty
-from rnnexp.analysis.configurations import SEEDS, Configuration, configurations, labels
+from rnnexp.analysis.configurations import SEEDS, SUFFIX, Configuration, configurations, labels
 from rnnexp.config.names import METRICS
 from rnnexp.config.sweep import Budget, Keep, NoPruner, RandomSampler, SweepConfig
 from rnnexp.errors import StudyError, UserError
 from rnnexp.space import Choice
 from rnnexp.storage.views import StudyView, TrialRow
 from rnnexp.trial.states import State
-
-SUFFIX = "-certify"
-"""Is added to the name of a study for the study of its certification."""
 
 FEWEST_SEEDS = seed_test.FIRST_LOOK
 

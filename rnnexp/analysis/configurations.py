@@ -1,16 +1,25 @@
-"""Configurations: the trials of a study that differ by their seeds only."""
+"""Configurations: the trials of a study that differ by their seeds only, and the noise between their seeds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnexp.analysis import certainty
 from rnnexp.config.names import cells
+from rnnexp.home import Home
 from rnnexp.model.cells import cell
-from rnnexp.storage.views import StudyView, TrialRow
+from rnnexp.storage import bulk_reader
+from rnnexp.storage.views import StudyView, TrialRow, view
 from rnnexp.trial.states import State
 
 SEEDS = ("train.seed", "data.seed")
 """The settings that do not belong to a configuration."""
+
+SUFFIX = "-certify"
+"""Is added to the name of a study for the study of its certification."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +40,14 @@ class Configuration:
         return [row for row in self.rows if row.state is State.COMPLETE and row.value is not None]
 
     @property
+    def by_seed(self) -> dict[tuple[Any, ...], float]:
+        """The value on each seed; the same seed again gives the same value."""
+        return {tuple(row.settings.get(name) for name in SEEDS): row.value or 0.0 for row in self.complete}
+
+    @property
     def value(self) -> float | None:
-        """The mean value of the complete trials."""
-        values = [row.value for row in self.complete if row.value is not None]
+        """The mean value over its seeds."""
+        values = self.by_seed.values()
         return sum(values) / len(values) if values else None
 
 
@@ -46,6 +60,43 @@ def configurations(study: StudyView) -> list[Configuration]:
     found = [Configuration(_without_seeds(rows[0]), tuple(rows)) for rows in groups.values()]
     sign = -1 if study.direction == "maximize" else 1
     return sorted(found, key=lambda each: (each.value is None, sign * (each.value or 0.0), each.rows[0].number))
+
+
+def seed_noise(home: Home, study: StudyView) -> float | None:
+    """Returns the standard deviation of the value between seeds of one configuration on the same validation rows.
+
+    It is pooled over the configurations of the study and those of its certification; None if none has two seeds.
+    """
+    views = [study]
+    if study.name + SUFFIX in bulk_reader.study_names(home):
+        certified = view(home, study.name + SUFFIX, with_runs=False)
+        views += [certified] if certified.metric == study.metric else []
+    groups: list[list[float]] = []
+    tables: list[NDArray[np.float64]] = []
+    for one in views:
+        by_seed = [found for each in configurations(one) if len(found := each.by_seed) > 1]
+        if any("data.seed" in row.settings for row in one.trials):
+            shared = [seed for seed in (by_seed[0] if by_seed else ()) if all(seed in each for each in by_seed)]
+            tables.append(np.array([[each[seed] for seed in shared] for each in by_seed]).reshape(len(by_seed), -1))
+        else:
+            groups += [list(each.values()) for each in by_seed]
+    return certainty.noise_of_seeds(groups, [table for table in tables if min(table.shape) > 1])
+
+
+def expected_again(study: StudyView, noise: float | None) -> dict[int, float]:
+    """Returns what each complete trial is expected to score with other seeds on the same split, by its number.
+
+    Args:
+        study: the study.
+        noise: between seeds, as `seed_noise` returns it; without it nothing can be expected.
+    """
+    groups = [each for each in configurations(study) if each.complete]
+    if noise is None or not groups:
+        return {}
+    sign = 1.0 if study.direction == "maximize" else -1.0
+    means = [sign * (each.value or 0.0) for each in groups]
+    found = certainty.expected_when_repeated(means, [len(each.by_seed) for each in groups], noise)
+    return {row.number: sign * value for each, value in zip(groups, found, strict=True) for row in each.complete}
 
 
 def _without_seeds(row: TrialRow) -> dict[str, Any]:

@@ -13,7 +13,8 @@ import numpy as np
 from rnnexp import addresses, disk
 from rnnexp.analysis import certainty, verdicts
 from rnnexp.analysis.certainty import Certainty
-from rnnexp.analysis.certification import SUFFIX, Certification, certification
+from rnnexp.analysis.certification import Certification, certification
+from rnnexp.analysis.configurations import SUFFIX
 from rnnexp.commands.run_study import connected, prepare_data, run_study
 from rnnexp.config.load import load_sweep
 from rnnexp.config.names import METRICS

@@ -7,9 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from rnnexp.analysis import certainty
-from rnnexp.analysis.certification import SUFFIX
-from rnnexp.analysis.configurations import configurations
+from rnnexp.analysis.configurations import seed_noise
 from rnnexp.analysis.reproduction import DIVERGED, REPRODUCED, Reproduction, compare, setting_changes
 from rnnexp.commands.show import find
 from rnnexp.config.trial import TrialConfig, load_trial
@@ -17,7 +15,6 @@ from rnnexp.data.store import TokenStore, prepare
 from rnnexp.engine.repetition import repeat
 from rnnexp.errors import StudyError
 from rnnexp.home import Home
-from rnnexp.storage.bulk_reader import study_names
 from rnnexp.storage.views import StudyView, TrialRow, view
 from rnnexp.terminal import tables
 from rnnexp.trial import events, machine_type
@@ -47,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         _repeat(config, started, store, len(recorded), quiet=args.json),
         study.metric,
         int(started.data["n_validation"]),
-        _seed_noise(home, study),
+        seed_noise(home, study),
         _changes(study, row, config, started, store),
         MachineType.of(started.plan).differences(machine_type.current()),
     )
@@ -77,17 +74,6 @@ def _changes(study: StudyView, row: TrialRow, config: TrialConfig, started: Star
     if store.digest != started.data["digest"]:
         changes.append(f"data: the trial had those with digest {started.data['digest']}, now it is {store.digest}")
     return changes
-
-
-def _seed_noise(home: Home, study: StudyView) -> float | None:
-    """Returns the noise between seeds of the study's configurations, or of its certification's."""
-    views = [study]
-    if study.name + SUFFIX in study_names(home):
-        views.append(view(home, study.name + SUFFIX, with_runs=False))
-    groups = [
-        [row.value for row in each.complete if row.value is not None] for one in views for each in configurations(one)
-    ]
-    return certainty.noise_of_seeds(groups)
 
 
 def _print(study: StudyView, row: TrialRow, found: Reproduction) -> None:

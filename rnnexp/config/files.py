@@ -105,7 +105,15 @@ def parse(text: str, source: str) -> Any:
 
 
 def load_mapping(path: Path) -> dict[str, Any]:
+    """Reads a file with one YAML mapping; raises as `load_commented` does."""
+    return load_commented(path)[0]
+
+
+def load_commented(path: Path) -> tuple[dict[str, Any], str | None]:
     """Reads a file with one YAML mapping; an empty file is an empty mapping.
+
+    Returns:
+        The mapping; and the first paragraph of the comment with which the file begins, as one line, if there is one.
 
     Raises:
         UserError: if the file cannot be read.
@@ -124,11 +132,19 @@ def load_mapping(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     value = parse(text, str(path))
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
+    if value is not None and not isinstance(value, dict):
         raise ConfigError(str(path), [f"got a {type(value).__name__}, expected a mapping of settings"])
-    return {str(key): item for key, item in value.items()}
+    return {str(key): item for key, item in (value or {}).items()}, _opening_comment(text)
+
+
+def _opening_comment(text: str) -> str | None:
+    lines = []
+    for line in text.lstrip().splitlines():
+        words = line.removeprefix("#").strip()
+        if not line.startswith("#") or not words:
+            break
+        lines.append(words)
+    return " ".join(lines) or None
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from rnnexp import space as spaces
 from rnnexp.config import validation_errors
-from rnnexp.config.files import load_mapping
+from rnnexp.config.files import load_commented
 from rnnexp.config.sweep import Budget, EngineConfig, Keep, Limits, Objective, Pruner, Sampler, SweepConfig
 from rnnexp.config.trial import SECTIONS, TrialConfig, check_setting, setting_names
 from rnnexp.errors import ConfigError, did_you_mean, short, shown
@@ -45,7 +45,8 @@ def load_sweep(path: Path, assignments: Mapping[str, Any] | None = None) -> Swee
         UserError: if the file cannot be read.
         ConfigError: with all faults of the file.
     """
-    values = load_mapping(path)
+    values, comment = load_commented(path)
+    values.setdefault("question", comment)
     reader = _Reader(values)
     reader.assign(assignments or {})
     config = reader.read()
@@ -93,7 +94,7 @@ class _Reader:
                 part.pop(name, None)
 
     def read(self) -> SweepConfig | None:
-        known = ["study", "base", "try", "space", *_PARTS]
+        known = ["study", "question", "base", "try", "space", *_PARTS]
         for key in self.values:
             if key not in known:
                 self.faults.append(f"{short(key)}: unknown setting{did_you_mean(key, known)}")
@@ -104,12 +105,15 @@ class _Reader:
         # Rows of `try` cannot be checked against a space that has faults.
         tries = self._tries(space if len(self.faults) == n_faults else None)
         self._check_study_name()
+        question = self.values.get("question")
+        if question is not None and not isinstance(question, str):
+            self.faults.append(f"question: got {shown(question)}, expected a text")
         self._check_budget(parts, space)
         if self.faults or base is None:
             return None
         try:
             return SweepConfig.model_validate(
-                {"study": self.values["study"], "base": base, "try": tries, "space": space}
+                {"study": self.values["study"], "question": question, "base": base, "try": tries, "space": space}
                 | {name: part for name, part in parts.items() if part is not None}
             )
         except ValidationError as error:

@@ -222,6 +222,11 @@ class SweepConfig(Section):
     model_config = ConfigDict(populate_by_name=True)
 
     study: str = Field(pattern=f"^{names.STUDY_NAME}$", description="name of the study and of its MLflow experiment")
+    question: str | None = Field(
+        None,
+        description="the question that the study answers, for the report and MLflow's pages; default: the first "
+        "paragraph of the comment at the beginning of the file",
+    )
     objective: Objective = Objective()
     sampler: Sampler = TpeSampler(name="tpe")
     pruner: Pruner = NoPruner(name="none")

@@ -1,6 +1,6 @@
 """Studies and trials as tables."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -100,13 +100,16 @@ def setting_columns(rows: Sequence[TrialRow]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row.settings))
 
 
-def trials(view: StudyView, rows: Sequence[TrialRow], *, rank: bool) -> Table:
+def trials(
+    view: StudyView, rows: Sequence[TrialRow], *, rank: bool, expected: Mapping[int, float] | None = None
+) -> Table:
     """Builds a table of trials.
 
     Args:
         view: the study of the trials.
         rows: the trials, in the order to show.
         rank: whether to add a first column with the rank.
+        expected: what the trials are expected to score when they are trained again, by number.
     """
     table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     if rank:
@@ -115,6 +118,8 @@ def trials(view: StudyView, rows: Sequence[TrialRow], *, rank: bool) -> Table:
     table.add_column("state")
     has_pruned = any(row.state is State.PRUNED for row in rows)
     table.add_column(view.metric, justify="left" if has_pruned else "right", style="bold")
+    if expected:
+        table.add_column("retrained", justify="right")
     table.add_column("best epoch", justify="right")
     columns = setting_columns(rows)
     for name in columns:
@@ -129,6 +134,7 @@ def trials(view: StudyView, rows: Sequence[TrialRow], *, rank: bool) -> Table:
             str(row.number),
             Text(row.state, style=_STYLES[row.state]),
             objective(row),
+            *([number(expected.get(row.number))] if expected else []),
             str(row.best_epoch or "–"),
         ]
         cells += [short(row.settings[name]) if name in row.settings else "–" for name in columns]

@@ -118,6 +118,13 @@ def test_the_noise_of_seeds_is_pooled_over_the_configurations() -> None:
     assert certainty.noise_of_seeds([[0.8, 0.82], [0.7, 0.74], [0.5]]) == pytest.approx(np.sqrt((2e-4 + 8e-4) / 2))
 
 
+def test_the_noise_of_seeds_leaves_out_what_a_split_does_to_all() -> None:
+    rng = RNG(9)
+    scores = np.array([0.88, 0.87, 0.85])[:, None] + rng.normal(0, 0.01, 400) + rng.normal(0, 0.003, (3, 400))
+    assert certainty.noise_of_seeds([], [scores]) == pytest.approx(0.003, rel=0.1)
+    assert certainty.noise_of_seeds(scores.tolist()) == pytest.approx(0.0104, rel=0.1)
+
+
 def test_the_interval_on_the_test_part_is_of_seeds_and_texts() -> None:
     rng = RNG(7)
     texts = rng.random(2000) < 0.85

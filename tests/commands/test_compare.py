@@ -88,10 +88,20 @@ def test_a_pruned_best_trial_is_marked(root: Path, capsys: pytest.CaptureFixture
 
 def test_the_report_marks_pruned_trials(root: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     run(root, capsys, "compare", "few", "--html", str(tmp_path / "r.html"))
-    page = (tmp_path / "r.html").read_text()
-    assert "<td>0.7740 at epoch 2, pruned</td>" in page
-    assert "<td>0.8000</td>" in page
-    assert "its rank is not final" in page
+    trials = content(tmp_path / "r.html")["trials"]
+    assert [(trial["rank"], trial["state"], trial["value"]) for trial in trials] == [
+        (1, "COMPLETE", 0.8),
+        (2, "PRUNED", 0.774),
+        (3, "COMPLETE", 0.7),
+    ]
+
+
+def content(page: Path) -> dict[str, Any]:
+    """Returns what a report draws of its first study."""
+    text = page.read_text(encoding="utf-8")
+    start = text.index('id="content">') + len('id="content">')
+    found: dict[str, Any] = json.loads(text[start : text.index("</script>", start)])["studies"][0]
+    return found
 
 
 def compared(root: Path, capsys: pytest.CaptureFixture[str], study: str) -> dict[str, Any]:
@@ -103,7 +113,7 @@ def compared(root: Path, capsys: pytest.CaptureFixture[str], study: str) -> dict
 def test_few_trials_have_no_importances(root: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     need = "importances need 50 finished trials with a value; this study has 3"
     assert need in run(root, capsys, "compare", "few", "--html", str(tmp_path / "r.html"))
-    assert need in (tmp_path / "r.html").read_text()
+    assert need in content(tmp_path / "r.html")["importances_text"].lower()
     assert compared(root, capsys, "few")["importances"] == {}
 
 
@@ -114,7 +124,9 @@ def test_importances_are_shown_beside_chance(root: Path, capsys: pytest.CaptureF
     cell, dropout = (next(line for line in output.splitlines() if line.startswith(name)) for name in SPACE)
     assert "chance" not in cell
     assert "not distinguishable from chance" in dropout
-    assert "variation" not in (tmp_path / "r.html").read_text()
+    shown = content(tmp_path / "r.html")
+    assert "variation" not in shown["importances_text"]
+    assert "More than chance explains, the result depends on model.cell." in shown["answer"]
     one = compared(root, capsys, "many")
     assert list(one["importances"]) == ["model.cell", "model.dropout"]
     assert sum(one["importances"].values()) == pytest.approx(1.0)

@@ -24,6 +24,7 @@ class FakeExecutor:
 
     Attributes:
         accuracy: returns the accuracy of an epoch.
+        grad_norm: returns the gradient norm of an epoch, of trials that clip; None logs no norm.
         n_crashes: the epochs after which the process crashes, one for each attempt.
         bugs: trials that raise an exception.
         endless: trials that send no further message.
@@ -45,6 +46,7 @@ class FakeExecutor:
     def __init__(self, n_slots: int = 2, accuracy: Accuracy | None = None) -> None:
         self.n_slots = n_slots
         self.accuracy = accuracy or (lambda job, epoch: 0.5 + 0.01 * epoch)
+        self.grad_norm: Accuracy | None = None
         self.n_crashes: dict[int, list[int]] = {}
         self.bugs: set[int] = set()
         self.endless: set[int] = set()
@@ -129,6 +131,9 @@ class FakeExecutor:
         values = [epoch_ended.metrics["val_accuracy"] for epoch_ended in curve] + [self.accuracy(job, epoch)]
         best = values.index(max(values)) + 1
         metrics = {"val_accuracy": values[-1], "val_loss": 1 - values[-1], "loss": 0.3, "accuracy": 0.9}
+        if self.grad_norm is not None and job.config.clip.kind != "none":
+            norm = self.grad_norm(job, epoch)
+            metrics |= {"grad_norm": norm, "clip_rate": float(norm > job.config.clip.threshold)}
         self._send(number, EpochEnded(time.time(), epoch, metrics, 0.1, best, values[best - 1]))
 
     def answer(self, number: int, answer: Answer) -> None:

@@ -1,0 +1,269 @@
+"""What a report of a study contains, as plain values: the page's script draws it."""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from rnnexp.analysis import explanations
+from rnnexp.analysis.configurations import SUFFIX, expected_again, seed_noise
+from rnnexp.analysis.expected_best import expected_best
+from rnnexp.analysis.verdicts import difference
+from rnnexp.config.files import load_mapping
+from rnnexp.config.names import METRICS
+from rnnexp.errors import UserError
+from rnnexp.home import Home
+from rnnexp.storage.importances import Importances, importances
+from rnnexp.storage.views import StudyView, TrialRow
+from rnnexp.trial import events
+from rnnexp.trial.events import AttemptEnded, EpochEnded, Event, Finished, Started
+from rnnexp.trial.states import FINISHED, State
+
+_DIGITS = 6
+"""Significant digits of a number in the page."""
+
+
+def study(home: Home, view: StudyView) -> dict[str, Any]:
+    """Returns the content of one study's part of the report."""
+    histories = {row.number: events.read(view.folder.trial(row.number).events) for row in view.trials}
+    base = view.definition.get("base", {})
+    found = importances(home, view.name)
+    noise = seed_noise(home, view)
+    expected = expected_again(view, noise)
+    certificate = _certificate(home, view)
+    error, error_text = _error(view, noise)
+    searched = list(dict.fromkeys(name for row in view.trials for name in row.settings))
+    began = min(
+        (event.time for history in histories.values() for event in history if isinstance(event, Started)), default=0.0
+    )
+    ranks = {row.number: place for place, row in enumerate(view.ranked, start=1)}
+    trials = [
+        _trial(row, histories[row.number], began)
+        | {"rank": ranks.get(row.number), "expected": expected.get(row.number)}
+        for row in view.trials
+    ]
+    return {
+        "name": view.name,
+        "question": _question(view),
+        "metric": view.metric,
+        "direction": view.direction,
+        "states": {str(state): view.count(state) for state in State if view.count(state)},
+        "budget": view.n_trials,
+        "answer": _answer(view, found, trials, certificate, (error, error_text)),
+        "certificate": certificate,
+        "error": error,
+        "error_text": error_text,
+        "settings": [name for name in searched if len({str(row.settings.get(name)) for row in view.trials}) > 1],
+        "common": {name: value for name, value in base.items() if name not in searched and value is not None},
+        "trials": trials,
+        "expected_best": _expected_best(view),
+        "importances": [
+            {"setting": row.setting, "share": row.share, "median": row.noise_median, "limit": row.noise_limit}
+            for row in found.rows
+        ],
+        "importances_text": _sentence(explanations.describe(found)),
+        "same_without_clipping": _same_without_clipping(trials),
+        "trust": _trust(view, histories),
+    }
+
+
+def plain(content: Any) -> str:
+    """Returns values as JSON that can stand inside a page, with short numbers."""
+    return json.dumps(_short(content), separators=(",", ":")).replace("</", "<\\/")
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.{_DIGITS}g}") if value == value and abs(value) != float("inf") else None
+    if isinstance(value, dict):
+        return {str(key): _short(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_short(item) for item in value]
+    return value
+
+
+def _question(view: StudyView) -> str:
+    """Returns the question of the study, from its stored sweep file."""
+    try:
+        return str(load_mapping(view.folder.sweep).get("question") or "")
+    except UserError:
+        return ""
+
+
+def _trial(row: TrialRow, history: Sequence[Event], began: float) -> dict[str, Any]:
+    curve = events.epochs(list(history))
+    finished = next((event for event in reversed(history) if isinstance(event, Finished)), None)
+    names = list(dict.fromkeys(name for epoch in curve for name in epoch.metrics))
+    return {
+        "number": row.number,
+        "state": str(row.state),
+        "value": row.value,
+        "best_epoch": row.best_epoch,
+        "settings": row.settings,
+        "metrics": row.metrics,
+        "seconds": row.duration_s,
+        "attempts": row.attempts,
+        "reason": row.reason or "",
+        "run": row.run_id,
+        "n_params": finished.n_params if finished else None,
+        "curve": {name: [epoch.metrics.get(name) for epoch in curve] for name in names},
+        "epoch_seconds": [epoch.seconds for epoch in curve],
+        "spans": [(begin - began, end - began) for begin, end in _spans(history)],
+        "ended": None if (ended := _ended(history)) is None else ended - began,
+        "inert": _is_inert(row, curve),
+    }
+
+
+def _spans(history: Sequence[Event]) -> list[tuple[float, float]]:
+    """Returns when the attempts of a trial began and ended, in seconds since 1970."""
+    spans: list[tuple[float, float]] = []
+    began: float | None = None
+    for event in history:
+        if isinstance(event, Started):
+            began = event.time
+        elif began is not None and isinstance(event, EpochEnded | Finished | AttemptEnded):
+            if spans and spans[-1][0] == began:
+                spans.pop()
+            spans.append((began, max(event.time, began)))
+            began = None if isinstance(event, AttemptEnded) else began
+    return spans
+
+
+def _ended(history: Sequence[Event]) -> float | None:
+    return next((event.time for event in reversed(history) if isinstance(event, Finished | EpochEnded)), None)
+
+
+def _is_inert(row: TrialRow, curve: Sequence[EpochEnded]) -> bool:
+    """Tells whether a trial has a clipping threshold that never clipped."""
+    clips = row.settings.get("clip.kind", "none") != "none" or "clip.threshold" in row.settings
+    rates = [epoch.metrics["clip_rate"] for epoch in curve if "clip_rate" in epoch.metrics]
+    return bool(clips and rates and not any(rates))
+
+
+def _same_without_clipping(trials: Sequence[dict[str, Any]]) -> list[list[int]]:
+    """Returns the trials that differ only by a clipping that never happened: they trained the same network."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for trial in trials:
+        if trial["inert"] or trial["settings"].get("clip.kind", "none") == "none":
+            rest = {name: value for name, value in trial["settings"].items() if not name.startswith("clip.")}
+            groups.setdefault(json.dumps(rest, sort_keys=True, default=str), []).append(trial)
+    return [
+        [trial["number"] for trial in group]
+        for group in groups.values()
+        if len(group) > 1 and any(trial["inert"] for trial in group)
+    ]
+
+
+def _expected_best(view: StudyView) -> list[float]:
+    sign = 1.0 if METRICS[view.metric] == "maximize" else -1.0
+    values = [sign * row.value for row in view.trials if row.state in FINISHED and row.value is not None]
+    return [sign * value for value in expected_best(values)]
+
+
+def _error(view: StudyView, noise: float | None) -> tuple[float | None, str]:
+    """Returns the standard deviation of one trial's value, and what it is about."""
+    if noise is not None:
+        return noise, "seeds: two trainings of one configuration differ by that much"
+    n_texts = _n_validation(view)
+    if view.metric == "val_accuracy" and n_texts and view.best is not None and view.best.value is not None:
+        return math.sqrt(view.best.value * (1 - view.best.value) / n_texts), (
+            f"the choice of {n_texts:,} validation texts; the noise of seeds comes on top and is not known"
+        )
+    return None, ""
+
+
+def _answer(
+    view: StudyView,
+    found: Importances,
+    trials: Sequence[dict[str, Any]],
+    certificate: dict[str, Any] | None,
+    error: tuple[float | None, str],
+) -> list[str]:
+    """Returns the answer in sentences: the best trial, how sure that is, which settings matter."""
+    best = view.best
+    if best is None:
+        return ["No trial has a result yet."]
+    chosen = ", ".join(f"{name} {_text(value)}" for name, value in best.settings.items())
+    when = f"at epoch {best.best_epoch}" + (", when it was pruned" if best.state is State.PRUNED else "")
+    sentences = [
+        f"Trial {best.number} has the best {view.metric}: {best.value:.4f} {when}{f' ({chosen})' if chosen else ''}."
+    ]
+    if certificate is not None:
+        test = certificate["test"]
+        sentences += [f"{sentence}." for sentence in certificate["sentences"]]
+        sentences.append(
+            f"On the test part {certificate['leader']} has an accuracy of {test['accuracy']:.4f} (95% over seeds and "
+            f"texts: {test['low']:.4f} to {test['high']:.4f})."
+        )
+    else:
+        sentences.append(_doubt(view, trials, *error))
+    clear = [row.setting for row in found.rows if not row.is_noise]
+    if clear:
+        sentences.append(f"More than chance explains, the result depends on {', '.join(clear)}.")
+    return sentences
+
+
+def _certificate(home: Home, view: StudyView) -> dict[str, Any] | None:
+    """Returns the result of the study's certification, if there is one."""
+    for folder in (home.study(view.name + SUFFIX), view.folder):
+        try:
+            found: dict[str, Any] = json.loads(folder.certificate.read_text(encoding="utf-8"))
+            return found
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def _doubt(view: StudyView, trials: Sequence[dict[str, Any]], error: float | None, error_text: str) -> str:
+    """Returns how sure a ranking of single trials is."""
+    best, start = view.best, "How sure that is, one seed for each trial cannot say"
+    assert best is not None
+    again = next((trial["expected"] for trial in trials if trial["number"] == best.number), None)
+    if again is not None:
+        return f"Trained again with another seed, it is expected to have {again:.4f}: the best of many is partly lucky."
+    if error is None or best.value is None:
+        return f"{start}."
+    near = [row for row in view.ranked[1:] if abs((row.value or 0.0) - best.value) < 2 * error]
+    return (
+        f"{start}. One value alone has a standard error of {difference(error, view.metric)} ({error_text}), and "
+        f"{len(near)} other trials are within two of them."
+    )
+
+
+def _n_validation(view: StudyView) -> int:
+    for row in view.trials:
+        for event in events.read(view.folder.trial(row.number).events):
+            if isinstance(event, Started):
+                return int(event.data.get("n_validation", 0))
+    return 0
+
+
+def _sentence(text: str) -> str:
+    """Returns a text that begins with a capital letter and ends with a period."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+def _text(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _trust(view: StudyView, histories: dict[int, list[Event]]) -> dict[str, Any]:
+    """Returns what one needs to know to trust the figures: data, split, machines, versions."""
+    starts = [event for history in histories.values() for event in history if isinstance(event, Started)]
+    data = [start.data for start in starts]
+    return {
+        "data": sorted({f"{each.get('name')} ({each.get('digest')})" for each in data}),
+        "splits": sorted({str(each.get("validation") or each.get("split")) for each in data}),
+        "n_train": sorted({int(each["n_train"]) for each in data if "n_train" in each}),
+        "n_validation": sorted({int(each["n_validation"]) for each in data if "n_validation" in each}),
+        "machines": sorted({str(start.plan.get("processor") or "unknown") for start in starts}),
+        "versions": sorted(
+            {
+                f"{name} {start.plan[key]}"
+                for start in starts
+                for key, name in (("tensorflow", "TensorFlow"), ("keras", "Keras"), ("numba", "Numba"))
+                if start.plan.get(key)
+            }
+        ),
+        "kernels": sorted({str(start.plan.get("kernel")) for start in starts}),
+    }
