@@ -75,7 +75,7 @@ class _Clipping:
     def read_clipping(self) -> dict[str, float]:
         """Returns the share of steps that were clipped and the mean norm before clipping; resets the counters."""
         n_steps = max(1.0, float(self.n_steps))
-        result = {"clip_rate": float(self.n_fired) / n_steps, "grad_norm": float(self.norm_sum) / n_steps}
+        result = {"clip/rate": float(self.n_fired) / n_steps, "clip/grad_norm": float(self.norm_sum) / n_steps}
         for counter in (self.n_steps, self.n_fired, self.norm_sum):
             counter.assign(0.0)
         return result

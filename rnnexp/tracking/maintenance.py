@@ -12,6 +12,7 @@ from typing import Any
 from rnnexp.home import Home
 from rnnexp.tracking.client import import_mlflow
 from rnnexp.tracking.ownership import STUDY_ID, TRIAL, Ownership
+from rnnexp.trial.events import MEASURED
 
 _PAGE_SIZE = 1000
 
@@ -119,10 +120,12 @@ def runs_by_trial(
 def epoch_metrics(client: Any, run: Any) -> dict[int, dict[str, tuple[float, float]]]:
     """Returns the value and the time (in seconds) of each metric, by epoch and name.
 
-    Metrics that have one value per run are at step 0 and are left out.
+    Metrics that have one value per run are at step 0 and are left out, like what was measured.
     """
     points: dict[int, dict[str, tuple[float, float]]] = {}
     for name in run.data.metrics:
+        if name.startswith(MEASURED):
+            continue
         for point in client.get_metric_history(run.info.run_id, name):
             if point.step > 0:
                 points.setdefault(point.step, {})[name] = (point.value, point.timestamp / 1000)

@@ -5,9 +5,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rnnexp.tracking.descriptions import (
+    COLOR,
+    FAILED_COLOR,
+    NAME,
+    NOTE,
+    PRUNED_COLOR,
+    Outcome,
+    StudyText,
+    run_name,
+    trial_note,
+)
 from rnnexp.trial import events
 from rnnexp.trial.events import AttemptEnded, Event, Failed, Finished, Started
-from rnnexp.trial.states import State
+from rnnexp.trial.states import FINISHED, State
 
 _LOG_TAIL_BYTES, _LOG_TAIL_LINES = 4000, 20
 
@@ -66,27 +77,54 @@ def partial_result(trial_events: list[Event], ended: AttemptEnded) -> Finished |
     return Finished(ended.time, "pruned", best.epoch, best.metrics, n_params, seconds)
 
 
-def end_tags(event: AttemptEnded, trial_events: list[Event], log: Path) -> dict[str, str]:
-    """Returns the tags of a run whose attempt has ended; `log` is the trial's log file."""
+def end_tags(
+    number: int,
+    event: AttemptEnded,
+    trial_events: list[Event],
+    settings: Mapping[str, Any],
+    study: StudyText,
+    log: Path,
+) -> dict[str, str]:
+    """Returns the tags of a run whose attempt has ended.
+
+    Args:
+        number: of the trial.
+        event: the end of the attempt.
+        trial_events: all events of the trial.
+        settings: all its settings by their dotted names.
+        study: what is known of its study.
+        log: the trial's log file.
+    """
+    state = State(event.state)
     tags = {"rnnexp.state": event.state, "rnnexp.attempts": str(event.attempts)}
     if event.reason:
         tags["rnnexp.reason"] = event.reason
-        if event.state == State.FAIL:
-            tags["mlflow.note.content"] = _failure_note(event.reason, trial_events, log)
-        elif event.state == State.PRUNED:
-            tags["mlflow.note.content"] = (
-                f"**Pruned:** {event.reason}. The `best_` metrics are the best until then: more epochs could have "
-                "changed them, so they are no final result of these settings."
-            )
-    return tags
+    if state not in FINISHED:
+        return tags
+    curve = events.epochs(trial_events)
+    best = events.best_epoch(curve) if curve and state is not State.FAIL else None
+    outcome = Outcome(
+        state,
+        event.reason,
+        study.metric,
+        best.metrics.get(study.metric) if best else None,
+        best.epoch if best else None,
+        sum(epoch.seconds for epoch in curve),
+        {name: settings[name] for name in study.searched if settings.get(name) is not None},
+    )
+    details = _failure_details(trial_events, log) if state is State.FAIL else []
+    tags[NAME] = run_name(number, settings, outcome.value)
+    tags[NOTE] = trial_note(outcome, details=details)
+    colors = {State.PRUNED: PRUNED_COLOR, State.FAIL: FAILED_COLOR}
+    return tags | ({COLOR: colors[state]} if state in colors else {})
 
 
-def _failure_note(reason: str, trial_events: list[Event], log: Path) -> str:
-    """Returns the description at the top of a failed run's page: reason, traceback, end of the log."""
+def _failure_details(trial_events: list[Event], log: Path) -> list[str]:
+    """Returns paragraphs of a failed run's description: traceback, end of the log."""
     log_tail: list[str] = []
     if log.exists():
         log_tail = log.read_bytes()[-_LOG_TAIL_BYTES:].decode("utf-8", "replace").splitlines()[-_LOG_TAIL_LINES:]
     tracebacks = [event.traceback for event in trial_events if isinstance(event, Failed) and event.traceback]
     blocks = [("Traceback", tracebacks[-1])] if tracebacks else []
     blocks += [("The end of its log", "\n".join(log_tail))] if log_tail else []
-    return "\n\n".join([f"**Failed:** {reason}", *(f"{title}:\n\n```\n{text.strip()}\n```" for title, text in blocks)])
+    return [f"{title}:\n\n```\n{text.strip()}\n```" for title, text in blocks]

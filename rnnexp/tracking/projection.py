@@ -13,6 +13,7 @@ from rnnexp import addresses, home_id
 from rnnexp.home import Home, StudyFolder, TrialFolder
 from rnnexp.storage import sqlite
 from rnnexp.tracking.client import IN_USE, open_client, open_experiment
+from rnnexp.tracking.descriptions import StudyText
 from rnnexp.tracking.event_writer import NO_STEP, EventWriter
 from rnnexp.tracking.ownership import Ownership
 from rnnexp.tracking.run_batch import RunBatch, to_ms
@@ -46,7 +47,8 @@ class Projection:
         """
         self._client, self._folder, self._ownership, self._sync = client, folder, ownership, sync
         self._runs = StudyRuns(client, experiment, ownership)
-        self._writer = EventWriter(client, self._runs, ownership.study, draw, is_shared=ownership.store != OWN)
+        text = StudyText.of(folder)
+        self._writer = EventWriter(client, self._runs, ownership.study, text, draw, is_shared=ownership.store != OWN)
 
     @classmethod
     def open(cls, home: Home, study: str, identity: str) -> "Projection":

@@ -7,6 +7,7 @@ run). Run ids are always explicit: MLflow's active run is never used.
 from collections.abc import Mapping
 from typing import Any
 
+from rnnexp.tracking import provenance
 from rnnexp.tracking.ownership import HOME, STUDY_ID, TRIAL, Ownership
 from rnnexp.tracking.run_batch import RunBatch, to_ms
 
@@ -24,7 +25,7 @@ class StudyRuns:
 
     def find_or_create_trial_run(self, number: int, began: float) -> str:
         """Returns the id of a trial's run; `began` is in seconds since 1970."""
-        return self._find_or_create(TRIAL, str(number), f"trial-{number}", began)
+        return self._find_or_create(TRIAL, str(number), str(number), began)
 
     def find_or_create_study_run(self, began: float) -> str:
         """Returns the id of the study's own run; `began` is in seconds since 1970."""
@@ -78,7 +79,7 @@ class StudyRuns:
             oldest = found[-1]
             self._add_home(oldest.info.run_id, oldest.data.tags)
             return str(oldest.info.run_id)
-        tags = self._ownership.tags | {tag: value, "mlflow.source.name": "rnnexp", "mlflow.source.type": "LOCAL"}
+        tags = self._ownership.tags | {tag: value} | provenance.tags()
         run = self._client.create_run(self._experiment, start_time=to_ms(began), tags=tags, run_name=name)
         return str(run.info.run_id)
 

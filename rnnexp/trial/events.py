@@ -8,7 +8,7 @@ Times are seconds since 1970. An incomplete line of a killed process is not an e
 import dataclasses
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,9 @@ STOPPED_BY_HAND = "stopped by hand"
 DIVERGED = "diverged"
 PAUSED = "paused"
 """Kinds of an end, as the start of the reason that the user sees."""
+
+MEASURED = ("cost/", "system/")
+"""The beginnings of the names of what is measured, not computed: MLflow's charts make a section of each."""
 
 RESUMES = "; it resumes from its last epoch"
 """The end of the reason of an attempt whose process died, if the trial will be retried."""
@@ -56,10 +59,11 @@ class EpochEnded:
 
     Attributes:
         epoch: from 1.
-        metrics: loss, accuracy, val_loss, val_accuracy; clip_rate and grad_norm.
+        metrics: loss, accuracy, val_loss, val_accuracy; clip/rate and clip/grad_norm. The same training gives the same.
         seconds: time of training and evaluation.
         best_epoch: the best epoch so far.
         best_value: the monitor at the best epoch.
+        measured: what depends on the machine and on its load; the names begin with one of `MEASURED`.
     """
 
     time: float
@@ -68,6 +72,7 @@ class EpochEnded:
     seconds: float
     best_epoch: int
     best_value: float
+    measured: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ It knows nothing of processes: the caller gets each event and answers whether tr
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 
 import keras
@@ -31,6 +31,7 @@ from rnnexp.trial.answer import Answer
 from rnnexp.trial.events import DIVERGED, STOPPED_BY_HAND, EndReason, EpochEnded, Event, Failed, Finished, Started
 from rnnexp.trial.plan import ExecutionPlan
 from rnnexp.trial.progress import Progress, finite
+from rnnexp.trial.usage import ResourceUsage
 
 _LOSSES = {
     "binary_crossentropy": keras.losses.BinaryCrossentropy,
@@ -135,6 +136,7 @@ class _Training:
     reported: list[EpochEnded]
     report: Report
     heartbeat: Heartbeat
+    usage: ResourceUsage = field(default_factory=ResourceUsage)
 
     def run(self, last_epoch: int, first_end: int) -> tuple[EndReason, str] | None:
         """Trains until the trial ends.
@@ -176,7 +178,8 @@ class _Training:
                 raise _Stopped
 
         metrics = self.network.train(self.train.shuffled(progress.train.seed, progress.epoch), heartbeat)
-        val_metrics, probabilities = self.network.evaluate(self.validation, heartbeat)
+        with self.usage.of_texts(len(self.rows)):
+            val_metrics, probabilities = self.network.evaluate(self.validation, heartbeat)
         metrics |= {f"val_{name}": value for name, value in val_metrics.items()}
         progress.curve.append(metrics | finite(self.optimizer.read_clipping()))
         if not progress.diverged and progress.best_epoch == progress.epoch:
@@ -199,7 +202,8 @@ class _Training:
         for event in self.reported:
             if event.epoch == progress.epoch and event.metrics == metrics:
                 return event
-        return EpochEnded(time.time(), progress.epoch, metrics, seconds, progress.best_epoch, progress.best_value)
+        best, measured = (progress.best_epoch, progress.best_value), self.usage.since_last()
+        return EpochEnded(time.time(), progress.epoch, metrics, seconds, *best, measured)
 
     def _save_best(self, probabilities: NDArray[np.float32]) -> None:
         """Saves the probabilities on the validation part, then the model without its optimizer.

@@ -99,12 +99,12 @@ def test_the_clip_rate_and_the_norm_before_clipping_are_counted(model: Any, name
     made = optimizer(TrainConfig(optimizer=name), ClipConfig(kind="global_norm", threshold=1.0))  # type: ignore[arg-type]
     update(model, made)
     read = made.read_clipping()
-    assert read["clip_rate"] == 1.0
-    assert read["grad_norm"] > 50
-    assert made.read_clipping() == {"clip_rate": 0.0, "grad_norm": 0.0}, "each epoch starts with zero"
+    assert read["clip/rate"] == 1.0
+    assert read["clip/grad_norm"] > 50
+    assert made.read_clipping() == {"clip/rate": 0.0, "clip/grad_norm": 0.0}, "each epoch starts with zero"
     free = optimizer(TrainConfig(optimizer=name), ClipConfig())  # type: ignore[arg-type]
     update(model, free)
-    assert free.read_clipping()["clip_rate"] == 0.0
+    assert free.read_clipping()["clip/rate"] == 0.0
 
 
 def test_the_decay_of_adamw_is_a_setting(model: Any) -> None:

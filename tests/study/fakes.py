@@ -133,7 +133,7 @@ class FakeExecutor:
         metrics = {"val_accuracy": values[-1], "val_loss": 1 - values[-1], "loss": 0.3, "accuracy": 0.9}
         if self.grad_norm is not None and job.config.clip.kind != "none":
             norm = self.grad_norm(job, epoch)
-            metrics |= {"grad_norm": norm, "clip_rate": float(norm > job.config.clip.threshold)}
+            metrics |= {"clip/grad_norm": norm, "clip/rate": float(norm > job.config.clip.threshold)}
         self._send(number, EpochEnded(time.time(), epoch, metrics, 0.1, best, values[best - 1]))
 
     def answer(self, number: int, answer: Answer) -> None:

@@ -86,13 +86,13 @@ def test_trials_that_diverged_show_their_reason(home: Home) -> None:
 def test_a_trial_that_diverged_later_shows_its_result_and_its_reason(home: Home) -> None:
     reason, largest = "diverged at epoch 2: loss is nan; the result is epoch 1", 3.4028234663852886e38
     epoch = _epoch(2.0, 1)
-    epoch.metrics["grad_norm"] = largest
+    epoch.metrics["clip/grad_norm"] = largest
     result = Finished(3.0, "diverged", 1, epoch.metrics, 10, 1.0, reason)
     _add_events(home, _started(1.0), epoch, result, AttemptEnded(4.0, "COMPLETE", reason))
     run = _replayed_run(home)
     assert (run.info.status, run.data.tags["rnnexp.state"]) == ("FINISHED", "COMPLETE")
     assert run.data.tags["rnnexp.reason"] == reason
-    assert (run.data.metrics["best_val_loss"], run.data.metrics["grad_norm"]) == (1.0, largest)
+    assert (run.data.metrics["best_val_loss"], run.data.metrics["clip/grad_norm"]) == (1.0, largest)
 
 
 def test_the_duration_is_not_negative_if_the_clock_is_set_back(home: Home) -> None:

@@ -139,7 +139,7 @@ def test_a_norm_that_overflows_is_no_divergence(trial: Trial, monkeypatch: pytes
     from rnnexp.model import clipping
 
     read = clipping._Clipping.read_clipping
-    monkeypatch.setattr(clipping._Clipping, "read_clipping", lambda self: read(self) | {"grad_norm": math.inf})
+    monkeypatch.setattr(clipping._Clipping, "read_clipping", lambda self: read(self) | {"clip/grad_norm": math.inf})
     result = _result(trial.run())
     assert result.ended == "epochs"
     assert trial.epochs == [1, 2, 3, 4]

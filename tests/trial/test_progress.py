@@ -95,10 +95,13 @@ def test_losses_that_are_not_finite_are_named() -> None:
 
 def test_only_losses_tell_that_a_trial_diverges() -> None:
     progress = _progress(TrainConfig(), accuracy=[0.5], loss=[0.5])
-    progress.curve[-1] |= {"loss": 0.3, "grad_norm": math.inf, "clip_rate": math.nan}
+    progress.curve[-1] |= {"loss": 0.3, "clip/grad_norm": math.inf, "clip/rate": math.nan}
     assert progress.diverged == ""
 
 
 def test_metrics_of_the_gradients_are_finite() -> None:
-    assert finite({"grad_norm": math.inf, "clip_rate": 0.5}) == {"grad_norm": 3.4028234663852886e38, "clip_rate": 0.5}
-    assert math.isfinite(finite({"grad_norm": math.nan})["grad_norm"])
+    assert finite({"clip/grad_norm": math.inf, "clip/rate": 0.5}) == {
+        "clip/grad_norm": 3.4028234663852886e38,
+        "clip/rate": 0.5,
+    }
+    assert math.isfinite(finite({"clip/grad_norm": math.nan})["clip/grad_norm"])

@@ -2,6 +2,7 @@
 
 import json
 import math
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from rnnexp.trial import events
 from rnnexp.trial.events import AttemptEnded, EpochEnded, Event, Finished, Started
 from rnnexp.trial.states import FINISHED, State
 
+_CURVES = {"clip/rate": "clip_rate", "clip/grad_norm": "grad_norm", "clip_rate": "clip_rate"}
+"""How the page names a metric; homes written before December 2026 have other names."""
 _DIGITS = 6
 """Significant digits of a number in the page."""
 
@@ -94,6 +97,7 @@ def _trial(row: TrialRow, history: Sequence[Event], began: float) -> dict[str, A
     curve = events.epochs(list(history))
     finished = next((event for event in reversed(history) if isinstance(event, Finished)), None)
     names = list(dict.fromkeys(name for epoch in curve for name in epoch.metrics))
+    times = [epoch.measured["cost/ms_per_text"] for epoch in curve if "cost/ms_per_text" in epoch.measured]
     return {
         "number": row.number,
         "state": str(row.state),
@@ -106,7 +110,8 @@ def _trial(row: TrialRow, history: Sequence[Event], began: float) -> dict[str, A
         "reason": row.reason or "",
         "run": row.run_id,
         "n_params": finished.n_params if finished else None,
-        "curve": {name: [epoch.metrics.get(name) for epoch in curve] for name in names},
+        "ms_per_text": statistics.median(times) if times else None,
+        "curve": {_CURVES.get(name, name): [epoch.metrics.get(name) for epoch in curve] for name in names},
         "epoch_seconds": [epoch.seconds for epoch in curve],
         "spans": [(begin - began, end - began) for begin, end in _spans(history)],
         "ended": None if (ended := _ended(history)) is None else ended - began,
@@ -136,7 +141,7 @@ def _ended(history: Sequence[Event]) -> float | None:
 def _is_inert(row: TrialRow, curve: Sequence[EpochEnded]) -> bool:
     """Tells whether a trial has a clipping threshold that never clipped."""
     clips = row.settings.get("clip.kind", "none") != "none" or "clip.threshold" in row.settings
-    rates = [epoch.metrics["clip_rate"] for epoch in curve if "clip_rate" in epoch.metrics]
+    rates = [value for epoch in curve for name, value in epoch.metrics.items() if _CURVES.get(name) == "clip_rate"]
     return bool(clips and rates and not any(rates))
 
 

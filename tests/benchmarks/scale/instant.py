@@ -78,7 +78,7 @@ class InstantExecutor:
         epoch = len(curve) + 1
         accuracy = _accuracy(self._jobs[number], epoch)
         metrics = {"loss": 1 - accuracy, "accuracy": accuracy, "val_loss": 1 - accuracy, "val_accuracy": accuracy}
-        metrics |= {"clip_rate": 0.0, "grad_norm": 1.0}
+        metrics |= {"clip/rate": 0.0, "clip/grad_norm": 1.0}
         for path in (folder.best, folder.held_out, folder.state):
             _write_arrays(path)
         curve.append(EpochEnded(time.time(), epoch, metrics, 0.001, epoch, accuracy))

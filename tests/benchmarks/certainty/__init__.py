@@ -1,0 +1,137 @@
+"""How often `certify` is wrong, and what it can see: simulated certifications with the noise of recorded seeds.
+
+In a simulated study a configuration's score on a seed is its true score plus noise. The noise is drawn, with
+replacement, from the scores of real trainings of one configuration on several seeds, less their mean. The study then
+looks as the command does, after 6, 8, 10… seeds, and ends with a verdict or at its last seed.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnexp.analysis import certainty, seed_test
+from tests.benchmarks.harness import Options, Result, Target
+
+_RECORDED = Path(__file__).with_name("recorded") / "seeds.json"
+_N_EQUAL, _N_QUICK = 1_000, 20
+_N_DIFFERENT = 300
+_DIFFERENCES = (0.002, 0.003, 0.005, 0.008, 0.012)
+"""True differences, as shares: 0.005 is half a point of accuracy."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A kind of simulated study.
+
+    Attributes:
+        noises: for each configuration, the deviations from which its noise is drawn.
+        n_seeds: at most.
+    """
+
+    noises: tuple[NDArray[np.float64], ...]
+    n_seeds: int
+
+
+def run(options: Options) -> Result:
+    """Simulates studies of equal configurations, and studies with a true leader."""
+    noises, sources = recorded()
+    rows: list[dict[str, Any]] = []
+    targets = []
+    for title, plan in _plans(noises):
+        n_equal = _N_QUICK if options.quick else _N_EQUAL
+        wrong, _ = shares(plan, 0.0, n_equal)
+        targets.append(
+            Target(f"{title}: studies of equal configurations with a verdict, %", 100 * wrong, 5, at_least=False)
+        )
+        row: dict[str, Any] = {"study": title, "equal, verdict %": 100 * wrong}
+        for difference in _DIFFERENCES:
+            n_different = _N_QUICK if options.quick else _N_DIFFERENT
+            wrong, right = shares(plan, difference, n_different)
+            row[f"{100 * difference:g} points, %"] = f"{100 * right:.0f}" + (
+                f" (wrong {100 * wrong:.1f})" if wrong else ""
+            )
+        rows.append(row)
+    notes = (
+        f"{_N_EQUAL:,} studies of equal configurations for each row, {_N_DIFFERENT} for each true difference",
+        "points: studies that name the true leader, which is so much better than each other configuration",
+        "noise: " + "; ".join(sources),
+    )
+    return Result("certainty", "Certainty: wrong verdicts, and differences that are seen", rows, targets, notes)
+
+
+def recorded() -> tuple[dict[str, NDArray[np.float64]], list[str]]:
+    """Returns the deviations of recorded scores by the name of their configuration, and where they come from."""
+    studies = json.loads(_RECORDED.read_text())
+    noises = {}
+    for study in studies:
+        table = np.array([one["values"] for one in study["configurations"]])
+        residuals = deviations(table, of_split=study["seed_draws_split"])
+        noises |= {one["name"]: row for one, row in zip(study["configurations"], residuals, strict=True)}
+    return noises, [study["about"] for study in studies]
+
+
+def deviations(table: NDArray[np.float64], *, of_split: bool) -> NDArray[np.float64]:
+    """Returns what is noise in scores (K, S), with the standard deviation of the noise itself.
+
+    Args:
+        table: the scores of configurations on shared seeds.
+        of_split: whether each seed also draws a split; what that does to all configurations is then no noise.
+    """
+    n_configurations, n_seeds = table.shape
+    found = table - table.mean(axis=1, keepdims=True)
+    factor = n_seeds / (n_seeds - 1)
+    if of_split:
+        found = found - found.mean(axis=0)
+        factor *= n_configurations / (n_configurations - 1)
+    return np.asarray(found * np.sqrt(factor))
+
+
+def _plans(noises: dict[str, NDArray[np.float64]]) -> list[tuple[str, Plan]]:
+    every = list(noises)
+    plain = next(name for name in every if name.startswith("SimpleRNN"))
+    gated = [name for name in every if name != plain]
+    best = noises[gated[0]]
+    return [
+        ("2 alike, 10 seeds", Plan((best,) * 2, 10)),
+        ("3 alike, 10 seeds", Plan((best,) * 3, 10)),
+        ("3 alike, 20 seeds", Plan((best,) * 3, 20)),
+        ("5 alike, 10 seeds", Plan((best,) * 5, 10)),
+        ("LSTM, GRU, SimpleRNN, 10 seeds", Plan(tuple(noises[name] for name in (*gated[-2:], plain)), 10)),
+        ("LSTM, GRU, SimpleRNN, 20 seeds", Plan(tuple(noises[name] for name in (*gated[-2:], plain)), 20)),
+    ]
+
+
+def shares(plan: Plan, difference: float, n_studies: int) -> tuple[float, float]:
+    """Returns the shares of simulated studies with a wrong verdict, and with a right one about the leader.
+
+    Args:
+        plan: what is simulated.
+        difference: by how much the first configuration is better than each other one; 0 for equal ones.
+        n_studies: how many.
+    """
+    rng = np.random.default_rng(n_studies)
+    wrong = right = 0
+    for _ in range(n_studies):
+        scores = np.array([rng.choice(noise, plan.n_seeds) for noise in plan.noises])
+        scores[0] += difference
+        found = verdict(scores)
+        decided = [one for one in found.comparisons if one.is_decided]
+        is_right = difference > 0 and found.leader == 0
+        wrong += bool(decided) and not is_right
+        right += is_right and len(decided) == len(found.comparisons)
+    return wrong / n_studies, right / n_studies
+
+
+def verdict(scores: NDArray[np.float64]) -> certainty.Certainty:
+    """Returns what the command finds: it ends at the first look that decides, or at the last one."""
+    ends: Sequence[int] = seed_test.looks(scores.shape[1])
+    for n_seeds in ends:
+        found = certainty.compare(scores[:, :n_seeds], with_power=False)
+        if found.is_decided:
+            break
+    return found
