@@ -11,7 +11,7 @@ from tests.benchmarks.harness import python_command
 @pytest.mark.slow
 @pytest.mark.tensorflow
 @pytest.mark.imdb
-@pytest.mark.parametrize("name", ["trial_cost", "scale", "slots", "peak", "startup", "ends"])
+@pytest.mark.parametrize("name", ["trial_cost", "scale", "slots", "peak", "startup", "ends", "certainty"])
 def test_it_runs(name: str, tmp_path: Path) -> None:
     command = python_command("-m", "tests.benchmarks", "--quick", "--only", name, "--state", str(tmp_path))
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=600)

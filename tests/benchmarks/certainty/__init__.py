@@ -6,7 +6,10 @@ looks as the command does, after 6, 8, 10… seeds, and ends with a verdict or a
 """
 
 import json
+import multiprocessing
+import os
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,25 +43,25 @@ class Plan:
 def run(options: Options) -> Result:
     """Simulates studies of equal configurations, and studies with a true leader."""
     noises, sources = recorded()
-    rows: list[dict[str, Any]] = []
-    targets = []
-    for title, plan in _plans(noises):
-        n_equal = _N_QUICK if options.quick else _N_EQUAL
-        wrong, _ = shares(plan, 0.0, n_equal)
-        targets.append(
-            Target(f"{title}: studies of equal configurations with a verdict, %", 100 * wrong, 5, at_least=False)
-        )
-        row: dict[str, Any] = {"study": title, "equal, verdict %": 100 * wrong}
-        for difference in _DIFFERENCES:
-            n_different = _N_QUICK if options.quick else _N_DIFFERENT
-            wrong, right = shares(plan, difference, n_different)
-            row[f"{100 * difference:g} points, %"] = f"{100 * right:.0f}" + (
-                f" (wrong {100 * wrong:.1f})" if wrong else ""
-            )
-        rows.append(row)
+    n_equal, n_different = (_N_QUICK, _N_QUICK) if options.quick else (_N_EQUAL, _N_DIFFERENT)
+    plans = _plans(noises)
+    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+        equal = [pool.submit(shares, plan, 0.0, n_equal) for _, plan in plans]
+        different = [[pool.submit(shares, plan, each, n_different) for each in _DIFFERENCES] for _, plan in plans]
+        rows: list[dict[str, Any]] = []
+        for (title, _), alike, others in zip(plans, equal, different, strict=True):
+            row: dict[str, Any] = {"study": title, "equal, verdict %": 100 * alike.result()[0]}
+            for difference, found in zip(_DIFFERENCES, others, strict=True):
+                wrong, right = found.result()
+                row[f"{100 * difference:g} points"] = f"{right:.0%}" + (f" ({wrong:.1%} wrong)" if wrong else "")
+            rows.append(row)
+    targets = [
+        Target(f"{row['study']}: studies of equal configurations with a verdict, %", row["equal, verdict %"], 5, False)
+        for row in rows
+    ]
     notes = (
-        f"{_N_EQUAL:,} studies of equal configurations for each row, {_N_DIFFERENT} for each true difference",
-        "points: studies that name the true leader, which is so much better than each other configuration",
+        f"{n_equal:,} studies of equal configurations for each row, {n_different} for each true difference",
+        "points: the share of studies that name the true leader, which is so much better than each other configuration",
         "noise: " + "; ".join(sources),
     )
     return Result("certainty", "Certainty: wrong verdicts, and differences that are seen", rows, targets, notes)
@@ -92,18 +95,10 @@ def deviations(table: NDArray[np.float64], *, of_split: bool) -> NDArray[np.floa
 
 
 def _plans(noises: dict[str, NDArray[np.float64]]) -> list[tuple[str, Plan]]:
-    every = list(noises)
-    plain = next(name for name in every if name.startswith("SimpleRNN"))
-    gated = [name for name in every if name != plain]
-    best = noises[gated[0]]
-    return [
-        ("2 alike, 10 seeds", Plan((best,) * 2, 10)),
-        ("3 alike, 10 seeds", Plan((best,) * 3, 10)),
-        ("3 alike, 20 seeds", Plan((best,) * 3, 20)),
-        ("5 alike, 10 seeds", Plan((best,) * 5, 10)),
-        ("LSTM, GRU, SimpleRNN, 10 seeds", Plan(tuple(noises[name] for name in (*gated[-2:], plain)), 10)),
-        ("LSTM, GRU, SimpleRNN, 20 seeds", Plan(tuple(noises[name] for name in (*gated[-2:], plain)), 20)),
-    ]
+    alike = [(2, 10), (3, 10), (3, 20), (5, 10)]
+    found = [(f"{n} × LSTM(45), {seeds} seeds", Plan((noises["LSTM(45)"],) * n, seeds)) for n, seeds in alike]
+    cells = tuple(noises[name] for name in ("LSTM(32)", "GRU(32)", "SimpleRNN(32)"))
+    return [*found, *((f"LSTM(32), GRU(32), SimpleRNN(32), {seeds} seeds", Plan(cells, seeds)) for seeds in (10, 20))]
 
 
 def shares(plan: Plan, difference: float, n_studies: int) -> tuple[float, float]:
