@@ -147,6 +147,11 @@ class StudyFolder:
         return self.root / "best"
 
     @property
+    def report(self) -> Path:
+        """The report, as it is on the study's pages in MLflow."""
+        return self.root / "report.html"
+
+    @property
     def certificate(self) -> Path:
         """The result of a certification; in the folder of the study that trained its seeds."""
         return self.root / "certificate.json"

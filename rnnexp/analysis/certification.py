@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from rnnexp.analysis import certainty, seed_test
 from rnnexp.analysis.certainty import Certainty
-from rnnexp.analysis.configurations import SEEDS, SUFFIX, Configuration, configurations, labels
-from rnnexp.config.names import METRICS
+from rnnexp.analysis.configurations import SEEDS, Configuration, configurations, labels
+from rnnexp.config.names import CERTIFICATION, METRICS
 from rnnexp.config.sweep import Budget, Keep, NoPruner, RandomSampler, SweepConfig
 from rnnexp.errors import StudyError, UserError
 from rnnexp.space import Choice
@@ -144,7 +144,7 @@ def certification(
         for each in chosen
     )
     config = SweepConfig(
-        study=study.name + SUFFIX,
+        study=study.name + CERTIFICATION,
         objective=source.objective,
         sampler=RandomSampler(name="random"),
         pruner=NoPruner(name="none"),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnexp.analysis import certainty
-from rnnexp.config.names import cells
+from rnnexp.config.names import CERTIFICATION, cells
 from rnnexp.home import Home
 from rnnexp.model.cells import cell
 from rnnexp.storage import bulk_reader
@@ -17,9 +17,6 @@ from rnnexp.trial.states import State
 
 SEEDS = ("train.seed", "data.seed")
 """The settings that do not belong to a configuration."""
-
-SUFFIX = "-certify"
-"""Is added to the name of a study for the study of its certification."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +65,8 @@ def seed_noise(home: Home, study: StudyView) -> float | None:
     It is pooled over the configurations of the study and those of its certification; None if none has two seeds.
     """
     views = [study]
-    if study.name + SUFFIX in bulk_reader.study_names(home):
-        certified = view(home, study.name + SUFFIX, with_runs=False)
+    if study.name + CERTIFICATION in bulk_reader.study_names(home):
+        certified = view(home, study.name + CERTIFICATION, with_runs=False)
         views += [certified] if certified.metric == study.metric else []
     groups: list[list[float]] = []
     tables: list[NDArray[np.float64]] = []

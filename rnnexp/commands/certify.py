@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import shutil
 import sys
 import time
 from typing import Any
@@ -14,10 +15,10 @@ from rnnexp import addresses, disk
 from rnnexp.analysis import certainty, verdicts
 from rnnexp.analysis.certainty import Certainty
 from rnnexp.analysis.certification import Certification, certification
-from rnnexp.analysis.configurations import SUFFIX
+from rnnexp.commands import study_record, study_report
 from rnnexp.commands.run_study import connected, prepare_data, run_study
 from rnnexp.config.load import load_sweep
-from rnnexp.config.names import METRICS
+from rnnexp.config.names import CERTIFICATION, METRICS
 from rnnexp.config.sweep import SweepConfig
 from rnnexp.data import openings
 from rnnexp.data.store import TokenStore, texts_depend_on_seed
@@ -56,8 +57,10 @@ def _certifiable(home: Home, name: str) -> StudyView:
         raise StudyError(f"certify: the trials of study {name} are in {study.origin}; certify it there")
     if study.owner is not None:
         raise StudyError(f"certify: study {name} still runs, by {study.owner}; certify it when it has ended")
-    if name.endswith(SUFFIX):
-        raise StudyError(f"certify: {name} is itself a certification; name the study {name.removesuffix(SUFFIX)}")
+    if name.endswith(CERTIFICATION):
+        raise StudyError(
+            f"certify: {name} is itself a certification; name the study {name.removesuffix(CERTIFICATION)}"
+        )
     return study
 
 
@@ -149,7 +152,7 @@ class _Command:
         plan, sign = self._plan, 1 if METRICS[self._plan.metric] == "maximize" else -1
         scores = plan.scores(study)
         return {
-            "study": study.name.removesuffix(SUFFIX),
+            "study": study.name.removesuffix(CERTIFICATION),
             "metric": plan.metric,
             "seeds": list(plan.common_rows(study)),
             "is_decided": result.is_decided,
@@ -190,7 +193,7 @@ class _Command:
             soft_wrap=True,
         )
         where = next_commands.home_option(self._home)
-        best = max(self._leader_rows(study), key=lambda row: row.value or 0.0)
+        best = self._best_of_leader(study)
         next_commands.show(
             [
                 (f"compare {study.name}{where}", "all trials of the certification"),
@@ -202,7 +205,11 @@ class _Command:
         )
 
     def _log(self, study: StudyView) -> None:
-        """Adds the certificate to the study's own run in MLflow; a failure is only printed."""
+        """Shows the certificate on both studies' pages in MLflow, and registers the leader's model as the champion.
+
+        A failure is only printed.
+        """
+        from rnnexp.tracking.best_model import CHAMPION
         from rnnexp.tracking.projection import Projection
 
         assert self.record is not None
@@ -210,7 +217,15 @@ class _Command:
         certificate = self._home.study(study.name).certificate
         try:
             now = time.time()
-            Projection.open(self._home, study.name, study.identity).log_study([certificate], metrics, now, now)
+            Projection.open(self._home, study.name, study.identity).pages.write_run([certificate], metrics, now, now)
+            certified = view(self._home, study.name.removesuffix(CERTIFICATION))
+            study_report.publish(self._home, certified, now, (certificate,))
+            best = self._best_of_leader(study)
+            bundle = study_record.write_bundle(self._home, study, best)
+            try:
+                study_record.log_model(self._home, certified, best, bundle, CHAMPION)
+            finally:
+                shutil.rmtree(bundle, ignore_errors=True)
         except Exception as error:
             tables.console().print(
                 f"MLflow could not record the certificate ({addresses.one_line(error, 240)}); it is in {certificate}",
@@ -221,6 +236,10 @@ class _Command:
         assert self.record is not None
         leader = self._plan.names.index(self.record["leader"])
         return [rows[leader] for rows in self._plan.common_rows(study).values()]
+
+    def _best_of_leader(self, study: StudyView) -> TrialRow:
+        sign = 1 if METRICS[self._plan.metric] == "maximize" else -1
+        return max(self._leader_rows(study), key=lambda row: sign * row.metrics[self._plan.metric])
 
     def _open_test_part(self, study: StudyView) -> dict[str, Any]:
         rows = self._leader_rows(study)

@@ -106,6 +106,7 @@ def run_study(
     """
     from rnnexp.commands.end_preparation import EndPreparation, PreparingReporter
     from rnnexp.commands.study_record import discard_unfinished, record
+    from rnnexp.commands.study_report import ReportThread
     from rnnexp.forecast.study import start_order
     from rnnexp.storage.store import StudyStore
     from rnnexp.storage.study_lock import hold_study_lock
@@ -147,7 +148,7 @@ def run_study(
             if is_pending:
                 preparation.start_imports()
             while True:
-                with display:
+                with display, contextlib.closing(ReportThread(home, config.study, started_at)):
                     reporter = PreparingReporter(display, preparation)
                     outcome = run_supervisor(config, home, study, tokens, engine, reporter, show, lock)
                 _report_end(config, outcome)

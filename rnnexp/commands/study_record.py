@@ -2,16 +2,18 @@
 
 import hashlib
 import shutil
+import tempfile
 from pathlib import Path
 
 from rnnexp import addresses, disk
+from rnnexp.commands import study_report
 from rnnexp.commands.end_preparation import EndPreparation
 from rnnexp.engine import start_method
 from rnnexp.errors import RnnexpError
 from rnnexp.export import checked_bundle
 from rnnexp.export.check import CheckProcess
 from rnnexp.home import Home
-from rnnexp.storage.views import StudyView
+from rnnexp.storage.views import StudyView, TrialRow
 from rnnexp.terminal import tables
 
 
@@ -35,13 +37,12 @@ def record(home: Home, study: StudyView, started_at: float, preparation: EndPrep
         Why the best model is not in MLflow, if it cannot be exported; else None. A failure of MLflow is only printed.
     """
     from rnnexp.analysis import report
-    from rnnexp.export.bundle import PYFUNC_CODE
     from rnnexp.tracking import best_model
 
     folder, fault = home.study(study.name), None
     if preparation is not None:
         preparation.finish_imports()
-    page, table = folder.root / "report.html", folder.root / "trials.csv"
+    table = folder.root / "trials.csv"
     try:
         report.write_csv([study], table)
         content = table.read_bytes() + folder.sweep.read_bytes() + (home.tracking_server or home.mlflow_uri).encode()
@@ -50,11 +51,11 @@ def record(home: Home, study: StudyView, started_at: float, preparation: EndPrep
         is_logged = best_model.is_logged(home, study)
         if digest == recorded and is_logged:
             return None
-        report.write_html(home, [study], page)
         bundle, fault = (None, None) if is_logged else _bundle(home, study, preparation)
-        note = best_model.record(home, study, [folder.sweep, page, table], bundle, PYFUNC_CODE, started_at)
-        if note:
-            tables.console().print(note, soft_wrap=True)
+        study_report.publish(home, study, started_at, (folder.sweep, table))
+        if bundle is not None:
+            assert study.best is not None
+            log_model(home, study, study.best, bundle, best_model.BEST)
         disk.write_text(folder.recorded, digest)
     except Exception as error:
         reason = addresses.one_line(error, 240)
@@ -62,6 +63,27 @@ def record(home: Home, study: StudyView, started_at: float, preparation: EndPrep
             f"MLflow has the trials' runs, but the study's own run could not be recorded ({reason})", soft_wrap=True
         )
     return fault
+
+
+def log_model(home: Home, study: StudyView, row: TrialRow, bundle: Path, alias: str) -> None:
+    """Logs and registers the model of a trial; prints a line if its alias belongs to another home.
+
+    Args:
+        home: contains the study.
+        study: names the registered model.
+        row: the trial, with its run.
+        bundle: its checked bundle.
+        alias: that the version gets.
+    """
+    from rnnexp.export import wheel
+    from rnnexp.export.bundle import PYFUNC_CODE
+    from rnnexp.tracking import best_model
+
+    with tempfile.TemporaryDirectory(prefix="rnnexp-wheel-") as temporary:
+        files = best_model.ModelFiles(bundle, PYFUNC_CODE, wheel.write(Path(temporary)))
+        note = best_model.log(home, study, row, files, alias)
+    if note:
+        tables.console().print(note, soft_wrap=True)
 
 
 def _bundle(home: Home, study: StudyView, preparation: EndPreparation | None) -> tuple[Path | None, str | None]:
@@ -72,7 +94,7 @@ def _bundle(home: Home, study: StudyView, preparation: EndPreparation | None) ->
         return None, None
     try:
         work = preparation.take(best) if preparation is not None else None
-        checked_bundle.publish_or_remove(work or _write(home, study), to)
+        checked_bundle.publish_or_remove(work or write_bundle(home, study, best), to)
         return to, None
     except Exception as error:
         reason = (
@@ -86,15 +108,13 @@ def _bundle(home: Home, study: StudyView, preparation: EndPreparation | None) ->
         )
 
 
-def _write(home: Home, study: StudyView) -> Path:
-    """Writes the bundle of the best trial to a temporary folder, and has it checked in a new process."""
-    assert study.best is not None
-    best = study.best
+def write_bundle(home: Home, study: StudyView, row: TrialRow) -> Path:
+    """Writes the bundle of a trial to a temporary folder, and has it checked in a new process; returns the folder."""
     process = CheckProcess(start_method.context()[0])
     try:
-        about = checked_bundle.origin(study.name, best.number, best.run_id, best.best_epoch, best.metrics)
+        about = checked_bundle.origin(study.name, row.number, row.run_id, row.best_epoch, row.metrics)
         work, _ = checked_bundle.write_checked(
-            checked_bundle.source_of(home, study.folder.trial(best.number), about),
+            checked_bundle.source_of(home, study.folder.trial(row.number), about),
             study.folder.bundle,
             ["keras"],
             process,

@@ -1,30 +1,35 @@
-"""Writes the study's own run in MLflow: its report, and its best model as a registered model that accepts raw text."""
+"""Logs and registers a study's best model in MLflow, as a model that accepts raw text; finds and downloads it."""
 
 import contextlib
 import importlib.metadata
 import io
-import time
+import shutil
+import tempfile
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rnnexp import home_id
 from rnnexp.home import Home
-from rnnexp.storage.views import StudyView
+from rnnexp.storage.views import StudyView, TrialRow
 from rnnexp.tracking.client import connect, import_for_models, import_mlflow
-from rnnexp.tracking.ownership import Ownership
-from rnnexp.tracking.projection import Projection
+from rnnexp.tracking.descriptions import settings_table
+from rnnexp.tracking.ownership import TRIAL, Ownership
 
-ALIAS = "best"
+BEST, CHAMPION = "best", "champion"
+"""The aliases of the best trial's model, and of the model of the certified leader."""
 _RUN = "rnnexp.run_id"
 _ID_DIGITS = 8
+_WHEELS = "wheels"
+_CONTEXT = "mlflow.data.context"
 
 
 def is_logged(home: Home, study: StudyView) -> bool:
     """Tells whether the study's registered model is the model of its best trial."""
     assert study.best is not None
     client, ownership = connect(home), Ownership.of(home, study.name, study.identity)
-    for alias in (ALIAS, _own_alias(ownership)):
+    for alias in (BEST, _own_alias(ownership)):
         version = _version(client, study.name, alias)
         if version is not None and _owns(client, ownership, version):
             return bool(version.tags.get(_RUN) == study.best.run_id)
@@ -45,7 +50,7 @@ def download(home: Home, study: StudyView, ownership: Ownership, to: Path) -> Pa
     """
     assert study.best is not None
     mlflow, client = import_mlflow(), connect(home)
-    for alias in (ALIAS, _own_alias(ownership)):
+    for alias in (BEST, _own_alias(ownership)):
         version = _version(client, study.name, alias)
         if version is not None and _owns(client, ownership, version) and version.tags.get(_RUN) == study.best.run_id:
             mlflow.set_tracking_uri(home.tracking_uri)
@@ -56,76 +61,132 @@ def download(home: Home, study: StudyView, ownership: Ownership, to: Path) -> Pa
     return None
 
 
-def record(
-    home: Home, study: StudyView, files: list[Path], bundle: Path | None, code: Path, began: float
-) -> str | None:
-    """Writes the study's run and, if there is a bundle, logs and registers the best model.
+@dataclass(frozen=True)
+class ModelFiles:
+    """What a logged model consists of.
+
+    Attributes:
+        bundle: the verified bundle of the trial.
+        code: the Python file that MLflow runs to predict with the bundle.
+        wheel: this package, which no index has.
+    """
+
+    bundle: Path
+    code: Path
+    wheel: Path
+
+
+def log(home: Home, study: StudyView, row: TrialRow, files: ModelFiles, alias: str = BEST) -> str | None:
+    """Logs the model of a trial, linked to the trial's run and its data, and registers it under the study's name.
 
     Args:
         home: contains the study.
-        study: has a best trial.
-        files: the files about the whole study.
-        bundle: the verified bundle of the best trial; None if it is logged already or its trial has no run yet.
-        code: the Python file that MLflow runs to predict with the bundle.
-        began: seconds since 1970.
+        study: names the registered model.
+        row: the trial, with its run; of this study, or of its certification.
+        files: of the model.
+        alias: that the version gets.
 
     Returns:
-        One line if the model has another alias than `best`, because that belongs to another home; else None.
+        One line if the version has another alias, because that belongs to another home; else None.
     """
-    assert study.best is not None
-    metrics = {f"best_{study.metric}": study.best.value or 0.0, "best_trial": float(study.best.number)}
-    run_id = Projection.open(home, study.name, study.identity).log_study(files, metrics, began, time.time())
-    return _log_model(home, study, run_id, bundle, code) if bundle is not None else None
-
-
-def _log_model(home: Home, study: StudyView, run_id: str, bundle: Path, code: Path) -> str | None:
-    mlflow = import_for_models()
-    assert study.best is not None
+    mlflow, client = import_for_models(), connect(home)
+    mlflow.set_tracking_uri(home.tracking_uri)  # the registry of a database looks for the model in the global one
+    mlflow.set_registry_uri(home.tracking_uri)
+    assert row.run_id is not None
     home_id.claim(home)
     ownership = Ownership.of(home, study.name, study.identity)
-    tags = ownership.tags | {_RUN: str(study.best.run_id)}
-    mlflow.set_tracking_uri(home.tracking_uri)
-    mlflow.set_registry_uri(home.tracking_uri)
+    tags = ownership.tags | {_RUN: row.run_id, TRIAL: str(row.number)}
+    run = client.get_run(row.run_id)
+    model = client.create_logged_model(
+        run.info.experiment_id, f"{study.name}-trial-{row.number}", row.run_id, tags, run.data.params, "text classifier"
+    )
+    step = row.best_epoch or 0
+    client.log_outputs(row.run_id, [mlflow.entities.LoggedModelOutput(model.model_id, step)])
+    with tempfile.TemporaryDirectory(prefix="rnnexp-model-") as temporary:
+        _save(mlflow, Path(temporary) / "model", files, model)
+        client.log_model_artifacts(model.model_id, str(Path(temporary) / "model"))
+    client.finalize_logged_model(model.model_id, "READY")
+    client.log_batch(row.run_id, metrics=_metrics_of_model(mlflow, client, run, row, model.model_id))
+    version = _register(client, study, row, model, tags)
+    return _set_alias(client, ownership, version, alias)
+
+
+def _save(mlflow: Any, folder: Path, files: ModelFiles, model: Any) -> None:
+    """Writes the model's folder. MLflow installs its requirements in that folder, so the wheel is found there."""
+    packages = ("mlflow", "tensorflow", "keras", "numpy", "pydantic", "PyYAML")
     requirements = [
-        f"{name}=={importlib.metadata.version(name)}" for name in ("rnnexp", "tensorflow", "keras", "mlflow")
+        f"{_WHEELS}/{files.wheel.name}",
+        *(f"{name}=={importlib.metadata.version(name)}" for name in packages),
     ]
-    quiet = contextlib.redirect_stderr(io.StringIO())
-    with quiet, warnings.catch_warnings(), mlflow.start_run(run_id=run_id):
+    with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        logged = mlflow.pyfunc.log_model(
-            name="best",
-            python_model=str(code),
-            artifacts={"bundle": str(bundle)},
+        mlflow.pyfunc.save_model(
+            str(folder),
+            python_model=str(files.code),
+            artifacts={"bundle": str(files.bundle)},
             pip_requirements=requirements,
-            registered_model_name=study.name,
-            tags={"rnnexp.trial": str(study.best.number), **tags},
+            mlflow_model=mlflow.models.Model(
+                artifact_path=model.artifact_location,
+                model_uuid=model.model_id,
+                run_id=model.source_run_id,
+                model_id=model.model_id,
+            ),
         )
-    client = connect(home)
-    for metric, best in study.best.metrics.items():
-        if metric.startswith("val_"):
-            client.log_metric(run_id, metric, best, model_id=logged.model_id)
-    version = logged.registered_model_version
-    for name, value in tags.items():
-        client.set_model_version_tag(study.name, version, name, value)
-    return _set_alias(client, ownership, version)
+    (folder / _WHEELS).mkdir()
+    shutil.copyfile(files.wheel, folder / _WHEELS / files.wheel.name)
 
 
-def _set_alias(client: Any, ownership: Ownership, version: str) -> str | None:
-    """Sets the alias `best`; if it points to a version of another home, an alias of this home instead."""
-    study, current = ownership.study, _version(client, ownership.study, ALIAS)
+def _metrics_of_model(mlflow: Any, client: Any, run: Any, row: TrialRow, model_id: str) -> list[Any]:
+    """Returns the metrics of the model's epoch as metrics of the model, those of a part with its data set."""
+    datasets = {tag.value: one.dataset for one in run.inputs.dataset_inputs for tag in one.tags if tag.key == _CONTEXT}
+    found = []
+    for name in row.metrics:
+        data = datasets.get("validation" if name.startswith("val_") else "training")
+        for point in client.get_metric_history(run.info.run_id, name):
+            if point.step == row.best_epoch:
+                of_data = (data.name, data.digest) if data is not None else (None, None)
+                metric = (point.key, point.value, point.timestamp, point.step, model_id, *of_data, run.info.run_id)
+                found.append(mlflow.entities.Metric(*metric))
+    return found
+
+
+def _register(client: Any, study: StudyView, row: TrialRow, model: Any, tags: dict[str, str]) -> str:
+    """Registers a logged model as a new version under the study's name; returns the version."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(study.name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    value = "" if row.value is None else f": {study.metric} {row.value:.4f} at epoch {row.best_epoch}"
+    settings = "\n".join(settings_table(row.settings))
+    description = (
+        f"Trial {row.number} of {study.name}{value}. Input: texts; output: label and probability.\n\n{settings}"
+    )
+    source = f"models:/{model.model_id}"
+    version = client.create_model_version(
+        study.name, source, row.run_id, tags, description=description, model_id=model.model_id
+    )
+    return str(version.version)
+
+
+def _set_alias(client: Any, ownership: Ownership, version: str, alias: str) -> str | None:
+    """Sets an alias; if it points to a version of another home, an alias of this home instead."""
+    study, current = ownership.study, _version(client, ownership.study, alias)
     if current is None or _owns(client, ownership, current):
-        client.set_registered_model_alias(study, ALIAS, version)
+        client.set_registered_model_alias(study, alias, version)
         return None
-    alias = _own_alias(ownership)
-    client.set_registered_model_alias(study, alias, version)
+    own = _own_alias(ownership, alias)
+    client.set_registered_model_alias(study, own, version)
     return (
-        f"MLflow: the alias {ALIAS!r} of the model {study} points to version {current.version}, which another home or "
-        f"program has written; this study's best model is version {version}, with the alias {alias!r}"
+        f"MLflow: the alias {alias!r} of the model {study} points to version {current.version}, which another home or "
+        f"program has written; this study's {alias} model is version {version}, with the alias {own!r}"
     )
 
 
-def _own_alias(ownership: Ownership) -> str:
-    return f"{ALIAS}-{(ownership.home.value or ownership.identity)[:_ID_DIGITS]}"
+def _own_alias(ownership: Ownership, alias: str = BEST) -> str:
+    return f"{alias}-{(ownership.home.value or ownership.identity)[:_ID_DIGITS]}"
 
 
 def _version(client: Any, study: str, alias: str) -> Any:

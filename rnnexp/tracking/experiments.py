@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from rnnexp.config.names import CERTIFICATION
 from rnnexp.home import Home
 from rnnexp.tracking.client import DEFAULT_EXPERIMENT, connect
 from rnnexp.tracking.ownership import Ownership
@@ -56,6 +57,7 @@ def delete_experiment(home: Home, ownership: Ownership, known: frozenset[str] = 
             elif not _is_deleted_for_good(run):
                 others.append(run)
     n_other_versions = _delete_versions(client, ownership, own)
+    _delete_versions_of(client, ownership.study.removesuffix(CERTIFICATION), own)
     if experiment is None:
         return DeletedRecords(n_other_versions=n_other_versions)
     own_models, other_models = _models(client, experiment.experiment_id, own)
@@ -112,6 +114,13 @@ def _delete_versions(client: Any, ownership: Ownership, own_runs: dict[str, Any]
     if own and not others and not any(versions(client, ownership.study)):
         client.delete_registered_model(ownership.study)
     return len(others)
+
+
+def _delete_versions_of(client: Any, study: str, own_runs: dict[str, Any]) -> None:
+    """Deletes the versions of a certified study's registered model that are models of these runs."""
+    for version in versions(client, study):
+        if version.run_id in own_runs:
+            client.delete_model_version(study, version.version)
 
 
 def versions(client: Any, study: str) -> Iterator[Any]:

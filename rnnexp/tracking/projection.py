@@ -6,7 +6,6 @@ use the same code.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from rnnexp import addresses, home_id
@@ -14,11 +13,12 @@ from rnnexp.home import Home, StudyFolder, TrialFolder
 from rnnexp.storage import sqlite
 from rnnexp.tracking.client import IN_USE, open_client, open_experiment
 from rnnexp.tracking.descriptions import StudyText
-from rnnexp.tracking.event_writer import NO_STEP, EventWriter
+from rnnexp.tracking.event_writer import EventWriter
 from rnnexp.tracking.ownership import Ownership
 from rnnexp.tracking.run_batch import RunBatch, to_ms
 from rnnexp.tracking.runs import StudyRuns
 from rnnexp.tracking.sender import RefusedError
+from rnnexp.tracking.study_pages import StudyPages
 from rnnexp.trial import events, history
 from rnnexp.trial.cursor import OWN, Cursor
 
@@ -26,7 +26,11 @@ _REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STAT
 
 
 class Projection:
-    """The record of one study in MLflow: a run for each trial, and the study's own run."""
+    """The record of one study in MLflow: a run for each trial.
+
+    Attributes:
+        pages: of the study as a whole.
+    """
 
     def __init__(
         self,
@@ -48,6 +52,7 @@ class Projection:
         self._client, self._folder, self._ownership, self._sync = client, folder, ownership, sync
         self._runs = StudyRuns(client, experiment, ownership)
         text = StudyText.of(folder)
+        self.pages = StudyPages(client, experiment, self._runs, ownership.study, text)
         self._writer = EventWriter(client, self._runs, ownership.study, text, draw, is_shared=ownership.store != OWN)
 
     @classmethod
@@ -147,24 +152,3 @@ class Projection:
         claimed = self._cursor(cursor.run_id, cursor.sent)
         claimed.save(folder.tracking)
         return claimed
-
-    def log_study(self, files: list[Path], metrics: dict[str, float], began: float, ended: float) -> str:
-        """Writes files and metrics of the whole study into the study's own run.
-
-        Args:
-            files: become artifacts.
-            metrics: by name.
-            began: seconds since 1970.
-            ended: seconds since 1970.
-
-        Returns:
-            The run's id.
-        """
-        run_id = self._runs.find_or_create_study_run(began)
-        for path in files:
-            self._client.log_artifact(run_id, str(path))
-        batch = RunBatch()
-        batch.metrics(metrics, to_ms(ended), NO_STEP)
-        batch.send(self._client, run_id)
-        self._client.set_terminated(run_id, "FINISHED", end_time=to_ms(ended))
-        return run_id

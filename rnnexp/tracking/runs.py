@@ -67,9 +67,13 @@ class StudyRuns:
                 tags = run.data.tags
         return tags
 
-    def _find(self, tag: str, value: str) -> list[Any]:
+    def with_tag(self, tag: str) -> list[str]:
+        """Returns the ids of the study's runs that have a tag."""
+        return [run.info.run_id for run in self._find(tag, "%", "LIKE")]
+
+    def _find(self, tag: str, value: str, comparison: str = "=") -> list[Any]:
         # With each further tag MLflow searches all runs of the experiment again; the home's is therefore compared here.
-        wanted = f"tags.`{tag}` = '{value}' and tags.`{STUDY_ID}` = '{self._ownership.identity}'"
+        wanted = f"tags.`{tag}` {comparison} '{value}' and tags.`{STUDY_ID}` = '{self._ownership.identity}'"
         found = self._client.search_runs([self._experiment], filter_string=wanted)
         return [run for run in found if self._ownership.owns(run.data.tags)]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rnnexp.commands import end_preparation, study_record
+from rnnexp.commands import end_preparation, study_record, study_report
 from rnnexp.commands.end_preparation import EndPreparation, PreparingReporter
 from rnnexp.config.trial import DataConfig
 from rnnexp.data.store import TokenStore, prepare
@@ -85,10 +85,11 @@ def ending(tmp_path: Path, store: TokenStore, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The bundles that MLflow got."""
+    """What MLflow got: the report, bundles."""
     bundles: list[Any] = []
     monkeypatch.setattr(best_model, "is_logged", lambda *_: False)
-    monkeypatch.setattr(best_model, "record", lambda *arguments: bundles.append(arguments[3]))
+    monkeypatch.setattr(study_report, "publish", lambda *_: bundles.append("report"))
+    monkeypatch.setattr(best_model, "log", lambda *arguments: bundles.append(arguments[3].bundle))
     return bundles
 
 
@@ -99,7 +100,7 @@ def record(ending: Ending) -> str | None:
 def test_a_prepared_bundle_is_published_and_logged_without_a_second_check(ending: Ending, recorded: list[Any]) -> None:
     ending.prepare()
     assert record(ending) is None
-    assert recorded == [ending.folder.bundle]
+    assert recorded == ["report", ending.folder.bundle]
     assert (ending.folder.bundle / "manifest.json").exists()
     assert ending.n_checks == 1
     assert ending.unfinished == []
@@ -142,7 +143,7 @@ def test_a_failed_check_is_repeated_at_the_end_and_reported(ending: Ending, reco
     assert fault is not None
     assert "the probabilities differ" in fault
     assert ending.n_checks == 2
-    assert recorded == [None], "the report is recorded all the same"
+    assert recorded == ["report"], "the report is recorded all the same"
     assert ending.unfinished == []
     assert not ending.folder.bundle.exists()
 
@@ -152,7 +153,7 @@ def test_a_model_that_is_removed_meanwhile_costs_only_its_preparation(ending: En
     retention.evict(ending.folder.trial(other), 1.0)
     ending.prepare(other)
     assert record(ending) is None
-    assert recorded == [ending.folder.bundle]
+    assert recorded == ["report", ending.folder.bundle]
 
 
 def test_an_interrupted_end_leaves_nothing(ending: Ending) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rnnexp import disk
-from rnnexp.commands import export, study_record
+from rnnexp.commands import export, study_record, study_report
 from rnnexp.config.trial import DataConfig
 from rnnexp.data.store import TokenStore, prepare
 from rnnexp.errors import UserError, WorkError
@@ -175,9 +175,11 @@ def test_a_model_that_cannot_be_exported_is_not_blamed_on_mlflow(
     def fail() -> None:
         raise WorkError("the export is not the trained model: the probabilities differ")
 
-    recorded: list[Any] = []
+    published: list[Any] = []
+    logged: list[Path] = []
     monkeypatch.setattr(best_model, "is_logged", lambda *_: False)
-    monkeypatch.setattr(best_model, "record", lambda *arguments: recorded.append(arguments[2:4]))
+    monkeypatch.setattr(study_report, "publish", lambda *arguments: published.append(arguments[3]))
+    monkeypatch.setattr(best_model, "log", lambda *arguments: logged.append(arguments[3].bundle))
     exporting.during = fail
     Cursor("a" * 32, 1).save(exporting.trial.tracking)
     home, study = exporting.study.home, exporting.study.view
@@ -187,11 +189,11 @@ def test_a_model_that_cannot_be_exported_is_not_blamed_on_mlflow(
     assert "trial 0, the best one, could not be exported" in fault
     assert "the probabilities differ" in fault
     assert "\n" not in fault
-    ((files, bundle),) = recorded
-    assert bundle is None
+    (files,) = published
+    assert logged == []
     assert all(path.exists() for path in files)
     assert "MLflow" not in capsys.readouterr().out
     assert not home.study("s").bundle.exists()
     exporting.during = lambda: None
     assert study_record.record(home, study, 0.0) is None, "the same command tries it again"
-    assert recorded[1][1] == home.study("s").bundle
+    assert logged == [home.study("s").bundle]

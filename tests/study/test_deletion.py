@@ -9,9 +9,8 @@ import pytest
 from rnnexp.cli import main
 from rnnexp.errors import StudyError, WorkError
 from rnnexp.home import Home
-from rnnexp.storage.views import view
 from rnnexp.study import deletion
-from rnnexp.tracking import best_model, experiments
+from rnnexp.tracking import experiments
 from tests.tracking import studies
 
 pytestmark = pytest.mark.integration  # each test creates a database of MLflow
@@ -29,10 +28,10 @@ def _study(home: Home, name: str, accuracy: float = 0.6) -> str:
 
 def test_the_study_of_another_home_stays(on_server: str, tmp_path: Path) -> None:
     first, second = Home.open(tmp_path / "a"), Home.open(tmp_path / "b")
-    code, bundle = studies.model_code(tmp_path)
+    files = studies.model_files(tmp_path)
     for home in (first, second):
         _study(home, "shared")
-        best_model.record(home, view(home, "shared"), [], bundle, code, 1.0)
+        studies.record(home, "shared", files)
     client = studies.client(on_server)
     before = set(studies.runs(on_server, "shared"))
     records = deletion.delete(first, "shared")
@@ -108,9 +107,9 @@ def test_a_server_out_of_reach_is_reported_and_the_deletion_can_be_repeated(
 @pytest.mark.usefixtures("local")
 def test_a_registered_model_after_the_first_hundred_is_deleted(tmp_path: Path) -> None:
     home = Home.open(tmp_path / "home")
-    code, bundle = studies.model_code(tmp_path)
+    files = studies.model_files(tmp_path)
     _study(home, "zebra")
-    best_model.record(home, view(home, "zebra"), [], bundle, code, 1.0)
+    studies.record(home, "zebra", files)
     client = studies.client(home.mlflow_uri)
     for number in range(101):
         client.create_registered_model(f"model-{number:03d}")

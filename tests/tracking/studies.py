@@ -7,7 +7,10 @@ from typing import Any
 from rnnexp.config.sweep import SweepConfig
 from rnnexp.home import Home
 from rnnexp.storage.store import StudyStore
+from rnnexp.storage.views import view
 from rnnexp.study.records import TrialRecords
+from rnnexp.tracking import best_model
+from rnnexp.tracking.best_model import ModelFiles
 from rnnexp.tracking.client import import_mlflow
 from rnnexp.tracking.projection import Projection
 from rnnexp.trial import events
@@ -88,10 +91,21 @@ mlflow.models.set_model(Echo())
 """
 
 
-def model_code(folder: Path) -> tuple[Path, Path]:
-    """Returns the code of a model that needs no TensorFlow, and its bundle."""
-    code, bundle = folder / "echo_model.py", folder / "bundle"
-    code.write_text(MODEL)
-    bundle.mkdir(exist_ok=True)
-    (bundle / "bundle.json").write_text("{}")
-    return code, bundle
+def model_files(folder: Path) -> ModelFiles:
+    """Returns a model that needs no TensorFlow: its code, its bundle, and an empty wheel."""
+    files = ModelFiles(folder / "bundle", folder / "echo_model.py", folder / "rnnexp-0-py3-none-any.whl")
+    files.code.write_text(MODEL)
+    files.wheel.write_bytes(b"")
+    files.bundle.mkdir(exist_ok=True)
+    (files.bundle / "bundle.json").write_text("{}")
+    return files
+
+
+def record(home: Home, name: str, files: ModelFiles) -> str | None:
+    """Writes the study's own run, and logs its best model; returns what `best_model.log` does."""
+    study = view(home, name)
+    assert study.best is not None
+    pages = Projection.open(home, name, study.identity).pages
+    pages.describe(pages.write_run([], {"best_val_accuracy": study.best.value or 0.0}, 1.0, 2.0), ["An answer."])
+    pages.mark_best(study.ranked)
+    return best_model.log(home, study, study.best, files)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rnnexp.analysis import frames
-from rnnexp.analysis.report import page
+from rnnexp.analysis.report import content, page
 from rnnexp.home import Home
 from rnnexp.storage.views import StudyView
 
@@ -21,7 +21,13 @@ def write_csv(views: Sequence[StudyView], path: Path) -> None:
     frames.trials(views).to_csv(path, index=False)
 
 
-def write_html(home: Home, views: Sequence[StudyView], path: Path) -> None:
-    """Writes the report as one page that needs no network."""
+def write_html(home: Home, views: Sequence[StudyView], path: Path) -> list[list[str]]:
+    """Writes the report as one page that needs no network.
+
+    Returns:
+        The answer of each study, in sentences.
+    """
+    contents = [content.study(home, view) for view in views]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page.page(home, views), encoding="utf-8")
+    path.write_text(page.page(views, contents), encoding="utf-8")
+    return [one["answer"] for one in contents]

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from rnnexp.analysis import explanations
-from rnnexp.analysis.configurations import SUFFIX, expected_again, seed_noise
+from rnnexp.analysis.configurations import expected_again, seed_noise
 from rnnexp.analysis.expected_best import expected_best
 from rnnexp.analysis.verdicts import difference
 from rnnexp.config.files import load_mapping
-from rnnexp.config.names import METRICS
+from rnnexp.config.names import CERTIFICATION, METRICS
 from rnnexp.errors import UserError
 from rnnexp.home import Home
 from rnnexp.storage.importances import Importances, importances
@@ -210,7 +210,7 @@ def _answer(
 
 def _certificate(home: Home, view: StudyView) -> dict[str, Any] | None:
     """Returns the result of the study's certification, if there is one."""
-    for folder in (home.study(view.name + SUFFIX), view.folder):
+    for folder in (home.study(view.name + CERTIFICATION), view.folder):
         try:
             found: dict[str, Any] = json.loads(folder.certificate.read_text(encoding="utf-8"))
             return found

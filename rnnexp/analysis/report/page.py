@@ -6,10 +6,10 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rnnexp.analysis import frames
 from rnnexp.analysis.report import content
-from rnnexp.home import Home
 from rnnexp.storage.views import StudyView
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -42,13 +42,13 @@ def parts() -> Parts:
     return Parts((_ASSETS / "report.css").read_text(encoding="utf-8"), script, library.read_text(encoding="utf-8"))
 
 
-def page(home: Home, views: Sequence[StudyView]) -> str:
-    """Returns the page of some studies."""
+def page(views: Sequence[StudyView], contents: Sequence[dict[str, Any]]) -> str:
+    """Returns the page of some studies with their contents."""
     fixed, title = parts(), " and ".join(view.name for view in views)
     values = {
         "title": title,
         "not_comparable": frames.reasons_not_comparable(views) if len(views) > 1 else [],
-        "studies": [content.study(home, view) for view in views],
+        "studies": contents,
     }
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
