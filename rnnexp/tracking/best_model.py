@@ -3,6 +3,7 @@
 import contextlib
 import importlib.metadata
 import io
+import json
 import shutil
 import tempfile
 import warnings
@@ -155,7 +156,10 @@ def _register(client: Any, study: StudyView, row: TrialRow, model: Any, tags: di
     from mlflow.exceptions import MlflowException
 
     try:
-        client.create_registered_model(study.name)
+        description = (
+            f"Models of the study {study.name}: `{BEST}` of the best trial, `{CHAMPION}` of the certified leader."
+        )
+        client.create_registered_model(study.name, description=description)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -168,6 +172,8 @@ def _register(client: Any, study: StudyView, row: TrialRow, model: Any, tags: di
     version = client.create_model_version(
         study.name, source, row.run_id, tags, description=description, model_id=model.model_id
     )
+    named = json.dumps([{"name": study.name, "version": int(version.version)}])
+    client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": named})
     return str(version.version)
 
 

@@ -115,7 +115,7 @@ def settings_table(settings: Mapping[str, Any]) -> list[str]:
 
 def study_note(question: str, answer: Sequence[str], study: str) -> str:
     """Returns the description of an experiment and of a study's own run, in Markdown."""
-    asked = [f"**{question}**"] if question else []
+    asked = [question] if question else []  # lists of experiments show the text as it is
     following = [f"`report.html` is in the run named `study {study}`; `rnnexp compare {study}` prints the ranking."]
     return "\n\n".join([*asked, *answer, *following])
 

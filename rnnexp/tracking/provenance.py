@@ -17,13 +17,19 @@ _MAX_COMMAND = 500
 @functools.cache
 def tags() -> dict[str, str]:
     """Returns the tags of a new run; those of a repository only if the working folder is in one."""
-    found = {"mlflow.source.name": command(), "mlflow.source.type": "LOCAL", "mlflow.user": _user()}
+    found = {
+        "mlflow.source.name": "rnnexp",  # lists show what follows the last slash
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": _user(),
+        "rnnexp.command": command(),
+    }
     return {name: value for name, value in (found | _commit(Path.cwd())).items() if value}
 
 
 def command() -> str:
     """Returns the command of this process without credentials, such as `rnnexp sweep imdb.yaml`."""
-    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    program = Path(sys.argv[0])
+    words = [program.parent.name if program.name == "__main__.py" else program.name, *sys.argv[1:]]
     return addresses.redact(shlex.join(words))[:_MAX_COMMAND]
 
 

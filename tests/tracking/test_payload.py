@@ -63,5 +63,5 @@ def test_the_name_of_a_run_has_what_is_known() -> None:
 
 def test_the_experiment_begins_with_the_question() -> None:
     note = study_note("Which size?", ["Trial 5 is the best."], "sizes")
-    assert note.startswith("**Which size?**\n\nTrial 5 is the best.")
+    assert note.startswith("Which size?\n\nTrial 5 is the best.")
     assert "rnnexp compare sizes" in note

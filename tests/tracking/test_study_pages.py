@@ -55,14 +55,14 @@ def test_the_experiment_and_the_study_s_run_have_the_answer_and_the_report(tmp_p
     study_report.publish(home, view(home, "s"), 1.0)
     client = studies.client(home.mlflow_uri)
     experiment = client.get_experiment_by_name("s")
-    assert experiment.tags["mlflow.note.content"].startswith("**Which size?**")
+    assert experiment.tags["mlflow.note.content"].startswith("Which size?")
     assert "Trial 0 has the best val_accuracy: 0.6000" in experiment.tags["mlflow.note.content"]
     assert experiment.tags["mlflow.experiment.primaryMetric.name"] == "best_val_accuracy"
     (run,) = [run for run in studies.runs(home.mlflow_uri, "s").values() if run.data.tags.get("rnnexp.kind")]
     assert (run.info.run_name, run.info.status) == ("study s", "FINISHED")
     assert run.data.tags["mlflow.note.content"] == experiment.tags["mlflow.note.content"]
     assert "report.html" in [file.path for file in client.list_artifacts(run.info.run_id)]
-    assert run.data.tags["mlflow.source.name"]
+    assert run.data.tags["rnnexp.command"]
 
 
 def test_a_model_belongs_to_its_trial_s_run_with_the_metrics_of_its_epoch(tmp_path: Path) -> None:
@@ -84,3 +84,4 @@ def test_a_model_belongs_to_its_trial_s_run_with_the_metrics_of_its_epoch(tmp_pa
     assert not best_model.is_logged(home, study), "the champion is not the best trial's model"
     (output,) = client.get_run(run_id).outputs.model_outputs
     assert (output.model_id, output.step) == (model.model_id, 1)
+    assert '"name": "s"' in model.tags["mlflow.modelVersions"], "the model's page names its versions"
