@@ -121,6 +121,9 @@ def parser() -> argparse.ArgumentParser:
     export = verb("export", "export the best model as a bundle that accepts raw text", _STUDIES)
     export.add_argument("study", help="study name, as listed by `rnnexp studies`")
     export.add_argument("--trial", type=int, metavar="N", help="export this trial (default: the best one)")
+    export.add_argument(
+        "--prefer", metavar="METRIC", help="of several objectives: the trial of the front that is best in this one"
+    )
     export.add_argument("--to", required=True, metavar="DIR", help="folder to write the bundle to")
     export.add_argument(
         "--format",

@@ -81,12 +81,12 @@ def reasons_not_comparable(views: Sequence[StudyView]) -> list[str]:
 
 
 def _metric(view: StudyView) -> Any:
-    return view.definition.get("objective", {}).get("metric")
+    return ", ".join(view.ranking.metrics)
 
 
 def _checkpoint_metric(view: StudyView) -> Any:
     """Returns the metric that selects the best epoch."""
-    return view.definition.get("base", {}).get("train.checkpoint_metric") or _metric(view)
+    return view.definition.get("base", {}).get("train.checkpoint_metric") or view.metric
 
 
 def _different_rows(first: StudyView, other: StudyView) -> list[str]:

@@ -205,6 +205,8 @@ def _study_as_json(home: Home, study: StudyView, found: Importances, by: list[st
         "study": study.name,
         "metric": study.metric,
         "direction": study.direction,
+        "objectives": list(study.ranking.metrics),
+        "front": [row.number for row in study.front],
         "noise_of_seeds": noise,
         "importances": {row.setting: row.share for row in found.rows},
         "importances_by_chance": {

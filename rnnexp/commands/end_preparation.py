@@ -256,8 +256,8 @@ class _BundleThread:
             if time.monotonic() > deadline:
                 break
             time.sleep(_POLL_S)
-        curve = events.epochs(events.of_study(events.read(folder.events), self._identity))
-        summary = events.summary(curve, curve[-1].best_value, "")
+        trial_events = events.of_study(events.read(folder.events), self._identity)
+        summary = events.summary(trial_events, events.epochs(trial_events)[-1].best_value, "")
         return checked_bundle.origin(self._study, number, run_id, summary["best_epoch"], summary["metrics"])
 
     def _basis(self, about: dict[str, Any]) -> tuple[Any, ...]:

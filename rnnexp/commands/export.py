@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rnnexp import disk
 from rnnexp.commands.show import find
-from rnnexp.errors import StudyError
+from rnnexp.errors import StudyError, UserError, shown
 from rnnexp.export.bundle import FORMATS, Bundle, Source, free_place
 from rnnexp.export.check import CheckProcess, Parity
 from rnnexp.export.checked_bundle import check_model_is_kept, origin, publish_or_remove, source_of, write_checked
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     """Writes and checks the bundle; a failure leaves nothing behind. A running sweep keeps the model meanwhile."""
     home = Home.at(args.home)
     study = view(home, args.study)
-    number = _chosen(study, args.trial).number
+    number = _chosen(study, args.trial, args.prefer).number
     to = Path(args.to)
     folder = free_place(to)
     if study.origin is not None:
@@ -97,11 +97,16 @@ def _registered(home: Home, study: StudyView, row: TrialRow, to: Path, formats: 
         raise
 
 
-def _chosen(study: StudyView, number: int | None) -> TrialRow:
+def _chosen(study: StudyView, number: int | None, prefer: str | None) -> TrialRow:
+    if prefer is not None and prefer not in study.ranking.metrics:
+        raise UserError(
+            f"export --prefer: got {shown(prefer)}, expected an objective of study {study.name}: "
+            f"{', '.join(study.ranking.metrics)}"
+        )
     if number is None:
         if study.best is None:
             raise StudyError(f"study {study.name} has no finished trial yet; `rnnexp trials {study.name}` lists them")
-        return study.best
+        return study.best if prefer is None else study.best_in(prefer)
     row = find(study, number)
     if row.value is None or row.best_epoch is None:
         raise StudyError(f"trial {number} of {study.name} is {row.state} and has no model to export")

@@ -103,10 +103,19 @@ def _show_best(home: Home, tokens: TokenStore, base: TrialConfig, study: StudyVi
         soft_wrap=True,
         style="bold",
     )
+    prefer = ""
+    if study.ranking.has_front:
+        metrics = study.ranking.metrics
+        numbers = ", ".join(str(row.number) for row in study.front[:_MAX_RANKED])
+        tables.console().print(
+            f"front of {' and '.join(metrics)}: trials that no other one beats: {numbers}",
+            soft_wrap=True,
+        )
+        prefer = f" --prefer {metrics[0]}"
     next_commands.show(
         [
             (f"compare {study.name}{where}", "tables and importances; --html FILE adds curves"),
-            (f"export {study.name} --to best{where}", "write the best model as a bundle that accepts raw text"),
+            (f"export {study.name}{prefer} --to best{where}", "write the best model as a bundle that accepts raw text"),
             next_commands.predict("best", tokens, base.data),
             (f"ui{where}", "open MLflow's UI"),
         ]

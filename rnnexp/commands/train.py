@@ -6,7 +6,8 @@ from pathlib import Path
 
 from rnnexp.commands.run_study import is_finished, prepare_data, resolve_data, run_study
 from rnnexp.config.files import parse_assignment
-from rnnexp.config.sweep import Budget, Objective, RandomSampler, SweepConfig, fingerprint
+from rnnexp.config.objectives import Objective
+from rnnexp.config.sweep import Budget, RandomSampler, SweepConfig, fingerprint
 from rnnexp.config.trial import TrialConfig, load_trial
 from rnnexp.data.store import TokenStore
 from rnnexp.home import Home

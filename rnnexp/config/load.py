@@ -9,7 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 from rnnexp import space as spaces
 from rnnexp.config import validation_errors
 from rnnexp.config.files import load_commented
-from rnnexp.config.sweep import Budget, EngineConfig, Keep, Limits, Objective, Pruner, Sampler, SweepConfig
+from rnnexp.config.objectives import Objective, read_constraints, read_objectives
+from rnnexp.config.sweep import Budget, EngineConfig, Keep, Limits, Pruner, Sampler, SweepConfig
 from rnnexp.config.trial import SECTIONS, TrialConfig, check_setting, setting_names
 from rnnexp.errors import ConfigError, did_you_mean, short, shown
 
@@ -94,11 +95,17 @@ class _Reader:
                 part.pop(name, None)
 
     def read(self) -> SweepConfig | None:
-        known = ["study", "question", "base", "try", "space", *_PARTS]
+        known = ["study", "question", "base", "try", "space", "constraints", *_PARTS]
         for key in self.values:
             if key not in known:
                 self.faults.append(f"{short(key)}: unknown setting{did_you_mean(key, known)}")
-        parts = {name: self._part(name, adapter) for name, adapter in _PARTS.items() if name in self.values}
+        own = ("objective",)
+        parts = {
+            name: self._part(name, adapter)
+            for name, adapter in _PARTS.items()
+            if name in self.values and name not in own
+        }
+        parts |= self._objectives(parts.get("pruner"))
         base = self._base(parts.get("objective"))
         n_faults = len(self.faults)
         space = self._space(base or TrialConfig())
@@ -119,6 +126,18 @@ class _Reader:
         except ValidationError as error:
             self.faults += validation_errors.lines(error)
             return None
+
+    def _objectives(self, pruner: Any) -> dict[str, Any]:
+        """Returns what ranks the trials, under the names of the configuration's fields."""
+        main, further = Objective(), ()
+        if "objective" in self.values:
+            main, further = read_objectives(self.values["objective"], self.faults)  # type: ignore[assignment]
+        if further and pruner is not None and pruner.name != "none":
+            self.faults.append(
+                f"pruner: got {pruner.name}, expected none: Optuna cannot prune with several objectives; leave it out"
+            )
+        constraints = read_constraints(self.values.get("constraints"), self.faults)
+        return {"objective": main, "further_objectives": further, "constraints": constraints}
 
     def _part(self, name: str, adapter: TypeAdapter[Any]) -> Any:
         try:

@@ -11,6 +11,9 @@ from pathlib import Path
 STUDY_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}"
 """The pattern of a study's name. It is the name of a folder, too."""
 
+COSTS = {"train_seconds": "minimize", "n_params": "minimize", "ms_per_text": "minimize"}
+"""What a trial costs: the time of its training, its weights, and the time to predict a text."""
+
 CERTIFICATION = "-certify"
 """Is added to the name of a study for the study of its certification."""
 

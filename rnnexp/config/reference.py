@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from rnnexp.config import sweep
 from rnnexp.config.load import NOT_SEARCHED
+from rnnexp.config.objectives import Bound, Objective
 from rnnexp.config.trial import SECTIONS, TrialConfig
 from rnnexp.space import Choice, FloatRange, IntRange
 
@@ -72,12 +73,14 @@ def markdown() -> str:
     keys = [
         (key, field.get("description") or f"see [`{key}`](#{key})", "required" if key == "study" else "optional")
         for key, field in top.items()
+        if key != "further_objectives"
     ]
     parts = [
         _INTRODUCTION,
         "## Keys of a sweep file\n",
         _table(("key", "", "meaning"), [(f"`{key}`", needed, meaning) for key, meaning, needed in keys]),
-        _section("objective", sweep.Objective),
+        _section("objective", Objective),
+        _section("constraints", Bound),
         _kinds("sampler", "The default is `tpe`.", sweep.Sampler),
         _kinds("pruner", "The default is `none`.", sweep.Pruner),
         _section("budget", sweep.Budget),

@@ -10,28 +10,9 @@ from pydantic import ConfigDict, Field, TypeAdapter, field_validator, model_vali
 from rnnexp import space as spaces
 from rnnexp.config import names
 from rnnexp.config.files import dump
-from rnnexp.config.trial import Metric, Section, TrialConfig, setting_names
+from rnnexp.config.objectives import Bound, FurtherObjective, Objective
+from rnnexp.config.trial import Section, TrialConfig, setting_names
 from rnnexp.space import Distribution
-
-
-class Objective(Section):
-    """The metric that ranks the trials."""
-
-    metric: Metric = Field("val_accuracy", description="metric of a trial; its value at the best epoch counts")
-    direction: Literal["maximize", "minimize"] = Field(
-        "maximize", description="whether a higher or a lower value is better; follows from the metric"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _direction_of_the_metric(cls, values: Any) -> Any:
-        metric = values.get("metric", "val_accuracy") if isinstance(values, dict) else None
-        if isinstance(metric, str) and metric in names.METRICS:
-            right = names.METRICS[metric]
-            values = {"direction": right, **values}
-            if values["direction"] in ("maximize", "minimize") and values["direction"] != right:
-                raise ValueError(f"direction: got {values['direction']} for {metric}, expected {right}")
-        return values
 
 
 class _Seeded(Section):
@@ -227,7 +208,17 @@ class SweepConfig(Section):
         description="the question that the study answers, for the report and MLflow's pages; default: the first "
         "paragraph of the comment at the beginning of the file",
     )
-    objective: Objective = Objective()
+    objective: Objective = Field(
+        Objective(),
+        json_schema_extra=lambda schema: (
+            schema.update(anyOf=[{"$ref": schema.pop("$ref")}, {"type": "array"}]) if "$ref" in schema else None
+        ),
+    )
+    further_objectives: tuple[FurtherObjective, ...] = ()
+    constraints: dict[str, Bound] = Field(
+        default_factory=dict,
+        description="bounds of metrics and costs, as in `n_params: {max: 1.0e6}`; a trial outside them ranks last",
+    )
     sampler: Sampler = TpeSampler(name="tpe")
     pruner: Pruner = NoPruner(name="none")
     budget: Budget = Budget()
@@ -257,6 +248,11 @@ class SweepConfig(Section):
         assert self.budget.trials is not None  # the loader checks it
         return self.budget.trials
 
+    @property
+    def objectives(self) -> tuple[Objective | FurtherObjective, ...]:
+        """All objectives; the first one chooses the best epoch of a trial."""
+        return (self.objective, *self.further_objectives)
+
     def may_have(self, setting: str, value: Any) -> bool:
         """Tells whether a trial of the study can have a value of a setting."""
         if setting in self.space:
@@ -270,8 +266,10 @@ class SweepConfig(Section):
         """
         base = self.base.settings()
         del base["data.path"]
+        constraints = {metric: bound.model_dump() for metric, bound in self.constraints.items()}
         return {
-            "objective": self.objective.model_dump(),
+            "objective": self._plain_objective(),
+            **({"constraints": constraints} if constraints else {}),
             "sampler": self.sampler.model_dump(),
             "pruner": self.pruner.model_dump(),
             "base": base,
@@ -279,9 +277,14 @@ class SweepConfig(Section):
             "space": {name: _plain(distribution) for name, distribution in self.space.items()},
         }
 
+    def _plain_objective(self) -> dict[str, Any] | list[dict[str, Any]]:
+        plain = [objective.model_dump() for objective in self.objectives]
+        return plain if self.further_objectives else plain[0]
+
     def to_yaml(self) -> str:
         """Returns the text of a sweep file with all defaults."""
-        values = self.model_dump(by_alias=True, exclude={"space"}, mode="json")
+        values = self.model_dump(by_alias=True, exclude={"space", "further_objectives"}, mode="json")
+        values["objective"] = self._plain_objective()
         values["space"] = {name: _plain(distribution) for name, distribution in self.space.items()}
         return dump(values)
 
@@ -309,6 +312,8 @@ def with_defaults(stored: Mapping[str, Any], config: SweepConfig) -> dict[str, A
     base = TrialConfig().settings() | dict(stored["base"])
     filled = {**stored, "base": {name: value for name, value in base.items() if name != "data.path"}}
     for section in ("objective", "sampler", "pruner"):
+        if isinstance(stored[section], list):  # several objectives, each with all its settings
+            continue
         now, kind = getattr(config, section), type(getattr(config, section))
         if stored[section].get("name") == getattr(now, "name", None):
             required = {"name": now.name} if hasattr(now, "name") else {}
@@ -335,4 +340,5 @@ def json_schema() -> dict[str, Any]:
     schema = TypeAdapter(SweepConfig).json_schema(by_alias=True)
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "rnnexp sweep file"
+    del schema["properties"]["further_objectives"]  # the elements of a list of objectives
     return schema

@@ -65,7 +65,7 @@ def create_or_load_study(storage: optuna.storages.BaseStorage, config: SweepConf
     return optuna.create_study(
         storage=storage,
         study_name=config.study,
-        direction=config.objective.direction,
+        directions=[objective.direction for objective in config.objectives],
         load_if_exists=True,
         sampler=sampling.sampler(config.sampler, 0),
         pruner=sampling.pruner(config.pruner, sampling.max_epochs(config)),

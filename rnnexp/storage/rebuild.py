@@ -20,6 +20,7 @@ from rnnexp.home import Home, StudyFolder
 from rnnexp.storage import metadata, sampling
 from rnnexp.storage.database import create_or_load_study, open_storage
 from rnnexp.storage.metadata import ATTEMPTS, N_CRASHES, PAUSED, SUMMARY, StudyMetadata
+from rnnexp.storage.ranking import Ranking
 from rnnexp.storage.settings_source import FIXED, SettingsSource, equal_seconds
 from rnnexp.trial import events
 from rnnexp.trial.events import AttemptEnded, Event, Finished, Started
@@ -117,8 +118,8 @@ def _load_trial(folder: StudyFolder, number: int, config: SweepConfig) -> optuna
     trial_events = events.read(folder.trial(number).events)
     values = settings.settings()
     drawn = spaces.applying(config.space, values, values) or {}
-    curve = events.epochs(trial_events)
     state, value, reason = _outcome(trial_events, config)
+    ranking, summary = Ranking.of_config(config), {}
     attributes: dict[str, Any] = {ATTEMPTS: _n_attempts(trial_events)}
     n_crashes = events.n_crashes(trial_events)
     if n_crashes:
@@ -127,14 +128,15 @@ def _load_trial(folder: StudyFolder, number: int, config: SweepConfig) -> optuna
     if pause_reason and sampling.pauses(config.pruner):
         attributes[PAUSED] = pause_reason
     if state in FINISHED:
-        attributes[SUMMARY] = events.summary(curve, value, reason)
+        attributes[SUMMARY] = summary = events.summary(trial_events, value, reason)
     trial = optuna.trial.create_trial(
         state=TrialState[state.value],
-        value=value,
+        values=None if value is None else list(ranking.values(value, summary)),
         params=drawn,
         distributions={name: sampling.distribution(config.space[name]) for name in drawn},
         user_attrs=attributes,
-        intermediate_values={epoch.epoch: epoch.best_value for epoch in curve},
+        system_attrs={} if value is None else _constraints(ranking, summary),
+        intermediate_values={} if ranking.has_front else _reports(trial_events),
     )
     if trial_events and state in FINISHED:
         trial.datetime_start = datetime.datetime.fromtimestamp(trial_events[0].time)
@@ -155,6 +157,16 @@ def _outcome(trial_events: list[Event], config: SweepConfig) -> tuple[State, flo
         return (state, None, ended.reason) if is_complete else (State.WAITING, None, "")
     # Optuna's value of a pruned trial is its last report, which is the objective at the best epoch, too.
     return state, finished.metrics[config.objective.metric], ended.reason
+
+
+def _reports(trial_events: list[Event]) -> dict[int, float]:
+    """Returns what the trial has reported to Optuna: its best value after each epoch."""
+    return {epoch.epoch: epoch.best_value for epoch in events.epochs(trial_events)}
+
+
+def _constraints(ranking: Ranking, summary: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the attributes in which Optuna stores by how much a trial violates the constraints."""
+    return {f"constraints:{metric}": violation for metric, violation in ranking.violations(summary).items()}
 
 
 def _n_attempts(trial_events: list[Event]) -> int:

@@ -21,6 +21,7 @@ from rnnexp.storage.folders import check_new_study, check_trial_folders
 from rnnexp.storage.metadata import ATTEMPTS, N_CRASHES, SUMMARY
 from rnnexp.storage.paused import PausedTrials
 from rnnexp.storage.planned import Seconds
+from rnnexp.storage.ranking import Ranking
 from rnnexp.storage.settings_source import SettingsSource, equal_seconds
 from rnnexp.storage.trial_values import FinishedTrial, TrialRequest, finished_trial
 from rnnexp.trial.states import FINISHED, State
@@ -53,6 +54,7 @@ class StudyStore:
         self._sync = sync
         self._storage = study._storage
         self._config = config
+        self._ranking = Ranking.of_config(config)
         self._running: dict[int, optuna.Trial] = {}
         self._requests: dict[int, TrialRequest] = {}
         self._reported_epochs: dict[int, set[int]] = {}
@@ -198,6 +200,8 @@ class StudyStore:
         Returns:
             Whether the trial should be pruned.
         """
+        if self._ranking.has_front:  # Optuna takes no reports then
+            return False
         trial = self._running[number]
         if epoch not in self._reported_epochs[number]:
             trial.report(value, epoch)
@@ -220,13 +224,21 @@ class StudyStore:
         Args:
             number: the trial's number.
             state: COMPLETE, PRUNED or FAIL.
-            value: the objective at the best epoch; None for FAIL.
+            value: the first objective at the best epoch; None for FAIL.
             summary: what a list of trials shows: best epoch, metrics, duration, reason.
         """
         trial = self._running.pop(number)
         trial.set_user_attr(SUMMARY, summary)
-        values = [value] if state is State.COMPLETE and value is not None else None
-        self._study.tell(trial, values=values, state=TrialState[state.value])
+        values = None if value is None else list(self._ranking.values(value, summary))
+        if values is not None:
+            for metric, violation in self._ranking.violations(summary).items():
+                trial.set_constraint(metric, violation)
+        if values is not None and state is State.PRUNED and self._ranking.has_front:
+            # `tell` would take the value from the reports.
+            self._storage.set_trial_state_values(trial._trial_id, TrialState.PRUNED, values)
+        else:
+            of_complete = values if state is State.COMPLETE else None
+            self._study.tell(trial, values=of_complete, state=TrialState[state.value])
         self._sync()
         self._stop_running(number, state)
 

@@ -1,5 +1,6 @@
 """What the store tells the supervisor about a trial: one that is to run, or one in a final state."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +39,8 @@ class FinishedTrial:
     Attributes:
         number: the trial's number, from 0.
         state: COMPLETE, PRUNED or FAIL.
-        value: the objective, None for FAIL.
+        value: the first objective, None for FAIL.
+        summary: what a list of trials shows: metrics, costs.
         reason: why it was pruned or failed.
         attempts: number of attempts.
         seconds: time spent in epochs.
@@ -48,6 +50,7 @@ class FinishedTrial:
     number: int
     state: State
     value: float | None
+    summary: Mapping[str, Any]
     reason: str
     attempts: int
     seconds: float
@@ -60,7 +63,8 @@ def finished_trial(trial: optuna.trial.FrozenTrial) -> FinishedTrial:
     return FinishedTrial(
         number=trial.number,
         state=State(trial.state.name),
-        value=trial.value,
+        value=trial.values[0] if trial.values else None,
+        summary=summary,
         reason=summary.get("reason") or "",
         attempts=trial.user_attrs.get(ATTEMPTS, 1),
         seconds=summary.get("duration_s") or 0.0,

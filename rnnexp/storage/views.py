@@ -1,12 +1,15 @@
 """Reads studies as plain values, for lists and analysis. Nothing here writes."""
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from rnnexp.home import Home, StudyFolder
 from rnnexp.storage import bulk_reader, metadata
 from rnnexp.storage.bulk_reader import StoredStudy, StoredTrial, Tables
 from rnnexp.storage.metadata import SpaceVersion, StudyHome
+from rnnexp.storage.ranking import Ranking, Score, found
 from rnnexp.storage.study_lock import Owner, local_owner, shared_owner
 from rnnexp.trial import events
 from rnnexp.trial.cursor import Cursor
@@ -20,10 +23,11 @@ class TrialRow:
     Attributes:
         number: from 0.
         state: the trial's state.
-        value: the objective at the best epoch; for an unfinished or pruned trial, the best until now or until then.
+        value: the first objective at the best epoch; for an unfinished or pruned trial, the best until now or then.
         best_epoch: from 1.
         settings: the values that were drawn from the search space.
         metrics: the metrics at the best epoch.
+        costs: what the trial cost: `train_seconds`, `n_params`, `ms_per_text`; empty if an earlier version trained it.
         duration_s: time spent in epochs, over all attempts.
         attempts: number of attempts.
         run_id: the id of the MLflow run; None if there is no run yet or the caller did not ask for it.
@@ -40,6 +44,7 @@ class TrialRow:
     attempts: int
     run_id: str | None
     reason: str | None
+    costs: dict[str, float] = field(default_factory=dict)
 
     @property
     def is_paused(self) -> bool:
@@ -54,8 +59,8 @@ class StudyView:
     Attributes:
         name: the study's name.
         identity: distinguishes it from earlier and later studies of the same name.
-        metric: the objective's metric.
-        direction: `maximize` or `minimize`.
+        metric: the first objective's metric.
+        direction: `maximize` or `minimize`, of the first objective.
         definition: the settings that must not change while the study lasts.
         n_trials: the budget.
         owner: the supervisor that runs it now, or None.
@@ -83,9 +88,53 @@ class StudyView:
 
         The value of a pruned trial is the best until it was stopped, so its rank is not final: lists say so.
         """
-        sign = -1 if self.direction == "maximize" else 1
-        valued = [row for row in self.trials if row.value is not None and row.state in FINISHED]
-        return sorted(valued, key=lambda row: (sign * (row.value or 0.0), row.number))
+        by_number = {row.number: row for row in self.trials}
+        return [by_number[number] for number in self.ranking.order(self._scores)]
+
+    @cached_property
+    def front(self) -> list[TrialRow]:
+        """With several objectives: the trials that no other one beats; with one objective there is none."""
+        by_number = {row.number: row for row in self.trials}
+        return [by_number[number] for number in self.ranking.front(self._scores)] if self.ranking.has_front else []
+
+    def best_in(self, metric: str) -> TrialRow:
+        """Returns the trial of the front that is best in one of the objectives; without a front, the best trial."""
+        if metric == self.metric or not self.front:
+            return self.ranked[0]
+        sign = 1.0 if self.ranking.directions[self.ranking.metrics.index(metric)] == "maximize" else -1.0
+
+        def value(row: TrialRow) -> float:
+            of_row = self.further_values(row)[metric]
+            return -math.inf if of_row is None else sign * of_row
+
+        return max(self.front, key=value)
+
+    def place(self, row: TrialRow) -> str:
+        """Returns `front` for a trial of the front, `outside` for one that violates a constraint, else nothing."""
+        score = self._scores.get(row.number)
+        if score is not None and score.violation:
+            return "outside"
+        return "front" if row in self.front else ""
+
+    def further_values(self, row: TrialRow) -> dict[str, float | None]:
+        """Returns the values of the objectives after the first one, by metric."""
+        summary = {"metrics": row.metrics, "costs": row.costs}
+        return {metric: found(metric, summary) for metric in self.ranking.metrics[1:]}
+
+    @cached_property
+    def ranking(self) -> Ranking:
+        """The objectives and constraints."""
+        stored = self.definition.get("objective")
+        one = {"metric": self.metric, "direction": self.direction}
+        return Ranking.of({**self.definition, "objective": stored if isinstance(stored, list) else one})
+
+    @cached_property
+    def _scores(self) -> dict[int, Score]:
+        return {
+            row.number: self.ranking.score(row.value, {"metrics": row.metrics, "costs": row.costs})
+            for row in self.trials
+            if row.value is not None and row.state in FINISHED
+        }
 
     @property
     def best(self) -> TrialRow | None:
@@ -147,7 +196,7 @@ def _view(
     return StudyView(
         name=study.study_name,
         identity=identity,
-        metric=definition.get("objective", {}).get("metric", "val_accuracy"),
+        metric=Ranking.of(definition).metrics[0],
         direction=study.direction,
         definition=definition,
         n_trials=metadata.n_trials(study),
@@ -187,4 +236,5 @@ def _trial_row(folder: StudyFolder, trial: StoredTrial, with_runs: bool, *, is_o
         attempts=trial.user_attrs.get(metadata.ATTEMPTS, 0),
         run_id=Cursor.load(folder.trial(trial.number).tracking).run_id if with_runs else None,
         reason=reason or None,
+        costs=summary.get("costs", {}),
     )

@@ -1,12 +1,13 @@
 """Which models of a study are kept, and how the others are removed from the disk."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rnnexp import locks
 from rnnexp.disk import WRITING
 from rnnexp.home import TrialFolder
+from rnnexp.storage.ranking import Ranking, Score
 from rnnexp.trial import events
 from rnnexp.trial.events import Evicted
 
@@ -18,38 +19,36 @@ class Retention:
         newest: the trial with a value that ended last.
     """
 
-    def __init__(self, *, maximize: bool, n_best: int) -> None:
+    def __init__(self, ranking: Ranking, n_best: int) -> None:
         """Args:
-        maximize: whether a larger value is better.
+        ranking: of the study's trials.
         n_best: how many of the best are kept (`keep.checkpoints`).
         """
-        self._maximize, self._n_best = maximize, n_best
-        self._values: dict[int, float] = {}
+        self._ranking, self._n_best = ranking, n_best
+        self._scores: dict[int, Score] = {}
         self.newest: int | None = None
 
-    def add(self, number: int, value: float) -> None:
+    def add(self, number: int, score: Score) -> None:
         """Adds a trial that has a model."""
-        self._values[number] = value
+        self._scores[number] = score
 
     def discard(self, number: int) -> None:
-        """Forgets a trial whose model was removed: enough other trials are better, which cannot change."""
-        del self._values[number]
+        """Forgets a trial whose model was removed: enough other trials are better."""
+        del self._scores[number]
 
     def to_evict(self) -> list[int]:
         """Returns the trials whose models must be removed."""
-        return to_evict(self._values, self._maximize, self._n_best, self.newest)
+        return to_evict(self._ranking.order(self._scores), self._n_best, self.newest)
 
 
-def to_evict(values: dict[int, float], maximize: bool, keep: int, newest: int | None) -> list[int]:
+def to_evict(ranked: Sequence[int], keep: int, newest: int | None) -> list[int]:
     """Returns the trials whose models must be removed.
 
     Args:
-        values: the objective of each trial that has a model, by number.
-        maximize: whether a larger value is better.
-        keep: how many of the best are kept; the older ones of equal trials.
+        ranked: the trials that have a model, best first.
+        keep: how many of the best are kept.
         newest: the trial that ended last; it is kept too.
     """
-    ranked = sorted(values, key=lambda number: (-values[number] if maximize else values[number], number))
     return [number for number in ranked[keep:] if number != newest]
 
 

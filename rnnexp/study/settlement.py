@@ -5,10 +5,11 @@ record is closed later, when its slot is released.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rnnexp.config.sweep import SweepConfig
 from rnnexp.engine.executor import End, Exited
+from rnnexp.storage.ranking import Ranking
 from rnnexp.storage.store import StudyStore
 from rnnexp.storage.trial_values import FinishedTrial
 from rnnexp.study import failures, limits, start_failures
@@ -73,16 +74,16 @@ class Settlement:
         self._start_failures, self._running = start_failures, running
         self._failures = ConsecutiveFailures(config.limits.consecutive_failures)
         self._lost_slots = LostSlots()
-        maximize = config.objective.direction == "maximize"
-        self.retention = Retention(maximize=maximize, n_best=config.keep.checkpoints)
-        self.best = BestTrial(maximize=maximize)
+        self._ranking = Ranking.of_config(config)
+        self.retention = Retention(self._ranking, config.keep.checkpoints)
+        self.best = BestTrial()
         self.estimate = TimeEstimate()
 
     def restore(self, finished: Sequence[FinishedTrial]) -> None:
         """Restores what is known of the trials that earlier supervisors have settled."""
         for trial in finished:
             if trial.value is not None:
-                self._update_best(trial.number, trial.value)
+                self._update_best(trial.number, trial.value, trial.summary)
             if trial.seconds:
                 self.estimate.add(trial.number, trial.seconds)
         with_value = [trial for trial in finished if trial.value is not None]
@@ -151,9 +152,10 @@ class Settlement:
             return None
         reason = STOPPED_BY_HAND if by_hand else f"pruned {self._store.paused.place(number)}"
         result = self._records.result_of_paused(number, "stopped" if by_hand else "pruned", reason, self._clock.time())
-        value, curve = result.metrics[self._config.objective.metric], events.epochs(self._records.read(number))
-        attempts = self._store.end_paused(number, value, events.summary(curve, value, result.reason))
-        self._add_value(number, value)
+        value = result.metrics[self._config.objective.metric]
+        summary = events.summary(self._records.read(number), value, result.reason)
+        attempts = self._store.end_paused(number, value, summary)
+        self._add_value(number, value, summary)
         return EndedTrial(TrialOutcome(State.PRUNED, result.reason, value), attempts)
 
     def handle_failure(self, running: RunningTrial, failure: Failure) -> None:
@@ -183,25 +185,26 @@ class Settlement:
     def _finish_trial(self, running: RunningTrial, outcome: TrialOutcome) -> None:
         """Writes the final outcome of a trial to Optuna."""
         number, value, reason = running.request.number, outcome.value, outcome.reason
-        curve = events.epochs(self._records.read(number))
-        self._store.tell(number, outcome.state, value, events.summary(curve, value, reason))
+        summary = events.summary(self._records.read(number), value, reason)
+        self._store.tell(number, outcome.state, value, summary)
         running.outcome = outcome
         self.estimate.add(number, self._clock.monotonic() - running.started_at)
         if value is not None:
-            self._add_value(number, value)
+            self._add_value(number, value, summary)
         elif outcome.state is State.FAIL and reason != STOPPED_BY_HAND:
             self._failures.add(reason)
             self._check_failure_limit()
 
-    def _add_value(self, number: int, value: float) -> None:
+    def _add_value(self, number: int, value: float, summary: Mapping[str, Any]) -> None:
         """Notes that a trial has ended with a value."""
-        self._update_best(number, value)
+        self._update_best(number, value, summary)
         self.retention.newest = number
         self._failures.reset()
 
-    def _update_best(self, number: int, value: float) -> None:
-        self.retention.add(number, value)
-        self.best.update(number, value)
+    def _update_best(self, number: int, value: float, summary: Mapping[str, Any]) -> None:
+        score = self._ranking.score(value, summary)
+        self.retention.add(number, score)
+        self.best.update(number, value, score)
 
     def _check_failure_limit(self) -> None:
         """Stops a sweep in which too many consecutive trials fail."""

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rnnexp.config.names import COSTS
 from rnnexp.storage.importances import Importances
 from rnnexp.storage.views import StudyView, TrialRow
 from rnnexp.terminal.escapes import visible_lines
@@ -89,6 +90,15 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def cost(metric: str, value: float | None) -> str:
+    """Formats a metric or a cost by its name."""
+    if value is None or metric not in COSTS:
+        return number(value)
+    if metric == "train_seconds":
+        return duration(value)
+    return f"{value:,.0f}" if metric == "n_params" else f"{value:.3g}"
+
+
 def heading(setting: str) -> str:
     """Returns a setting's name without its section, except where it is unclear: those of `clip`, and `data.seed`."""
     section, _, name = setting.partition(".")
@@ -120,6 +130,11 @@ def trials(
     table.add_column(view.metric, justify="left" if has_pruned else "right", style="bold")
     if expected:
         table.add_column("retrained", justify="right")
+    further = view.ranking.metrics[1:]
+    for metric in further:
+        table.add_column(metric, justify="right", style="bold")
+    if view.ranking.has_places:
+        table.add_column("place")
     table.add_column("best epoch", justify="right")
     columns = setting_columns(rows)
     for name in columns:
@@ -135,6 +150,8 @@ def trials(
             Text(row.state, style=_STYLES[row.state]),
             objective(row),
             *([number(expected.get(row.number))] if expected else []),
+            *(cost(metric, value) for metric, value in view.further_values(row).items()),
+            *([view.place(row)] if view.ranking.has_places else []),
             str(row.best_epoch or "–"),
         ]
         cells += [short(row.settings[name]) if name in row.settings else "–" for name in columns]

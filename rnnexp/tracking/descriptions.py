@@ -7,6 +7,7 @@ from typing import Any
 from rnnexp.config.files import load_mapping
 from rnnexp.errors import UserError
 from rnnexp.home import StudyFolder
+from rnnexp.storage.ranking import Ranking
 from rnnexp.trial.states import State
 
 NOTE, NAME, COLOR = "mlflow.note.content", "mlflow.runName", "mlflow.runColor"
@@ -41,11 +42,11 @@ class StudyText:
             sweep = load_mapping(folder.sweep)
         except UserError:
             return cls()
-        objective = sweep.get("objective") or {}
+        ranking = Ranking.of(sweep)
         tried = [name for entry in sweep.get("try") or () for name in entry]
         return cls(
-            str(objective.get("metric", cls.metric)),
-            str(objective.get("direction") or cls.direction),
+            ranking.metrics[0],
+            ranking.directions[0],
             tuple(dict.fromkeys([*(sweep.get("space") or {}), *tried])),
             str(sweep.get("question") or ""),
         )

@@ -8,6 +8,7 @@ Times are seconds since 1970. An incomplete line of a killed process is not an e
 import dataclasses
 import json
 import os
+import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -265,18 +266,30 @@ def n_crashes(events: list[Event]) -> int:
     )
 
 
-def summary(curve: list[EpochEnded], value: float | None, reason: str) -> dict[str, Any]:
-    """Returns the fields of a finished trial for lists of trials: best epoch, metrics, duration, reason.
+def costs(trial_events: list[Event]) -> dict[str, float]:
+    """Returns what a trial costs, as far as its events tell: `train_seconds`, `n_params`, `ms_per_text`."""
+    curve = epochs(trial_events)
+    started = next((event for event in reversed(trial_events) if isinstance(event, Started)), None)
+    times = [epoch.measured["cost/ms_per_text"] for epoch in curve if "cost/ms_per_text" in epoch.measured]
+    found = {"train_seconds": sum(epoch.seconds for epoch in curve)} if curve else {}
+    found |= {"n_params": float(started.n_params)} if started is not None else {}
+    return found | ({"ms_per_text": statistics.median(times)} if times else {})
+
+
+def summary(trial_events: list[Event], value: float | None, reason: str) -> dict[str, Any]:
+    """Returns the fields of a finished trial for lists of trials: best epoch, metrics, costs, duration, reason.
 
     Args:
-        curve: the epochs of the trial.
+        trial_events: all events of the trial.
         value: of the objective; None if the trial has none.
         reason: why the trial was pruned or failed.
     """
+    curve = epochs(trial_events)
     best_epoch = curve[-1].best_epoch if curve and value is not None else None
     return {
         "best_epoch": best_epoch,
         "metrics": next((epoch.metrics for epoch in curve if epoch.epoch == best_epoch), {}),
+        "costs": costs(trial_events),
         "duration_s": round(sum(epoch.seconds for epoch in curve), 3),
         "reason": reason,
     }

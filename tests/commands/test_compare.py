@@ -126,7 +126,7 @@ def test_importances_are_shown_beside_chance(root: Path, capsys: pytest.CaptureF
     assert "not distinguishable from chance" in dropout
     shown = content(tmp_path / "r.html")
     assert "variation" not in shown["importances_text"]
-    assert "More than chance explains, the result depends on model.cell." in shown["answer"]
+    assert "More than chance explains, val_accuracy depends on model.cell." in shown["answer"]
     one = compared(root, capsys, "many")
     assert list(one["importances"]) == ["model.cell", "model.dropout"]
     assert sum(one["importances"].values()) == pytest.approx(1.0)

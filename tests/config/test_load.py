@@ -40,7 +40,7 @@ _FAULTS = {
     "objective: {metric: val_loss, direction: maximize}": "direction: got maximize for val_loss, expected minimize",
     "objective: {direction: up}": "objective.direction: got 'up', expected 'maximize' or 'minimize'",
     "objective: {metrik: loss}": "objective.metrik: unknown setting; did you mean objective.metric?",
-    "objective: [val_loss]": "objective: got ['val_loss'], expected a mapping of settings",
+    "objective: [val_loss]": "objective.0: got 'val_loss', expected a mapping of settings",
     "sampler: {name: tpee}": "sampler.name: got 'tpee'; did you mean tpe?",
     "sampler: {seed: 3}": "sampler: expected a mapping with a name",
     "sampler: tpe": "sampler: got 'tpe', expected a mapping",

@@ -6,7 +6,8 @@ import pytest
 
 from rnnexp.config.files import load_mapping
 from rnnexp.config.load import load_sweep
-from rnnexp.config.sweep import Objective, SweepConfig, differences, fingerprint, json_schema, with_defaults
+from rnnexp.config.objectives import Objective
+from rnnexp.config.sweep import SweepConfig, differences, fingerprint, json_schema, with_defaults
 from rnnexp.config.trial import SECTIONS, setting_names
 
 _SWEEPS = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))

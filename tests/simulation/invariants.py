@@ -310,8 +310,9 @@ class InvariantChecker:
         values = {trial.number: trial.value for trial in trials if trial.value is not None}
         ended = {trial.number: trial.datetime_complete for trial in trials if trial.value is not None}
         newest = set([number for number in self._storage.finished_in_order if number in values][-1:])
-        maximize, keep = config.objective.direction == "maximize", config.keep.checkpoints
-        best = set(values) - set(retention.to_evict(values, maximize, keep, None))
+        sign = -1 if config.objective.direction == "maximize" else 1
+        ranked = sorted(values, key=lambda number: (sign * values[number], number))
+        best = set(values) - set(retention.to_evict(ranked, config.keep.checkpoints, None))
         kept = {trial.number for trial in trials if self._folder(trial.number).best.exists()}
         message = f"models are kept of {kept}; the best are {best}, the newest {newest}"
         if self._world.injected["clock jump"] and values:

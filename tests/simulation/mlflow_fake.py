@@ -145,8 +145,12 @@ class FakeClient:
     def get_run(self, run_id: str) -> Any:
         return self._call("get_run", lambda: SimpleNamespace(data=SimpleNamespace(tags=dict(self._run(run_id).tags))))
 
-    def update_run(self, run_id: str, status: str) -> None:
-        self._call(f"update_run {status}", lambda: setattr(self._run(run_id), "status", status))
+    def update_run(self, run_id: str, status: str, name: str) -> None:
+        def call() -> None:
+            run = self._run(run_id)
+            run.status, run.tags["mlflow.runName"] = status, name
+
+        self._call(f"update_run {status}", call)
 
     def set_terminated(self, run_id: str, status: str, end_time: int) -> None:
         self._call(f"set_terminated {status}", lambda: setattr(self._run(run_id), "status", status))

@@ -37,7 +37,7 @@ class Found:
     violation: str
 
 
-_TELL = "        self._store.tell(number, outcome.state, value, events.summary(curve, value, reason))\n"
+_TELL = "        self._store.tell(number, outcome.state, value, summary)\n"
 _CLOSE = (
     "        self._records.append(\n"
     "            number, events.AttemptEnded(self._clock.time(), outcome.state, reason, running.request.attempt)\n"
@@ -93,7 +93,7 @@ BUGS = (
     ),
     Planted(
         "the worst checkpoints are kept",
-        Change("settlement", "Retention(maximize=maximize,", "Retention(maximize=not maximize,"),
+        Change("retention", "for number in ranked[keep:]", "for number in ranked[:-keep]"),
     ),
     Planted(
         "a dead supervisor's record is not closed",

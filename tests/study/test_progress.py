@@ -1,5 +1,6 @@
 import pytest
 
+from rnnexp.storage.ranking import Score
 from rnnexp.study.best import BestTrial
 from rnnexp.study.progress import TimeEstimate
 
@@ -38,25 +39,36 @@ def test_a_trial_that_was_paused_and_resumed_counts_once_with_all_its_time() -> 
     assert estimate.seconds_left(2, [], n_slots=1) == pytest.approx(60.0)
 
 
+def update(best: BestTrial, number: int, value: float, *, maximize: bool = True) -> None:
+    best.update(number, value, Score((value if maximize else -value,)))
+
+
 @pytest.mark.parametrize(("maximize", "number", "value"), [(True, 3, 0.9), (False, 1, 0.2)])
 def test_the_best_trial_follows_the_direction(maximize: bool, number: int, value: float) -> None:
-    best = BestTrial(maximize=maximize)
+    best = BestTrial()
     assert (best.number, best.value) == (None, None)
     for each, its_value in ((1, 0.2), (2, 0.5), (3, 0.9)):
-        best.update(each, its_value)
+        update(best, each, its_value, maximize=maximize)
     assert (best.number, best.value) == (number, value)
 
 
-@pytest.mark.parametrize("maximize", [True, False])
-def test_the_first_of_equal_trials_stays_the_best(maximize: bool) -> None:
-    best = BestTrial(maximize=maximize)
-    best.update(4, 0.5)
-    best.update(2, 0.5)
+def test_the_first_of_equal_trials_stays_the_best() -> None:
+    best = BestTrial()
+    update(best, 4, 0.5)
+    update(best, 2, 0.5)
     assert best.number == 4
 
 
+def test_a_trial_outside_the_constraints_is_not_the_best() -> None:
+    best = BestTrial()
+    best.update(0, 0.9, Score((0.9,), violation=0.5))
+    best.update(1, 0.6, Score((0.6,)))
+    best.update(2, 0.8, Score((0.8,), violation=0.1))
+    assert best.number == 1
+
+
 def test_a_best_value_of_zero_is_kept() -> None:
-    best = BestTrial(maximize=True)
-    best.update(0, 0.0)
-    best.update(1, -1.0)
+    best = BestTrial()
+    update(best, 0, 0.0)
+    update(best, 1, -1.0)
     assert (best.number, best.value) == (0, 0.0)

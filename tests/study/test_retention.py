@@ -7,9 +7,15 @@ from hypothesis import strategies as st
 
 from rnnexp.disk import WRITING
 from rnnexp.home import TrialFolder
+from rnnexp.storage.ranking import Ranking
 from rnnexp.study.retention import Retention, clean_up, evict, exporting, to_evict
 from rnnexp.trial import events
 from rnnexp.trial.events import Evicted
+
+
+def ranked(values: dict[int, float], *, maximize: bool = True) -> list[int]:
+    ranking = Ranking([{"metric": "val_loss", "direction": "maximize" if maximize else "minimize"}], {})
+    return ranking.order({number: ranking.score(value, {}) for number, value in values.items()})
 
 
 @pytest.mark.parametrize(
@@ -17,17 +23,18 @@ from rnnexp.trial.events import Evicted
     [(True, 2, {0, 3}), (True, 1, {0, 1, 3}), (False, 2, {1, 2}), (False, 3, {2}), (True, 4, set()), (True, 9, set())],
 )
 def test_the_best_few_are_kept(maximize: bool, keep: int, expected: set[int]) -> None:
-    assert set(to_evict({0: 0.5, 1: 0.8, 2: 0.9, 3: 0.6}, maximize, keep, newest=None)) == expected
+    values = {0: 0.5, 1: 0.8, 2: 0.9, 3: 0.6}
+    assert set(to_evict(ranked(values, maximize=maximize), keep, newest=None)) == expected
 
 
 def test_the_newest_is_kept() -> None:
-    assert set(to_evict({0: 0.5, 1: 0.8, 2: 0.9, 3: 0.1}, True, 2, newest=3)) == {0}
+    assert set(to_evict([2, 1, 0, 3], 2, newest=3)) == {0}
 
 
 def test_the_older_of_equal_trials_are_kept() -> None:
     values = {7: 0.5, 2: 0.5, 5: 0.5, 9: 0.5}
-    assert sorted(to_evict(values, True, 2, newest=None)) == [7, 9]
-    assert sorted(to_evict(values, False, 2, newest=None)) == [7, 9]
+    assert sorted(to_evict(ranked(values), 2, newest=None)) == [7, 9]
+    assert sorted(to_evict(ranked(values, maximize=False), 2, newest=None)) == [7, 9]
 
 
 @settings(max_examples=50, deadline=None)
@@ -37,7 +44,7 @@ def test_the_older_of_equal_trials_are_kept() -> None:
     keep=st.integers(1, 5),
 )
 def test_no_evicted_trial_is_better_than_a_kept_one(values: dict[int, float], maximize: bool, keep: int) -> None:
-    evicted = set(to_evict(values, maximize, keep, newest=None))
+    evicted = set(to_evict(ranked(values, maximize=maximize), keep, newest=None))
     kept = set(values) - evicted
     assert len(kept) == min(keep, len(values))
     sign = 1 if maximize else -1
@@ -45,9 +52,10 @@ def test_no_evicted_trial_is_better_than_a_kept_one(values: dict[int, float], ma
 
 
 def test_a_discarded_trial_is_not_selected_again() -> None:
-    retention = Retention(maximize=False, n_best=1)
+    ranking = Ranking([{"metric": "val_loss", "direction": "minimize"}], {})
+    retention = Retention(ranking, n_best=1)
     for number, value in enumerate((0.5, 0.3, 0.4)):
-        retention.add(number, value)
+        retention.add(number, ranking.score(value, {}))
         retention.newest = number
     assert retention.to_evict() == [0], "trial 1 is the best, trial 2 is the newest"
     retention.discard(0)

@@ -1,20 +1,18 @@
 """What a report of a study contains, as plain values: the page's script draws it."""
 
 import json
-import math
 import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from rnnexp.analysis import explanations
+from rnnexp.analysis import answers, explanations
 from rnnexp.analysis.configurations import expected_again, seed_noise
 from rnnexp.analysis.expected_best import expected_best
-from rnnexp.analysis.verdicts import difference
 from rnnexp.config.files import load_mapping
-from rnnexp.config.names import CERTIFICATION, METRICS
+from rnnexp.config.names import METRICS
 from rnnexp.errors import UserError
 from rnnexp.home import Home
-from rnnexp.storage.importances import Importances, importances
+from rnnexp.storage.importances import importances
 from rnnexp.storage.views import StudyView, TrialRow
 from rnnexp.trial import events
 from rnnexp.trial.events import AttemptEnded, EpochEnded, Event, Finished, Started
@@ -33,8 +31,8 @@ def study(home: Home, view: StudyView) -> dict[str, Any]:
     found = importances(home, view.name)
     noise = seed_noise(home, view)
     expected = expected_again(view, noise)
-    certificate = _certificate(home, view)
-    error, error_text = _error(view, noise)
+    certificate = answers.certificate(home, view)
+    error, error_text = answers.error_of_one(view, noise)
     searched = list(dict.fromkeys(name for row in view.trials for name in row.settings))
     began = min(
         (event.time for history in histories.values() for event in history if isinstance(event, Started)), default=0.0
@@ -42,7 +40,12 @@ def study(home: Home, view: StudyView) -> dict[str, Any]:
     ranks = {row.number: place for place, row in enumerate(view.ranked, start=1)}
     trials = [
         _trial(row, histories[row.number], began)
-        | {"rank": ranks.get(row.number), "expected": expected.get(row.number)}
+        | {
+            "rank": ranks.get(row.number),
+            "expected": expected.get(row.number),
+            "place": view.place(row),
+            "further": view.further_values(row),
+        }
         for row in view.trials
     ]
     return {
@@ -50,9 +53,11 @@ def study(home: Home, view: StudyView) -> dict[str, Any]:
         "question": _question(view),
         "metric": view.metric,
         "direction": view.direction,
+        "further": list(view.ranking.metrics[1:]),
+        "has_places": view.ranking.has_places,
         "states": {str(state): view.count(state) for state in State if view.count(state)},
         "budget": view.n_trials,
-        "answer": _answer(view, found, trials, certificate, (error, error_text)),
+        "answer": answers.answer(view, found, expected, certificate, (error, error_text)),
         "certificate": certificate,
         "error": error,
         "error_text": error_text,
@@ -165,91 +170,9 @@ def _expected_best(view: StudyView) -> list[float]:
     return [sign * value for value in expected_best(values)]
 
 
-def _error(view: StudyView, noise: float | None) -> tuple[float | None, str]:
-    """Returns the standard deviation of one trial's value, and what it is about."""
-    if noise is not None:
-        return noise, "seeds: two trainings of one configuration differ by that much"
-    n_texts = _n_validation(view)
-    if view.metric == "val_accuracy" and n_texts and view.best is not None and view.best.value is not None:
-        return math.sqrt(view.best.value * (1 - view.best.value) / n_texts), (
-            f"the choice of {n_texts:,} validation texts; the noise of seeds comes on top and is not known"
-        )
-    return None, ""
-
-
-def _answer(
-    view: StudyView,
-    found: Importances,
-    trials: Sequence[dict[str, Any]],
-    certificate: dict[str, Any] | None,
-    error: tuple[float | None, str],
-) -> list[str]:
-    """Returns the answer in sentences: the best trial, how sure that is, which settings matter."""
-    best = view.best
-    if best is None:
-        return ["No trial has a result yet."]
-    chosen = ", ".join(f"{name} {_text(value)}" for name, value in best.settings.items())
-    when = f"at epoch {best.best_epoch}" + (", when it was pruned" if best.state is State.PRUNED else "")
-    sentences = [
-        f"Trial {best.number} has the best {view.metric}: {best.value:.4f} {when}{f' ({chosen})' if chosen else ''}."
-    ]
-    if certificate is not None:
-        test = certificate["test"]
-        sentences += [f"{sentence}." for sentence in certificate["sentences"]]
-        sentences.append(
-            f"On the test part {certificate['leader']} has an accuracy of {test['accuracy']:.4f} (95% over seeds and "
-            f"texts: {test['low']:.4f} to {test['high']:.4f})."
-        )
-    else:
-        sentences.append(_doubt(view, trials, *error))
-    clear = [row.setting for row in found.rows if not row.is_noise]
-    if clear:
-        sentences.append(f"More than chance explains, the result depends on {', '.join(clear)}.")
-    return sentences
-
-
-def _certificate(home: Home, view: StudyView) -> dict[str, Any] | None:
-    """Returns the result of the study's certification, if there is one."""
-    for folder in (home.study(view.name + CERTIFICATION), view.folder):
-        try:
-            found: dict[str, Any] = json.loads(folder.certificate.read_text(encoding="utf-8"))
-            return found
-        except (OSError, ValueError):
-            continue
-    return None
-
-
-def _doubt(view: StudyView, trials: Sequence[dict[str, Any]], error: float | None, error_text: str) -> str:
-    """Returns how sure a ranking of single trials is."""
-    best, start = view.best, "How sure that is, one seed for each trial cannot say"
-    assert best is not None
-    again = next((trial["expected"] for trial in trials if trial["number"] == best.number), None)
-    if again is not None:
-        return f"Trained again with another seed, it is expected to have {again:.4f}: the best of many is partly lucky."
-    if error is None or best.value is None:
-        return f"{start}."
-    near = [row for row in view.ranked[1:] if abs((row.value or 0.0) - best.value) < 2 * error]
-    return (
-        f"{start}. One value alone has a standard error of {difference(error, view.metric)} ({error_text}), and "
-        f"{len(near)} other trials are within two of them."
-    )
-
-
-def _n_validation(view: StudyView) -> int:
-    for row in view.trials:
-        for event in events.read(view.folder.trial(row.number).events):
-            if isinstance(event, Started):
-                return int(event.data.get("n_validation", 0))
-    return 0
-
-
 def _sentence(text: str) -> str:
     """Returns a text that begins with a capital letter and ends with a period."""
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
-
-
-def _text(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _trust(view: StudyView, histories: dict[int, list[Event]]) -> dict[str, Any]:

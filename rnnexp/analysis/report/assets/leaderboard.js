@@ -48,7 +48,7 @@ function leaderboardPart(study) {
 }
 
 function leaderboardColumns(study) {
-  const { metric, error, settings } = study.plain;
+  const { metric, error, settings, further, has_places } = study.plain;
   const pruned = (trial) => (trial.state === "PRUNED" && trial.value !== null ? ` at epoch ${trial.best_epoch}, pruned` : "");
   const uncertainty = (trial) => (trial.value === null ? null : 1.96 * error);
   const inert = (trial, name) => (name === "clip.threshold" && trial.inert ? " (inert)" : "");
@@ -60,6 +60,8 @@ function leaderboardColumns(study) {
     hasExpected(study)
       ? { name: "retrained", value: (trial) => trial.expected, text: (trial) => number(trial.expected) }
       : null,
+    ...further.map((name) => ({ name, value: (trial) => trial.further[name], text: (trial) => short(trial.further[name]) })),
+    has_places ? { name: "place", value: (trial) => trial.place, text: (trial) => trial.place, isText: true } : null,
     { name: "best epoch", value: (trial) => trial.best_epoch, text: (trial) => short(trial.best_epoch) },
     { name: "epochs", value: (trial) => trial.epoch_seconds.length, text: (trial) => String(trial.epoch_seconds.length) },
     ...settings.map((name) => ({
