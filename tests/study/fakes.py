@@ -25,6 +25,7 @@ class FakeExecutor:
     Attributes:
         accuracy: returns the accuracy of an epoch.
         grad_norm: returns the gradient norm of an epoch, of trials that clip; None logs no norm.
+        n_params: returns the number of a trial's weights.
         n_crashes: the epochs after which the process crashes, one for each attempt.
         bugs: trials that raise an exception.
         endless: trials that send no further message.
@@ -47,6 +48,7 @@ class FakeExecutor:
         self.n_slots = n_slots
         self.accuracy = accuracy or (lambda job, epoch: 0.5 + 0.01 * epoch)
         self.grad_norm: Accuracy | None = None
+        self.n_params: Callable[[TrialJob], int] = lambda job: 10
         self.n_crashes: dict[int, list[int]] = {}
         self.bugs: set[int] = set()
         self.endless: set[int] = set()
@@ -84,7 +86,7 @@ class FakeExecutor:
         trial_events = events.read(folder.events)
         has_lost_model = any(isinstance(event, Finished) for event in trial_events) and model_fault(folder)
         done = self._n_done[number] = 0 if has_lost_model else len(events.epochs(trial_events))
-        self._send(number, Started(time.time(), job.attempt, done, 1, 10, {"name": "fake"}, {}))
+        self._send(number, Started(time.time(), job.attempt, done, 1, self.n_params(job), {"name": "fake"}, {}))
         if number in self.bugs:
             self._send(number, Failed(time.time(), "error", "ValueError: broken", "Traceback"))
             self._exit(number, 1)
