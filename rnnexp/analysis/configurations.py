@@ -56,7 +56,14 @@ def configurations(study: StudyView) -> list[Configuration]:
             groups.setdefault(frozenset(_without_seeds(row).items()), []).append(row)
     found = [Configuration(_without_seeds(rows[0]), tuple(rows)) for rows in groups.values()]
     sign = -1 if study.direction == "maximize" else 1
-    return sorted(found, key=lambda each: (each.value is None, sign * (each.value or 0.0), each.rows[0].number))
+    ranks = {row.number: rank for rank, row in enumerate(study.ranked)} if study.ranking.has_places else {}
+
+    def order(each: Configuration) -> tuple[Any, ...]:
+        # With a front or constraints, by the rank of its best trial; else by its mean value.
+        rank = min((ranks.get(row.number, len(ranks)) for row in each.rows), default=0)
+        return each.value is None, rank, sign * (each.value or 0.0), each.rows[0].number
+
+    return sorted(found, key=order)
 
 
 def seed_noise(home: Home, study: StudyView) -> float | None:

@@ -114,6 +114,8 @@ def _print_study(home: Home, study: StudyView, columns: list[str] | None, by: li
             f"configuration has a standard deviation of {noise:.4f} between seeds, so the best of many is partly lucky",
             soft_wrap=True,
         )
+    if study.ranking.has_places:
+        console.print(tables.PLACE_NOTE, soft_wrap=True)
     if any(row.state is State.PRUNED for row in shown):
         console.print(tables.PRUNED_NOTE, soft_wrap=True)
     if len(study.ranked) > _MAX_ROWS:

@@ -82,6 +82,8 @@ def _show_ranking(study: StudyView) -> None:
     console.print()
     console.print(tables.trials(study, study.ranked[:_MAX_RANKED], rank=True))
     console.print()
+    if study.ranking.has_places:
+        console.print(tables.PLACE_NOTE, soft_wrap=True)
     if any(row.state is State.PRUNED for row in study.ranked[:_MAX_RANKED]):
         console.print(tables.PRUNED_NOTE, soft_wrap=True)
     n_more, n_failed = len(study.ranked) - _MAX_RANKED, study.count(State.FAIL)

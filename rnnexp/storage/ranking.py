@@ -116,6 +116,12 @@ class Ranking:
         """Returns the trials inside the constraints that no other one beats, best in the first objective first."""
         return next(iter(self._fronts(scores)), [])
 
+    def extremes(self, scores: Mapping[int, Score]) -> set[int]:
+        """Returns the trial of the front that is best in each objective; with one objective none."""
+        front = self.front(scores) if self.has_front else []
+        places = range(len(self.metrics)) if front else ()
+        return {max(front, key=lambda number: scores[number].values[place]) for place in places}
+
     def _fronts(self, scores: Mapping[int, Score]) -> list[list[int]]:
         inside = [number for number in scores if not scores[number].violation]
         ordered = sorted(inside, key=lambda number: (*(-value for value in scores[number].values), number))

@@ -1,7 +1,7 @@
 """Which models of a study are kept, and how the others are removed from the disk."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 from rnnexp import locks
@@ -13,7 +13,7 @@ from rnnexp.trial.events import Evicted
 
 
 class Retention:
-    """Selects the trials whose models are removed. Kept are the best few and the newest.
+    """Selects the trials whose models are removed. Kept are the best few, the newest, and the best in each objective.
 
     Attributes:
         newest: the trial with a value that ended last.
@@ -38,18 +38,19 @@ class Retention:
 
     def to_evict(self) -> list[int]:
         """Returns the trials whose models must be removed."""
-        return to_evict(self._ranking.order(self._scores), self._n_best, self.newest)
+        others = {self.newest, *self._ranking.extremes(self._scores)}
+        return to_evict(self._ranking.order(self._scores), self._n_best, others)
 
 
-def to_evict(ranked: Sequence[int], keep: int, newest: int | None) -> list[int]:
+def to_evict(ranked: Sequence[int], keep: int, others: Container[int | None] = ()) -> list[int]:
     """Returns the trials whose models must be removed.
 
     Args:
         ranked: the trials that have a model, best first.
         keep: how many of the best are kept.
-        newest: the trial that ended last; it is kept too.
+        others: trials that are kept, too.
     """
-    return [number for number in ranked[keep:] if number != newest]
+    return [number for number in ranked[keep:] if number not in others]
 
 
 def evict(folder: TrialFolder, when: float) -> bool:

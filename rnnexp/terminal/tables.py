@@ -29,6 +29,10 @@ _STYLES = {
 _PIPE_WIDTH = 220
 """Wide enough for a table of many settings in a file or pipe."""
 
+PLACE_NOTE = (
+    "front: no other trial is at least as good in each objective and better in one; outside: a constraint is violated, "
+    "such trials rank last"
+)
 PRUNED_NOTE = (
     "A pruned trial was stopped early: its value is the best until then, and its rank is not final. More epochs could "
     "have moved it up, so it says little about its settings."

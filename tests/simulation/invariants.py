@@ -312,7 +312,7 @@ class InvariantChecker:
         newest = set([number for number in self._storage.finished_in_order if number in values][-1:])
         sign = -1 if config.objective.direction == "maximize" else 1
         ranked = sorted(values, key=lambda number: (sign * values[number], number))
-        best = set(values) - set(retention.to_evict(ranked, config.keep.checkpoints, None))
+        best = set(values) - set(retention.to_evict(ranked, config.keep.checkpoints))
         kept = {trial.number for trial in trials if self._folder(trial.number).best.exists()}
         message = f"models are kept of {kept}; the best are {best}, the newest {newest}"
         if self._world.injected["clock jump"] and values:

@@ -24,17 +24,17 @@ def ranked(values: dict[int, float], *, maximize: bool = True) -> list[int]:
 )
 def test_the_best_few_are_kept(maximize: bool, keep: int, expected: set[int]) -> None:
     values = {0: 0.5, 1: 0.8, 2: 0.9, 3: 0.6}
-    assert set(to_evict(ranked(values, maximize=maximize), keep, newest=None)) == expected
+    assert set(to_evict(ranked(values, maximize=maximize), keep)) == expected
 
 
 def test_the_newest_is_kept() -> None:
-    assert set(to_evict([2, 1, 0, 3], 2, newest=3)) == {0}
+    assert set(to_evict([2, 1, 0, 3], 2, {3})) == {0}
 
 
 def test_the_older_of_equal_trials_are_kept() -> None:
     values = {7: 0.5, 2: 0.5, 5: 0.5, 9: 0.5}
-    assert sorted(to_evict(ranked(values), 2, newest=None)) == [7, 9]
-    assert sorted(to_evict(ranked(values, maximize=False), 2, newest=None)) == [7, 9]
+    assert sorted(to_evict(ranked(values), 2)) == [7, 9]
+    assert sorted(to_evict(ranked(values, maximize=False), 2)) == [7, 9]
 
 
 @settings(max_examples=50, deadline=None)
@@ -44,7 +44,7 @@ def test_the_older_of_equal_trials_are_kept() -> None:
     keep=st.integers(1, 5),
 )
 def test_no_evicted_trial_is_better_than_a_kept_one(values: dict[int, float], maximize: bool, keep: int) -> None:
-    evicted = set(to_evict(ranked(values, maximize=maximize), keep, newest=None))
+    evicted = set(to_evict(ranked(values, maximize=maximize), keep))
     kept = set(values) - evicted
     assert len(kept) == min(keep, len(values))
     sign = 1 if maximize else -1
