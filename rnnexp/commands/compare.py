@@ -32,10 +32,13 @@ def run(args: argparse.Namespace) -> int:
     studies = [view(home, name) for name in dict.fromkeys(args.study)]
     if args.diff:
         return _print_difference(home, studies, args)
+    reasons = frames.reasons_not_comparable(studies)
+    if reasons and not args.json:
+        which = " and ".join(study.name for study in studies)
+        raise UserError(f"compare: {which} cannot be ranked together: {'; '.join(reasons)}; compare each by itself")
     studies = [_selected(_with_files(home, study, args), args) for study in studies]
     names = [_columns(study, args.columns, "--columns") for study in studies]
     by = [_columns(study, args.group_by, "--group-by") for study in studies]
-    reasons = frames.reasons_not_comparable(studies)
     try:
         if args.csv:
             report.write_csv(studies, Path(args.csv))
@@ -47,8 +50,6 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(_as_json(home, studies, reasons, by), indent=1))
         return 0
     console = tables.console()
-    if reasons:
-        console.print(f"these studies cannot be ranked together: {'; '.join(reasons)}", style="red", soft_wrap=True)
     for study, shown, grouped in zip(studies, names, by, strict=True):
         _print_study(home, study, shown, grouped)
     if len(studies) > 1:
@@ -216,7 +217,7 @@ def _study_as_json(home: Home, study: StudyView, found: Importances, by: list[st
         },
         "importances_like_chance": found.noise,
         "importances_n_trials": found.n_trials,
-        "trials": [dataclasses.asdict(row) | {"expected_again": expected.get(row.number)} for row in study.ranked],
+        "trials": [study.plain(row) | {"expected_again": expected.get(row.number)} for row in study.ranked],
     }
     if by is not None:
         plain["groups"] = [

@@ -1,7 +1,6 @@
 """`rnnexp show`: show one trial."""
 
 import argparse
-import dataclasses
 import json
 
 from rnnexp.config.trial import TrialConfig, load_trial
@@ -36,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     curve = events.epochs(events.read(folder.events))
     if args.json:
-        plain = dataclasses.asdict(row) | {
+        plain = study.plain(row) | {
             "config": config.settings() if config else {},
             "curve": [{"epoch": epoch.epoch, **epoch.metrics, "seconds": epoch.seconds} for epoch in curve],
             "folder": str(folder.root),

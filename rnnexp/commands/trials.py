@@ -1,7 +1,6 @@
 """`rnnexp trials`: list a study's trials."""
 
 import argparse
-import dataclasses
 import json
 
 from rnnexp.home import Home
@@ -16,7 +15,7 @@ def run(args: argparse.Namespace) -> int:
     """Prints one row per trial, by number; for a long study only the latest and the unfinished ones."""
     study = view(Home.at(args.home), args.study, with_runs=args.json)
     if args.json:
-        print(json.dumps([dataclasses.asdict(row) for row in study.trials], indent=1))
+        print(json.dumps([study.plain(row) for row in study.trials], indent=1))
     else:
         console, latest = tables.console(), len(study.trials) - (len(study.trials) if args.all else _MAX_ROWS)
         rows = [row for place, row in enumerate(study.trials) if place >= latest or row.state not in FINISHED]

@@ -1,7 +1,7 @@
 """Reads studies as plain values, for lists and analysis. Nothing here writes."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -115,6 +115,12 @@ class StudyView:
         if score is not None and score.violation:
             return "outside"
         return "front" if row in self.front else ""
+
+    def plain(self, row: TrialRow) -> dict[str, Any]:
+        """Returns a trial for JSON; with costs and place only in a study whose ranking depends on them."""
+        fields = asdict(row)
+        costs = fields.pop("costs")
+        return fields | ({"costs": costs, "place": self.place(row)} if self.ranking.has_places else {})
 
     def further_values(self, row: TrialRow) -> dict[str, float | None]:
         """Returns the values of the objectives after the first one, by metric."""

@@ -165,7 +165,12 @@ def test_studies_on_different_rows_cannot_be_ranked_together(ran: Ran, tmp_path:
     compared = ran.json("compare", "small", "other")
     assert compared["comparable"] is False
     assert any("data" in reason for reason in compared["reasons"])
-    assert "cannot be ranked together" in ran("compare", "small", "other")
+    page = tmp_path / "both.html"
+    refused = rnnexp("compare", "small", "other", "--html", str(page), "--home", str(ran.home))
+    assert refused.returncode == 2
+    assert "cannot be ranked together" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert not page.exists()
     ran("delete", "other", "--yes")
     assert [study["study"] for study in ran.json("studies")] == ["small"]
     assert not (ran.home / "work" / "other").exists()

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rnnexp.analysis import frames
 from rnnexp.analysis.report import content
 from rnnexp.storage.views import StudyView
 
@@ -47,7 +46,6 @@ def page(views: Sequence[StudyView], contents: Sequence[dict[str, Any]]) -> str:
     fixed, title = parts(), " and ".join(view.name for view in views)
     values = {
         "title": title,
-        "not_comparable": frames.reasons_not_comparable(views) if len(views) > 1 else [],
         "studies": contents,
     }
     return (

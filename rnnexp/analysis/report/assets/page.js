@@ -1,7 +1,7 @@
 /* The page: studies side by side, then each of them. */
 
 function sideBySide(studies) {
-  if (studies.length < 2 || content.not_comparable.length) return [];
+  if (studies.length < 2) return [];
   const shades = ["accent", "best", "pruned", "failed", "quiet"];
   const { metric } = studies[0].plain;
   const traces = () =>
@@ -37,7 +37,6 @@ function setTheme(theme) {
 function render() {
   root.dataset.theme = window.matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
   const change = () => setTheme(root.dataset.theme === "dark" ? "light" : "dark");
-  const reasons = content.not_comparable;
   const studies = content.studies.map((plain) => new Study(plain));
   document.getElementById("report").replaceChildren(
     element(
@@ -46,7 +45,6 @@ function render() {
       element("h1", {}, content.title),
       element("button", { type: "button", class: "theme", onclick: change }, "light / dark"),
     ),
-    ...(reasons.length ? [element("p", { class: "warn" }, `The values of these studies cannot be compared: ${reasons.join("; ")}.`)] : []),
     ...sideBySide(studies),
     ...studies.map((study) => study.render()),
   );
