@@ -71,7 +71,7 @@ def _front(view: StudyView) -> list[str]:
         row = view.best_in(metric)
         values = [
             f"{view.metric} {row.value:.4f}",
-            *(f"{name} {_text(v)}" for name, v in view.further_values(row).items()),
+            *(f"{name} {_text(value)}" for name, value in view.further_values(row).items()),
         ]
         ends.append(f"The best in {metric} is trial {row.number} ({', '.join(values)}).")
     numbers = ", ".join(str(row.number) for row in front)
@@ -127,4 +127,6 @@ def _n_validation(view: StudyView) -> int:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer() and abs(value) >= 1000:
+        return f"{value:,.0f}"
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -165,7 +165,7 @@ def test_the_leaderboard_is_filtered_and_sorted(opened: Page) -> None:
     opened("const s = document.querySelector('.state'); s.value = 'PRUNED'; s.dispatchEvent(new Event('change'))")
     assert 0 < len(opened.rows()) < 60
     assert ", pruned" in opened.find(".leaderboard tbody tr").text
-    opened("document.querySelector('.leaderboard th button').click()")
+    opened("document.querySelector('.leaderboard th:nth-child(2) button').click()")
     assert opened.rows() == sorted(opened.rows())
 
 

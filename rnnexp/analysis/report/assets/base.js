@@ -78,6 +78,11 @@ function short(value) {
   return String(value);
 }
 
+/* Returns a large whole number with separators. */
+function grouped(value) {
+  return Number.isInteger(value) ? value.toLocaleString("en") : short(value);
+}
+
 function percent(share, digits = 0) {
   return share === null ? "–" : `${(100 * share).toFixed(digits)}%`;
 }

@@ -3,7 +3,7 @@
 function leaderboardPart(study) {
   const columns = leaderboardColumns(study);
   const byValue = columns.findIndex((column) => column.isValue);
-  const shown = { column: byValue, ascending: study.sign < 0, state: "all", words: [] };
+  const shown = { column: 0, ascending: true, state: "all", words: [] };
   const body = element("tbody");
   const count = element("span", { class: "quiet", "aria-live": "polite" });
   const fill = () => {
@@ -53,6 +53,7 @@ function leaderboardColumns(study) {
   const uncertainty = (trial) => (trial.value === null ? null : 1.96 * error);
   const inert = (trial, name) => (name === "clip.threshold" && trial.inert ? " (inert)" : "");
   return [
+    { name: "rank", value: (trial) => trial.rank, text: (trial) => short(trial.rank) },
     { name: "trial", value: (trial) => trial.number, text: (trial) => String(trial.number) },
     { name: "state", value: (trial) => trial.state, text: (trial) => trial.state, isText: true, isState: true },
     { name: metric, value: (trial) => trial.value, text: (trial) => number(trial.value) + pruned(trial), isValue: true },
@@ -60,7 +61,7 @@ function leaderboardColumns(study) {
     hasExpected(study)
       ? { name: "retrained", value: (trial) => trial.expected, text: (trial) => number(trial.expected) }
       : null,
-    ...further.map((name) => ({ name, value: (trial) => trial.further[name], text: (trial) => short(trial.further[name]) })),
+    ...further.map((name) => ({ name, value: (trial) => trial.further[name], text: (trial) => grouped(trial.further[name]) })),
     has_places ? { name: "place", value: (trial) => trial.place, text: (trial) => trial.place, isText: true } : null,
     { name: "best epoch", value: (trial) => trial.best_epoch, text: (trial) => short(trial.best_epoch) },
     { name: "epochs", value: (trial) => trial.epoch_seconds.length, text: (trial) => String(trial.epoch_seconds.length) },
@@ -78,13 +79,18 @@ function hasExpected(study) {
   return study.trials.some((trial) => trial.expected !== null);
 }
 
+const FRONT = "Front: no other trial is at least as good in each objective and better in one.";
+const RETRAINED =
+  "Retrained: the value that is expected with another seed on the same validation texts, without the luck of the seed that was drawn.";
+
 function leaderboardNote(study) {
-  const { error, error_text } = study.plain;
+  const { error, error_text, has_places } = study.plain;
   return [
     "Click a trial, here or in a picture, to mark it everywhere.",
     "A pruned trial has its best value until then: its rank is not final.",
     error === null ? "" : `± is about ${error_text}.`,
-    hasExpected(study) ? "Retrained: the value that is expected with another seed on the same validation texts, without the luck of the seed that was drawn." : "",
+    has_places ? `${FRONT} Outside: violates a constraint, ranks last.` : "",
+    hasExpected(study) ? RETRAINED : "",
   ].filter(Boolean).join(" ");
 }
 

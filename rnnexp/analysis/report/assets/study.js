@@ -83,7 +83,7 @@ class Study {
       { class: "quiet" },
       "Next: ",
       ...(this.plain.certificate ? [] : [command(`certify ${this.plain.name} --top 3`), " tells how sure the ranking is; "]),
-      command(`export ${this.plain.name} --to best`),
+      command(`export ${this.plain.name}${this.plain.further.length ? ` --prefer ${this.plain.metric}` : ""} --to best`),
       " writes the best model as a bundle that accepts raw text.",
     );
   }
