@@ -87,7 +87,7 @@ def test_trials_that_differ_by_their_seed_are_one_configuration() -> None:
 def test_what_violates_a_constraint_is_certified_last() -> None:
     constrained = {**study().definition, "constraints": {"val_loss": {"min": 0.115, "max": None}}}
     found = configurations(replace(study(), definition=constrained))
-    assert [[one.number for one in each.rows] for each in found][0] == [0, 2], "trial 1 has a loss of 0.11"
+    assert [one.number for one in found[0].rows] == [0, 2], "trial 1 has a loss of 0.11"
 
 
 def test_the_names_tell_apart_what_differs(plan: Certification) -> None:
