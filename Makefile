@@ -24,7 +24,7 @@ sweep: install
 # Runs all tests except the slow ones: those without TensorFlow on all cores, then the others one after another.
 test: install
 	$(BIN)/python -m pytest -q -n auto -m "not tensorflow and not slow"
-	$(BIN)/python -m pytest -m "tensorflow and not slow"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "tensorflow and not slow"
 
 # Runs the tests that take minutes each.
 test-slow: install

@@ -36,9 +36,10 @@ def run(args: argparse.Namespace) -> int:
     if reasons and not args.json:
         which = " and ".join(study.name for study in studies)
         raise UserError(f"compare: {which} cannot be ranked together: {'; '.join(reasons)}; compare each by itself")
-    studies = [_selected(_with_files(home, study, args), args) for study in studies]
+    studies = [_with_files(home, study, args) for study in studies]
     names = [_columns(study, args.columns, "--columns") for study in studies]
     by = [_columns(study, args.group_by, "--group-by") for study in studies]
+    studies = [_selected(study, args) for study in studies]
     try:
         if args.csv:
             report.write_csv(studies, Path(args.csv))

@@ -14,7 +14,7 @@ from typing import Any
 from rnnexp import home_id
 from rnnexp.home import Home
 from rnnexp.storage.views import StudyView, TrialRow
-from rnnexp.tracking.client import connect, import_for_models, import_mlflow
+from rnnexp.tracking.client import as_global, connect, import_for_models, import_mlflow
 from rnnexp.tracking.descriptions import settings_table
 from rnnexp.tracking.ownership import TRIAL, Ownership
 
@@ -54,10 +54,9 @@ def download(home: Home, study: StudyView, ownership: Ownership, to: Path) -> Pa
     for alias in (BEST, _own_alias(ownership)):
         version = _version(client, study.name, alias)
         if version is not None and _owns(client, ownership, version) and version.tags.get(_RUN) == study.best.run_id:
-            mlflow.set_tracking_uri(home.tracking_uri)
-            mlflow.set_registry_uri(home.tracking_uri)
             address = f"models:/{study.name}/{version.version}"
-            model = Path(mlflow.artifacts.download_artifacts(address, dst_path=str(to)))
+            with as_global(mlflow, home):
+                model = Path(mlflow.artifacts.download_artifacts(address, dst_path=str(to)))
             return model / "artifacts" / study.folder.bundle.name
     return None
 
@@ -91,8 +90,6 @@ def log(home: Home, study: StudyView, row: TrialRow, files: ModelFiles, alias: s
         One line if the version has another alias, because that belongs to another home; else None.
     """
     mlflow, client = import_for_models(), connect(home)
-    mlflow.set_tracking_uri(home.tracking_uri)  # the registry of a database looks for the model in the global one
-    mlflow.set_registry_uri(home.tracking_uri)
     assert row.run_id is not None
     home_id.claim(home)
     ownership = Ownership.of(home, study.name, study.identity)
@@ -108,7 +105,8 @@ def log(home: Home, study: StudyView, row: TrialRow, files: ModelFiles, alias: s
         client.log_model_artifacts(model.model_id, str(Path(temporary) / "model"))
     client.finalize_logged_model(model.model_id, "READY")
     client.log_batch(row.run_id, metrics=_metrics_of_model(mlflow, client, run, row, model.model_id))
-    version = _register(client, study, row, model, tags)
+    with as_global(mlflow, home):  # the registry of a database looks for the model there
+        version = _register(client, study, row, model, tags)
     return _set_alias(client, ownership, version, alias)
 
 

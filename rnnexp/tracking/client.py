@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,25 @@ def connect(home: Home) -> Any:
     """Returns a client of the MLflow that the home uses; creates no database."""
     mlflow = import_mlflow()
     return mlflow.MlflowClient(tracking_uri=home.tracking_uri, registry_uri=home.tracking_uri)
+
+
+@contextlib.contextmanager
+def as_global(mlflow: Any, home: Home) -> Iterator[None]:
+    """Makes the home's MLflow the global one in the block: some functions of models know no other.
+
+    MLflow also writes the address to the environment, from which this program would take it for the user's.
+    """
+    before = os.environ.get(addresses.VARIABLE)
+    mlflow.set_tracking_uri(home.tracking_uri)
+    mlflow.set_registry_uri(home.tracking_uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(None)
+        mlflow.set_registry_uri(None)
+        os.environ.pop(addresses.VARIABLE, None)
+        if before is not None:
+            os.environ[addresses.VARIABLE] = before
 
 
 def open_client(home: Home) -> Any:

@@ -14,6 +14,7 @@ from rnnexp.cli import main
 from rnnexp.home import Home
 from rnnexp.storage import metadata
 from rnnexp.storage.database import open_storage
+from tests.report.pages import content
 
 SPACE = {"model.cell": CategoricalDistribution(["gru", "lstm"]), "model.dropout": FloatDistribution(0.0, 0.5)}
 
@@ -96,18 +97,17 @@ def test_the_report_marks_pruned_trials(root: Path, capsys: pytest.CaptureFixtur
     ]
 
 
-def content(page: Path) -> dict[str, Any]:
-    """Returns what a report draws of its first study."""
-    text = page.read_text(encoding="utf-8")
-    start = text.index('id="content">') + len('id="content">')
-    found: dict[str, Any] = json.loads(text[start : text.index("</script>", start)])["studies"][0]
-    return found
-
-
 def compared(root: Path, capsys: pytest.CaptureFixture[str], study: str) -> dict[str, Any]:
     (one,) = json.loads(run(root, capsys, "compare", study, "--json"))["studies"]
     found: dict[str, Any] = one
     return found
+
+
+def test_a_column_is_known_although_no_trial_meets_the_condition(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = run(root, capsys, "compare", "few", "--where", "value>0.99", "--columns", "dropout,state")
+    assert "no such trial has a value" in output
 
 
 def test_few_trials_have_no_importances(root: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

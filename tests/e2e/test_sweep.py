@@ -12,6 +12,7 @@ from rnnexp.home import TrialFolder
 from tests.drill.check import load_weights
 from tests.e2e.conftest import SWEEP, Ran, rnnexp, sweep
 from tests.e2e.contents import check_run, check_runs, check_study, open_client
+from tests.report.pages import content
 
 pytestmark = pytest.mark.tensorflow
 
@@ -136,9 +137,10 @@ def test_compare_prints_and_writes_the_ranking(ran: Ran, tmp_path: Path) -> None
     lines = (tmp_path / "t.csv").read_text().splitlines()
     assert len(lines) == 4
     assert lines[0].startswith("study,trial,state,value,best_epoch")
-    page = (tmp_path / "r.html").read_text()
-    assert page.count("data:image/png;base64,") == 2
-    assert "http" not in page, "the page loads nothing else"
+    page = content(tmp_path / "r.html")
+    assert [len(trial["curve"]["val_accuracy"]) for trial in page["trials"]] == [2, 2, 2]
+    assert page["answer"][0].startswith("Trial ")
+    assert page["trust"]["n_train"] == [600]
     compared = ran.json("compare", "small")
     values = [row["value"] for row in compared["studies"][0]["trials"]]
     assert values == sorted(values, reverse=True)
