@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     console = tables.console()
     for study, shown, grouped in zip(studies, names, by, strict=True):
-        _print_study(home, study, shown, grouped)
+        _print_study(home, study, shown, grouped, args.where)
     if len(studies) > 1:
         console.print(tables.best_of(studies))
     for path in (args.csv, args.html):
@@ -88,7 +88,9 @@ def _with_files(home: Home, study: StudyView, args: argparse.Namespace) -> Study
     return fetch(home, study, needed) if needed else study
 
 
-def _print_study(home: Home, study: StudyView, columns: list[str] | None, by: list[str] | None) -> None:
+def _print_study(
+    home: Home, study: StudyView, columns: list[str] | None, by: list[str] | None, where: str | None
+) -> None:
     console = tables.console()
     console.print(
         f"{study.name}: {study.n_finished} of {study.n_trials} trials; {study.metric} at each trial's best epoch",
@@ -97,7 +99,8 @@ def _print_study(home: Home, study: StudyView, columns: list[str] | None, by: li
     for version in study.space_versions:
         console.print(str(version), soft_wrap=True)
     if not study.ranked:
-        console.print("no trial has finished yet\n" if not study.trials else "no such trial has a value\n")
+        missing = "no trial has finished yet" if where is None else "no trial with a value meets the condition"
+        console.print(f"{missing}\n")
         return
     if by is not None:
         console.print(_groups(by, groups(study, study.ranked, by)))

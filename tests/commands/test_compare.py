@@ -103,11 +103,9 @@ def compared(root: Path, capsys: pytest.CaptureFixture[str], study: str) -> dict
     return found
 
 
-def test_a_column_is_known_although_no_trial_meets_the_condition(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_column_is_known_if_no_trial_meets_the_condition(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = run(root, capsys, "compare", "few", "--where", "value>0.99", "--columns", "dropout,state")
-    assert "no such trial has a value" in output
+    assert "no trial with a value meets the condition" in output
 
 
 def test_few_trials_have_no_importances(root: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
