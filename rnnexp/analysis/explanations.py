@@ -14,7 +14,9 @@ def describe(found: Importances) -> str:
         f"(PED-ANOVA; the shares add up to 1). By chance: the same with the values shuffled {found.n_shuffles} times, "
         f"median and {NOISE_QUANTILE:.0%} quantile; one setting in 20 without any effect exceeds the quantile."
     )
-    if found.n_pruned:
+    if found.n_epochs is not None:
+        text += f" Each trial counts with the best value of its first {found.n_epochs} epochs, also a pruned one."
+    elif found.n_pruned:
         text += (
             f" {found.n_pruned} of the trials were pruned and count with their best value until then, so a setting "
             "whose good values start slowly seems worse than it is."

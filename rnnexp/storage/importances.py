@@ -9,8 +9,8 @@ again with the values shuffled among the trials.
 import functools
 import math
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rnnexp.home import Home
@@ -65,12 +65,14 @@ class Importances:
         n_trials: the finished trials with a value.
         n_pruned: the pruned ones among them. They count with their best value before they were stopped.
         n_shuffles: how often the values were shuffled.
+        n_epochs: the trials count with their best value of so many epochs; None: of all their epochs.
     """
 
     rows: tuple[Importance, ...]
     n_trials: int
     n_pruned: int
     n_shuffles: int = 0
+    n_epochs: int | None = None
 
     @property
     def noise(self) -> list[str]:
@@ -85,8 +87,26 @@ def importances(home: Home, name: str) -> Importances:
         home: holds the study.
         name: the study's name.
     """
-    maximize = bulk_reader.load_study(home, name).direction == "maximize"
-    return compute(bulk_reader.read(home, name, with_reports=False), maximize=maximize)
+    return compute(bulk_reader.read(home, name, with_reports=False), maximize=_maximizes(home, name))
+
+
+def importances_at(home: Home, name: str, values: Mapping[int, float], n_epochs: int) -> Importances:
+    """Returns the importance of each setting for the values of trials at equal numbers of epochs.
+
+    Args:
+        home: holds the study.
+        name: the study's name.
+        values: of the trials within their first epochs, by number; trials without one are left out.
+        n_epochs: how many first epochs.
+    """
+    trials = bulk_reader.read(home, name, with_reports=False)
+    for trial in trials:
+        trial.value = values.get(trial.number)
+    return replace(compute(trials, maximize=_maximizes(home, name)), n_epochs=n_epochs)
+
+
+def _maximizes(home: Home, name: str) -> bool:
+    return bulk_reader.load_study(home, name).direction == "maximize"
 
 
 def compute(trials: Sequence[StoredTrial], *, maximize: bool) -> Importances:

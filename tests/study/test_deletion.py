@@ -9,8 +9,9 @@ import pytest
 from rnnexp.cli import main
 from rnnexp.errors import StudyError, WorkError
 from rnnexp.home import Home
+from rnnexp.storage.views import view
 from rnnexp.study import deletion
-from rnnexp.tracking import experiments
+from rnnexp.tracking import best_model, experiments
 from tests.tracking import studies
 
 pytestmark = pytest.mark.integration  # each test creates a database of MLflow
@@ -116,6 +117,22 @@ def test_a_registered_model_after_the_first_hundred_is_deleted(tmp_path: Path) -
     deletion.delete(home, "zebra")
     assert not client.search_registered_models("name = 'zebra'")
     assert len(client.search_registered_models(max_results=200)) == 101
+
+
+@pytest.mark.usefixtures("local")
+def test_a_champion_goes_with_its_certification(tmp_path: Path) -> None:
+    home, files = Home.open(tmp_path / "home"), studies.model_files(tmp_path)
+    _study(home, "sure")
+    studies.record(home, "sure", files)
+    _study(home, "sure-certify", 0.7)
+    best = view(home, "sure-certify").best
+    assert best is not None
+    best_model.log(home, view(home, "sure"), best, files, best_model.CHAMPION)
+    client = studies.client(home.mlflow_uri)
+    assert len(list(experiments.versions(client, "sure"))) == 2
+    deletion.delete(home, "sure-certify")
+    assert [version.version for version in experiments.versions(client, "sure")] == [1]
+    assert str(client.get_model_version_by_alias("sure", "best").version) == "1"
 
 
 @pytest.mark.usefixtures("local")

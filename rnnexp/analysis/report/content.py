@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rnnexp.analysis import answers, explanations
@@ -12,7 +12,7 @@ from rnnexp.config.files import load_mapping
 from rnnexp.config.names import METRICS
 from rnnexp.errors import UserError
 from rnnexp.home import Home
-from rnnexp.storage.importances import importances
+from rnnexp.storage.importances import Importances, importances, importances_at
 from rnnexp.storage.views import StudyView, TrialRow
 from rnnexp.trial import events
 from rnnexp.trial.events import AttemptEnded, EpochEnded, Event, Finished, Started
@@ -28,7 +28,7 @@ def study(home: Home, view: StudyView) -> dict[str, Any]:
     """Returns the content of one study's part of the report."""
     histories = {row.number: events.read(view.folder.trial(row.number).events) for row in view.trials}
     base = view.definition.get("base", {})
-    found = importances(home, view.name)
+    found = _importances(home, view, histories)
     noise = seed_noise(home, view)
     expected = expected_again(view, noise)
     certificate = answers.certificate(home, view)
@@ -73,6 +73,21 @@ def study(home: Home, view: StudyView) -> dict[str, Any]:
         "same_without_clipping": _same_without_clipping(trials),
         "trust": _trust(view, histories),
     }
+
+
+def _importances(home: Home, view: StudyView, histories: Mapping[int, list[Event]]) -> Importances:
+    """Returns the importances at equal numbers of epochs: those of the trial that trained fewest."""
+    curves = {row.number: events.epochs(histories[row.number]) for row in view.ranked}
+    lengths = [len(curve) for curve in curves.values() if curve]
+    if not lengths:
+        return importances(home, view.name)
+    n_epochs, best = min(lengths), max if view.direction == "maximize" else min
+    values = {
+        number: best(epoch.metrics[view.metric] for epoch in curve[:n_epochs])
+        for number, curve in curves.items()
+        if curve and all(view.metric in epoch.metrics for epoch in curve[:n_epochs])
+    }
+    return importances_at(home, view.name, values, n_epochs)
 
 
 def plain(content: Any) -> str:

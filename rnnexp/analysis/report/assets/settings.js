@@ -20,7 +20,7 @@ function settingsPart(study) {
   return [
     title("Settings"),
     note(
-      `${study.plain.importances_text} The pictures below compare all trials after the same number of epochs, ` +
+      `${study.plain.importances_text} The pictures compare all trials after the same number of epochs, ` +
         "so pruned trials are treated like the others.",
     ),
     ...(study.plain.importances.length ? [importances(study).node] : []),
