@@ -9,10 +9,12 @@ constraint comes after all that do not. Equal trials are ranked by their numbers
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rnnexp.config.names import COSTS, METRICS
-from rnnexp.config.sweep import SweepConfig
+
+if TYPE_CHECKING:
+    from rnnexp.config.sweep import SweepConfig
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Ranking:
         )
 
     @classmethod
-    def of_config(cls, config: SweepConfig) -> "Ranking":
+    def of_config(cls, config: "SweepConfig") -> "Ranking":
         return cls.of(config.definition())
 
     @property
