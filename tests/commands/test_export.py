@@ -62,7 +62,7 @@ class Exporting:
 
     def __call__(self, to: Path | None = None) -> int:
         arguments = {"home": str(self.study.home.root), "study": "s", "trial": None, "to": str(to or self.to)}
-        return export.run(argparse.Namespace(**arguments, formats=None))
+        return export.run(argparse.Namespace(**arguments, prefer=None, formats=None))
 
     @property
     def trial(self) -> TrialFolder:

@@ -7,6 +7,7 @@ from typing import Any
 import optuna
 import pytest
 
+from rnnexp.cli import main
 from rnnexp.health import files, history, trials
 from rnnexp.health.studies import Observation
 from rnnexp.storage import database
@@ -140,3 +141,12 @@ def test_the_models_of_the_front_are_kept(study: Study) -> None:
     kept = {row.number for row in view.trials if view.folder.trial(row.number).best.exists()}
     best = {row.number for row in view.ranked[:5]}
     assert best | {view.best_in("n_params").number} <= kept <= best | {13, view.best_in("n_params").number}
+
+
+def test_export_prefers_only_an_objective(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
+    study.run(executor())
+    command = ["export", "s", "--to", str(study.home.root / "best"), "--home", str(study.home.root)]
+    assert main([*command, "--prefer", "size"]) == 2
+    error = capsys.readouterr().err
+    assert error == "export --prefer: got 'size', expected an objective of study s: val_accuracy, n_params\n"
+    assert not (study.home.root / "best").exists()
