@@ -10,6 +10,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
+from rnnexp.analysis.report.content import plain
 from rnnexp.cli import main
 from rnnexp.home import Home
 from rnnexp.storage import metadata
@@ -95,6 +96,13 @@ def test_the_report_marks_pruned_trials(root: Path, capsys: pytest.CaptureFixtur
         (2, "PRUNED", 0.774),
         (3, "COMPLETE", 0.7),
     ]
+
+
+def test_no_text_of_a_study_can_leave_the_data_of_the_page() -> None:
+    hostile = "<!--<script>alert(1)</script>"
+    written = plain({"reason": hostile})
+    assert "<" not in written
+    assert json.loads(written) == {"reason": hostile}
 
 
 def compared(root: Path, capsys: pytest.CaptureFixture[str], study: str) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """What a report of a study contains, as plain values: the page's script draws it."""
 
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -92,7 +91,7 @@ def _importances(home: Home, view: StudyView, histories: Mapping[int, list[Event
 
 def plain(content: Any) -> str:
     """Returns values as JSON that can stand inside a page, with short numbers."""
-    return json.dumps(_short(content), separators=(",", ":")).replace("</", "<\\/")
+    return json.dumps(_short(content), separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _short(value: Any) -> Any:
@@ -115,9 +114,7 @@ def _question(view: StudyView) -> str:
 
 def _trial(row: TrialRow, history: Sequence[Event], began: float) -> dict[str, Any]:
     curve = events.epochs(list(history))
-    finished = next((event for event in reversed(history) if isinstance(event, Finished)), None)
     names = list(dict.fromkeys(name for epoch in curve for name in epoch.metrics))
-    times = [epoch.measured["cost/ms_per_text"] for epoch in curve if "cost/ms_per_text" in epoch.measured]
     return {
         "number": row.number,
         "state": str(row.state),
@@ -129,8 +126,7 @@ def _trial(row: TrialRow, history: Sequence[Event], began: float) -> dict[str, A
         "attempts": row.attempts,
         "reason": row.reason or "",
         "run": row.run_id,
-        "n_params": finished.n_params if finished else None,
-        "ms_per_text": statistics.median(times) if times else None,
+        "costs": events.costs(list(history)),
         "curve": {_CURVES.get(name, name): [epoch.metrics.get(name) for epoch in curve] for name in names},
         "epoch_seconds": [epoch.seconds for epoch in curve],
         "spans": [(begin - began, end - began) for begin, end in _spans(history)],

@@ -1,13 +1,13 @@
 /* What the trials cost, and what their gradients and the clipping did. */
 
-const COSTS = { seconds: "training time, seconds", n_params: "weights", ms_per_text: "milliseconds a text" };
+const COSTS = { train_seconds: "training time, seconds", n_params: "weights", ms_per_text: "milliseconds a text" };
 
 function costsPart(study) {
-  const kinds = Object.keys(COSTS).filter((kind) => study.ranked.some((trial) => (trial[kind] ?? null) !== null));
+  const kinds = Object.keys(COSTS).filter((kind) => study.ranked.some((trial) => kind in trial.costs));
   if (!kinds.length) return [];
   let kind = kinds[0];
-  const known = () => study.ranked.filter((trial) => (trial[kind] ?? null) !== null);
-  const cost = (trial) => trial[kind], value = (trial) => trial.value;
+  const known = () => study.ranked.filter((trial) => kind in trial.costs);
+  const cost = (trial) => trial.costs[kind], value = (trial) => trial.value;
   const traces = () => {
     const best = front(known(), cost, study.sign);
     const line = {
@@ -28,7 +28,7 @@ function costsPart(study) {
     kind = chosen;
     picture.draw();
   };
-  const row = (trial) => [trial.number, number(trial.value), ...kinds.map((each) => short(trial[each]))];
+  const row = (trial) => [trial.number, number(trial.value), ...kinds.map((each) => grouped(trial.costs[each] ?? null))];
   const rows = () => front(known(), cost, study.sign).map(row);
   return [
     title("Value against cost"),
