@@ -105,8 +105,8 @@ def run_study(
         WorkError: if the study was halted, such as by a full disk, or its best model cannot be exported.
     """
     from rnnexp.commands.end_preparation import EndPreparation, PreparingReporter
+    from rnnexp.commands.report_thread import ReportThread
     from rnnexp.commands.study_record import discard_unfinished, record
-    from rnnexp.commands.study_report import ReportThread
     from rnnexp.forecast.study import start_order
     from rnnexp.storage.store import StudyStore
     from rnnexp.storage.study_lock import hold_study_lock

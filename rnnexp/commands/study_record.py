@@ -65,21 +65,21 @@ def record(home: Home, study: StudyView, started_at: float, preparation: EndPrep
     return fault
 
 
-def log_model(home: Home, study: StudyView, row: TrialRow, bundle: Path, alias: str) -> None:
-    """Logs and registers the model of a trial; prints a line if its alias belongs to another home.
+def log_model(home: Home, study: StudyView, row: TrialRow, bundle: Path, alias: str | None) -> None:
+    """Logs the model of a trial, and registers it if it gets an alias; prints a line if that belongs to another home.
 
     Args:
         home: contains the study.
         study: names the registered model.
         row: the trial, with its run.
         bundle: its checked bundle.
-        alias: that the version gets.
+        alias: that the registered version gets; None to register none.
     """
     from rnnexp.export import wheel
     from rnnexp.export.bundle import PYFUNC_CODE
-    from rnnexp.tracking import best_model
+    from rnnexp.tracking import best_model, client
 
-    with tempfile.TemporaryDirectory(prefix="rnnexp-wheel-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="rnnexp-wheel-") as temporary, client.IN_USE:
         files = best_model.ModelFiles(bundle, PYFUNC_CODE, wheel.write(Path(temporary)))
         note = best_model.log(home, study, row, files, alias)
     if note:

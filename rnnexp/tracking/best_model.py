@@ -23,7 +23,9 @@ BEST, CHAMPION = "best", "champion"
 _RUN = "rnnexp.run_id"
 _ID_DIGITS = 8
 _WHEELS = "wheels"
-_CONTEXT = "mlflow.data.context"
+_WHEEL = "rnnexp.wheel"
+"""The tag of a model that carries this program: its version."""
+_CONTEXT, _VERSIONS = "mlflow.data.context", "mlflow.modelVersions"
 
 
 def is_logged(home: Home, study: StudyView) -> bool:
@@ -76,15 +78,15 @@ class ModelFiles:
     wheel: Path
 
 
-def log(home: Home, study: StudyView, row: TrialRow, files: ModelFiles, alias: str = BEST) -> str | None:
-    """Logs the model of a trial, linked to the trial's run and its data, and registers it under the study's name.
+def log(home: Home, study: StudyView, row: TrialRow, files: ModelFiles, alias: str | None = BEST) -> str | None:
+    """Logs the model of a trial, linked to the trial's run and its data, unless the run has it; registers it.
 
     Args:
         home: contains the study.
         study: names the registered model.
         row: the trial, with its run; of this study, or of its certification.
         files: of the model.
-        alias: that the version gets.
+        alias: that the registered version gets; None to register none.
 
     Returns:
         One line if the version has another alias, because that belongs to another home; else None.
@@ -95,19 +97,39 @@ def log(home: Home, study: StudyView, row: TrialRow, files: ModelFiles, alias: s
     ownership = Ownership.of(home, study.name, study.identity)
     tags = ownership.tags | {_RUN: row.run_id, TRIAL: str(row.number)}
     run = client.get_run(row.run_id)
+    model = _of_run(client, run) or _log(mlflow, client, study, row, run, files, tags)
+    if alias is None:
+        return None
+    with as_global(mlflow, home):  # the registry of a database looks for the model there
+        version = _register(client, study, row, model, tags)
+    return _set_alias(client, ownership, version, alias)
+
+
+def _of_run(client: Any, run: Any) -> Any:
+    """Returns the complete model that a run has; None if there is none."""
+    for output in run.outputs.model_outputs if run.outputs is not None else ():
+        model = client.get_logged_model(output.model_id)
+        if str(model.status) == "READY" and model.tags.get(_WHEEL) == importlib.metadata.version("rnnexp"):
+            return model
+    return None
+
+
+def _log(
+    mlflow: Any, client: Any, study: StudyView, row: TrialRow, run: Any, files: ModelFiles, tags: dict[str, str]
+) -> Any:
+    """Logs the model of a trial; returns it."""
+    tags = tags | {_WHEEL: importlib.metadata.version("rnnexp")}
+    name = f"{study.name}-trial-{row.number}"
     model = client.create_logged_model(
-        run.info.experiment_id, f"{study.name}-trial-{row.number}", row.run_id, tags, run.data.params, "text classifier"
+        run.info.experiment_id, name, row.run_id, tags, run.data.params, "text classifier"
     )
-    step = row.best_epoch or 0
-    client.log_outputs(row.run_id, [mlflow.entities.LoggedModelOutput(model.model_id, step)])
+    client.log_outputs(row.run_id, [mlflow.entities.LoggedModelOutput(model.model_id, row.best_epoch or 0)])
     with tempfile.TemporaryDirectory(prefix="rnnexp-model-") as temporary:
         _save(mlflow, Path(temporary) / "model", files, model)
         client.log_model_artifacts(model.model_id, str(Path(temporary) / "model"))
     client.finalize_logged_model(model.model_id, "READY")
     client.log_batch(row.run_id, metrics=_metrics_of_model(mlflow, client, run, row, model.model_id))
-    with as_global(mlflow, home):  # the registry of a database looks for the model there
-        version = _register(client, study, row, model, tags)
-    return _set_alias(client, ownership, version, alias)
+    return model
 
 
 def _save(mlflow: Any, folder: Path, files: ModelFiles, model: Any) -> None:
@@ -170,8 +192,9 @@ def _register(client: Any, study: StudyView, row: TrialRow, model: Any, tags: di
     version = client.create_model_version(
         study.name, source, row.run_id, tags, description=description, model_id=model.model_id
     )
-    named = json.dumps([{"name": study.name, "version": int(version.version)}])
-    client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": named})
+    named = json.loads(model.tags.get(_VERSIONS, "[]"))
+    named.append({"name": study.name, "version": int(version.version)})
+    client.set_logged_model_tags(model.model_id, {_VERSIONS: json.dumps(named)})
     return str(version.version)
 
 

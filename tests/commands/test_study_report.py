@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from rnnexp.commands import study_report
-from rnnexp.commands.study_report import ReportThread
+from rnnexp.commands import report_thread, study_record, study_report
+from rnnexp.commands.report_thread import ReportThread
+from rnnexp.trial.cursor import Cursor
 from tests.study.fakes import FakeExecutor
 from tests.study.small_study import Study
 
@@ -20,7 +21,7 @@ def study(tmp_path: Path) -> Study:
 
 
 def publish_every(monkeypatch: pytest.MonkeyPatch, seconds: float, publish: Any) -> None:
-    monkeypatch.setattr(study_report, "_EVERY_S", seconds)
+    monkeypatch.setattr(report_thread, "_EVERY_S", seconds)
     monkeypatch.setattr(study_report, "publish", publish)
 
 
@@ -68,7 +69,7 @@ def test_a_slow_report_is_published_less_often(study: Study, monkeypatch: pytest
     """A second of processor time a minute: after one that took n times as much, it waits n times as long."""
     waits: list[float] = []
     clock = iter([0.0, 5.0, 5.0, 5.5])
-    monkeypatch.setattr(study_report.time, "thread_time", lambda: next(clock))
+    monkeypatch.setattr(report_thread.time, "thread_time", lambda: next(clock))
     monkeypatch.setattr(study_report, "publish", lambda *arguments: None)
 
     class Closing:
@@ -78,6 +79,36 @@ def test_a_slow_report_is_published_less_often(study: Study, monkeypatch: pytest
 
     thread = object.__new__(ReportThread)
     thread._home, thread._study, thread._began = study.home, "s", 1.0
-    thread._is_closing = Closing()  # type: ignore[assignment]
+    thread._is_closing, thread._with_models = Closing(), False  # type: ignore[assignment]
     thread._run()
     assert waits == [60.0, 300.0, 60.0]
+
+
+def test_the_models_of_the_best_trials_are_logged_one_after_another(
+    study: Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for number in range(4):
+        Cursor(f"run-{number}", 1).save(study.home.study("s").trial(number).tracking)
+    logged: list[int] = []
+
+    def write_bundle(home: Any, view: Any, row: Any) -> Path:
+        (tmp_path / "bundle").mkdir()
+        return tmp_path / "bundle"
+
+    def log_model(home: Any, view: Any, row: Any, bundle: Path, alias: str | None) -> None:
+        assert alias is None, "only the best one is registered, at the end"
+        logged.append(row.number)
+        if row.number == 1:
+            raise OSError("no route to the server")
+
+    publish_every(monkeypatch, 0.05, lambda *arguments: None)
+    monkeypatch.setattr(study_record, "write_bundle", write_bundle)
+    monkeypatch.setattr(study_record, "log_model", log_model)
+    monkeypatch.setattr(report_thread.local, "n_cores", lambda: 2)
+    monkeypatch.setattr(report_thread.devices, "gpu_is_possible", lambda: False)
+    thread = ReportThread(study.home, "s", 1.0)
+    wait_for(lambda: len(logged) == 3)
+    time.sleep(0.2)
+    thread.close()
+    assert logged == [row.number for row in study.view.ranked[:3]], "each once"
+    assert not (tmp_path / "bundle").exists()

@@ -81,7 +81,10 @@ def test_a_model_belongs_to_its_trial_s_run_with_the_metrics_of_its_epoch(tmp_pa
     assert metrics["val_accuracy"].value == 0.6
     assert metrics["val_accuracy"].dataset_name == "fake"
     assert metrics["val_accuracy"].dataset_digest != metrics["accuracy"].dataset_digest
-    assert not best_model.is_logged(home, study), "the champion is not the best trial's model"
     (output,) = client.get_run(run_id).outputs.model_outputs
     assert (output.model_id, output.step) == (model.model_id, 1)
+    assert best_model.log(home, study, study.best, files, best_model.BEST) is None
+    assert len(client.search_logged_models([model.experiment_id])) == 1, "a run has its model once"
+    assert client.get_model_version_by_alias("s", "best").source == version.source
+    assert best_model.is_logged(home, study)
     assert '"name": "s"' in model.tags["mlflow.modelVersions"], "the model's page names its versions"
