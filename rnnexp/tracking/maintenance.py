@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnnexp.home import Home
-from rnnexp.tracking.client import import_mlflow
+from rnnexp.tracking.client import as_global, import_mlflow
 from rnnexp.tracking.ownership import STUDY_ID, TRIAL, Ownership
 from rnnexp.trial.events import MEASURED
 
@@ -44,9 +44,13 @@ def upgrade(home: Home) -> None:
 
 def delete_permanently(home: Home) -> None:
     """Deletes everything that is marked as deleted, with its files, as `mlflow gc` does."""
-    import_mlflow()
-    output = io.StringIO()
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output), warnings.catch_warnings():
+    mlflow, output = import_mlflow(), io.StringIO()
+    with (
+        as_global(mlflow, home),  # the command changes the global address
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(output),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")  # importing the command warns about MLflow's own code
         from mlflow.cli import gc
 

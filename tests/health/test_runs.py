@@ -1,5 +1,6 @@
 """Differences between MLflow and the events: changes in MLflow's UI, lost rows, lost cursors."""
 
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -124,6 +125,9 @@ def test_a_deleted_experiment_is_deleted_permanently(home_copy: HomeCopy) -> Non
     assert home_copy.find_one("leftovers", "MLflow still stores").frees_bytes == 5000
     home_copy.repair()
     assert not list(place.rglob("*.txt"))
+    assert "MLFLOW_TRACKING_URI" not in os.environ, (
+        "MLflow's command sets it, and later steps would take it for the user's"
+    )
     contents.check_runs(client, STUDY, home_copy.rows(), keep=2)
 
 
