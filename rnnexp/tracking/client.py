@@ -85,13 +85,17 @@ def connect(home: Home) -> Any:
     return mlflow.MlflowClient(tracking_uri=home.tracking_uri, registry_uri=home.tracking_uri)
 
 
+_ADDRESSES = (addresses.VARIABLE, "MLFLOW_REGISTRY_URI")
+
+
 @contextlib.contextmanager
 def as_global(mlflow: Any, home: Home) -> Iterator[None]:
     """Makes the home's MLflow the global one in the block: some functions of models know no other.
 
-    MLflow also writes the address to the environment, from which this program would take it for the user's.
+    MLflow also writes the addresses to the environment, from which this program, its processes and MLflow itself would
+    take them for the user's.
     """
-    before = os.environ.get(addresses.VARIABLE)
+    before = {name: os.environ.get(name) for name in _ADDRESSES}
     mlflow.set_tracking_uri(home.tracking_uri)
     mlflow.set_registry_uri(home.tracking_uri)
     try:
@@ -99,9 +103,10 @@ def as_global(mlflow: Any, home: Home) -> Iterator[None]:
     finally:
         mlflow.set_tracking_uri(None)
         mlflow.set_registry_uri(None)
-        os.environ.pop(addresses.VARIABLE, None)
-        if before is not None:
-            os.environ[addresses.VARIABLE] = before
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def open_client(home: Home) -> Any:

@@ -125,6 +125,7 @@ def test_a_deleted_experiment_is_deleted_permanently(home_copy: HomeCopy) -> Non
     assert home_copy.find_one("leftovers", "MLflow still stores").frees_bytes == 5000
     home_copy.repair()
     assert not list(place.rglob("*.txt"))
+    assert "MLFLOW_REGISTRY_URI" not in os.environ
     assert "MLFLOW_TRACKING_URI" not in os.environ, (
         "MLflow's command sets it, and later steps would take it for the user's"
     )
