@@ -30,5 +30,5 @@ def publish(home: Home, study: StudyView, began: float, more: tuple[Path, ...] =
     with client.IN_USE:
         pages = Projection.open(home, study.name, study.identity).pages
         run_id = pages.write_run([page, *more], metrics, began, time.time())
-        pages.describe(run_id, answer)
+        pages.describe(run_id, study.question, answer)
         pages.mark_best(study.ranked)

@@ -116,7 +116,7 @@ def _show_best(home: Home, tokens: TokenStore, base: TrialConfig, study: StudyVi
         prefer = f" --prefer {metrics[0]}"
     next_commands.show(
         [
-            (f"compare {study.name}{where}", "tables and importances; --html FILE adds curves"),
+            (f"compare {study.name}{where}", "tables and importances; --html FILE writes the report"),
             (f"export {study.name}{prefer} --to best{where}", "write the best model as a bundle that accepts raw text"),
             next_commands.predict("best", tokens, base.data),
             (f"ui{where}", "open MLflow's UI"),

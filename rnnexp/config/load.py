@@ -24,7 +24,6 @@ NOT_SEARCHED = {
 """Settings that a search space cannot contain, and the reason."""
 
 _PARTS: dict[str, TypeAdapter[Any]] = {
-    "objective": TypeAdapter(Objective),
     "sampler": TypeAdapter(Sampler),
     "pruner": TypeAdapter(Pruner),
     "budget": TypeAdapter(Budget),
@@ -67,7 +66,9 @@ class _Reader:
     def assign(self, assignments: Mapping[str, Any]) -> None:
         for name, value in assignments.items():
             head, _, key = name.partition(".")
-            if head in _PARTS and key:
+            if head == "objective" and isinstance(self.values.get(head), list):
+                self.faults.append(f"--set {short(name)}: the file has a list of objectives; change it there")
+            elif (head in _PARTS or head == "objective") and key:
                 self._put(self.values, head, key, value)
             elif name == "study":
                 self.values["study"] = value
@@ -78,7 +79,7 @@ class _Reader:
                     self._put(base, head, key, value)
                 self._pin(name)
             else:
-                parts = [f"{part}.…" for part in _PARTS]
+                parts = [f"{part}.…" for part in ("objective", *_PARTS)]
                 self.faults.append(f"--set {short(name)}: unknown setting{did_you_mean(name, self.settings + parts)}")
 
     @staticmethod
@@ -95,16 +96,11 @@ class _Reader:
                 part.pop(name, None)
 
     def read(self) -> SweepConfig | None:
-        known = ["study", "question", "base", "try", "space", "constraints", *_PARTS]
+        known = ["study", "question", "base", "try", "space", "constraints", "objective", *_PARTS]
         for key in self.values:
             if key not in known:
                 self.faults.append(f"{short(key)}: unknown setting{did_you_mean(key, known)}")
-        own = ("objective",)
-        parts = {
-            name: self._part(name, adapter)
-            for name, adapter in _PARTS.items()
-            if name in self.values and name not in own
-        }
+        parts = {name: self._part(name, adapter) for name, adapter in _PARTS.items() if name in self.values}
         parts |= self._objectives(parts.get("pruner"))
         base = self._base(parts.get("objective"))
         n_faults = len(self.faults)
@@ -129,9 +125,7 @@ class _Reader:
 
     def _objectives(self, pruner: Any) -> dict[str, Any]:
         """Returns what ranks the trials, under the names of the configuration's fields."""
-        main, further = Objective(), ()
-        if "objective" in self.values:
-            main, further = read_objectives(self.values["objective"], self.faults)  # type: ignore[assignment]
+        main, further = read_objectives(self.values.get("objective"), self.faults)
         if further and pruner is not None and pruner.name != "none":
             self.faults.append(
                 f"pruner: got {pruner.name}, expected none: Optuna cannot prune with several objectives; leave it out"

@@ -106,6 +106,8 @@ class Ranking:
 
     def score(self, value: float, summary: Mapping[str, Any]) -> Score:
         """Returns the score of a trial; arguments as for `values`."""
+        if not self.has_places:  # as most studies are; lists have thousands of trials
+            return Score((self._signs[0] * value,))
         oriented = (sign * one for sign, one in zip(self._signs, self.values(value, summary), strict=True))
         return Score(tuple(oriented), sum(max(0.0, excess) for excess in self.violations(summary).values()))
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from rnnexp.errors import UserError
 from rnnexp.home import Home, StudyFolder
 from rnnexp.storage import bulk_reader, metadata
 from rnnexp.storage.bulk_reader import StoredStudy, StoredTrial, Tables
@@ -83,6 +84,16 @@ class StudyView:
     origin: StudyHome | None = None
 
     @property
+    def question(self) -> str:
+        """The question of its sweep file; empty if it has none, or the file is not there."""
+        from rnnexp.config.files import load_mapping  # lists need no YAML
+
+        try:
+            return str(load_mapping(self.folder.sweep).get("question") or "")
+        except UserError:
+            return ""
+
+    @cached_property
     def ranked(self) -> list[TrialRow]:
         """The complete and pruned trials, best first.
 
@@ -114,7 +125,7 @@ class StudyView:
         score = self._scores.get(row.number)
         if score is not None and score.violation:
             return "outside"
-        return "front" if row in self.front else ""
+        return "front" if row.number in self._front_numbers else ""
 
     def plain(self, row: TrialRow) -> dict[str, Any]:
         """Returns a trial for JSON; with costs and place only in a study whose ranking depends on them."""
@@ -126,6 +137,10 @@ class StudyView:
         """Returns the values of the objectives after the first one, by metric."""
         summary = {"metrics": row.metrics, "costs": row.costs}
         return {metric: found(metric, summary) for metric in self.ranking.metrics[1:]}
+
+    @cached_property
+    def _front_numbers(self) -> set[int]:
+        return {row.number for row in self.front}
 
     @cached_property
     def ranking(self) -> Ranking:

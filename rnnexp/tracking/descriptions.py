@@ -25,15 +25,11 @@ class StudyText:
 
     Attributes:
         metric: of the objective.
-        direction: of the objective.
         searched: the dotted names of the settings of the search space.
-        question: that the study answers; empty if its file has none.
     """
 
     metric: str = "val_accuracy"
-    direction: str = "maximize"
     searched: tuple[str, ...] = ()
-    question: str = ""
 
     @classmethod
     def of(cls, folder: StudyFolder) -> "StudyText":
@@ -42,13 +38,10 @@ class StudyText:
             sweep = load_mapping(folder.sweep)
         except UserError:
             return cls()
-        ranking = Ranking.of(sweep)
         tried = [name for entry in sweep.get("try") or () for name in entry]
         return cls(
-            ranking.metrics[0],
-            ranking.directions[0],
+            Ranking.of(sweep).metrics[0],
             tuple(dict.fromkeys([*(sweep.get("space") or {}), *tried])),
-            str(sweep.get("question") or ""),
         )
 
 

@@ -62,14 +62,15 @@ class StudyPages:
         self._client.set_terminated(run_id, "FINISHED", end_time=to_ms(ended))
         return run_id
 
-    def describe(self, run_id: str, answer: Sequence[str]) -> None:
+    def describe(self, run_id: str, question: str, answer: Sequence[str]) -> None:
         """Writes the question and its answer on the pages of the experiment and of the study's own run.
 
         Args:
             run_id: of the study's own run.
+            question: empty if there is none.
             answer: sentences.
         """
-        note = study_note(self._text.question, answer, self._study)
+        note = study_note(question, answer, self._study)
         self._client.set_tag(run_id, NOTE, note)
         is_greater_better = METRICS.get(self._text.metric) == "maximize"
         tags = {

@@ -3,7 +3,6 @@
 import pytest
 
 from rnnexp.analysis import filters
-from rnnexp.analysis.expected_best import expected_best
 from rnnexp.analysis.groups import groups
 from rnnexp.errors import UserError
 from rnnexp.trial.states import State
@@ -75,10 +74,3 @@ def test_groups_have_best_median_and_count() -> None:
     assert (gru.key, gru.n_trials) == (("gru",), 1)
     minimized = study_view(*STUDY.trials, direction="minimize")
     assert [group.best for group in groups(minimized, minimized.ranked, ["model.cell"])] == [0.7, 0.8]
-
-
-def test_the_expected_best_is_the_mean_over_all_draws() -> None:
-    """Checked against all draws of 1, 2 and 3 of four values."""
-    found = expected_best([0.1, 0.4, 0.2, 0.3])
-    assert found == pytest.approx([0.25, (0.4 * 3 + 0.3 * 2 + 0.2) / 6, (0.4 * 3 + 0.3) / 4, 0.4])
-    assert expected_best([]) == []

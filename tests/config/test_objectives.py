@@ -84,6 +84,15 @@ def test_each_fault_is_one_line(tmp_path: Path, text: str, fault: str) -> None:
     assert sum(bool(line.strip()) for line in lines) <= 2
 
 
+def test_an_option_cannot_change_one_of_several(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(REST + TWO)
+    with pytest.raises(ConfigError, match="the file has a list of objectives; change it there"):
+        load_sweep(file, {"objective.metric": "val_loss"})
+    file.write_text(REST)
+    assert load_sweep(file, {"objective.metric": "val_loss"}).objective.metric == "val_loss"
+
+
 def test_editors_know_both_forms() -> None:
     schema = json_schema()
     assert {"type": "array"}.items() <= next(

@@ -106,6 +106,6 @@ def record(home: Home, name: str, files: ModelFiles) -> str | None:
     study = view(home, name)
     assert study.best is not None
     pages = Projection.open(home, name, study.identity).pages
-    pages.describe(pages.write_run([], {"best_val_accuracy": study.best.value or 0.0}, 1.0, 2.0), ["An answer."])
+    pages.describe(pages.write_run([], {"best_val_accuracy": study.best.value or 0.0}, 1.0, 2.0), "", ["An answer."])
     pages.mark_best(study.ranked)
     return best_model.log(home, study, study.best, files)

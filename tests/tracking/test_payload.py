@@ -7,7 +7,7 @@ from rnnexp.tracking.descriptions import StudyText, run_name, study_note
 from rnnexp.trial.events import AttemptEnded, EpochEnded, Event
 
 SETTINGS = {"model.cell": "lstm", "model.units": 61, "clip.kind": "none", "clip.threshold": None}
-STUDY = StudyText("val_accuracy", "maximize", ("model.units", "clip.threshold"), "Which size?")
+STUDY = StudyText("val_accuracy", ("model.units", "clip.threshold"))
 EPOCHS: list[Event] = [
     EpochEnded(1.0, 1, {"val_accuracy": 0.8}, 10.0, 1, 0.8),
     EpochEnded(2.0, 2, {"val_accuracy": 0.8754}, 12.0, 2, 0.8754),

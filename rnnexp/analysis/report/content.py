@@ -7,9 +7,7 @@ from typing import Any
 from rnnexp.analysis import answers, explanations
 from rnnexp.analysis.configurations import expected_again, seed_noise
 from rnnexp.analysis.expected_best import expected_best
-from rnnexp.config.files import load_mapping
 from rnnexp.config.names import METRICS
-from rnnexp.errors import UserError
 from rnnexp.home import Home
 from rnnexp.storage.importances import Importances, importances, importances_at
 from rnnexp.storage.views import StudyView, TrialRow
@@ -49,7 +47,7 @@ def study(home: Home, view: StudyView) -> dict[str, Any]:
     ]
     return {
         "name": view.name,
-        "question": _question(view),
+        "question": view.question,
         "metric": view.metric,
         "direction": view.direction,
         "further": list(view.ranking.metrics[1:]),
@@ -104,14 +102,6 @@ def _short(value: Any) -> Any:
     return value
 
 
-def _question(view: StudyView) -> str:
-    """Returns the question of the study, from its stored sweep file."""
-    try:
-        return str(load_mapping(view.folder.sweep).get("question") or "")
-    except UserError:
-        return ""
-
-
 def _trial(row: TrialRow, history: Sequence[Event], began: float) -> dict[str, Any]:
     curve = events.epochs(list(history))
     names = list(dict.fromkeys(name for epoch in curve for name in epoch.metrics))
@@ -121,11 +111,8 @@ def _trial(row: TrialRow, history: Sequence[Event], began: float) -> dict[str, A
         "value": row.value,
         "best_epoch": row.best_epoch,
         "settings": row.settings,
-        "metrics": row.metrics,
         "seconds": row.duration_s,
-        "attempts": row.attempts,
         "reason": row.reason or "",
-        "run": row.run_id,
         "costs": events.costs(list(history)),
         "curve": {_CURVES.get(name, name): [epoch.metrics.get(name) for epoch in curve] for name in names},
         "epoch_seconds": [epoch.seconds for epoch in curve],
