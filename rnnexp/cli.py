@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from rnnexp import __version__, addresses, disk
 from rnnexp.errors import RnnexpError, UserError
+from rnnexp.runtime.manifest import FORMATS
 from rnnexp.terminal.escapes import visible, visible_lines
 
 INTERRUPTED, BUG, FAILED = 130, 3, 1
@@ -128,9 +129,9 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--format",
         action="append",
-        choices=("keras", "saved_model"),
+        choices=FORMATS,
         dest="formats",
-        help="format to write, may be repeated; keras is always written (default: both)",
+        help="format to write, may be repeated; keras is always written (default: keras, saved_model, onnx)",
     )
     predict = verb("predict", "label texts with a bundle", _JSON)
     predict.add_argument("bundle", help="folder written by `rnnexp export`")

@@ -20,6 +20,7 @@ LAYERS = (
     ("space",),
     ("config",),
     ("data",),
+    ("runtime",),
     ("model",),
     ("trial",),
     ("engine",),
@@ -46,7 +47,8 @@ MAY_NOT_IMPORT = {
     "storage": {"engine", "model"},
     "engine": {"model"},
     "study": {"model"},
-    "model": {"data", "home"},
+    "model": {"data", "home", "runtime"},
+    "runtime": {"home", "home_id", "space", "config"},
 }
 """What a package does without, although it stands above."""
 
@@ -101,7 +103,7 @@ def library_imports(path: Path) -> set[str]:
 
 ONLY_IN = {
     "optuna": {"storage"},
-    "mlflow": {"tracking", "export/pyfunc_model.py"},
+    "mlflow": {"tracking", "export/pyfunc_model.py", "export/formats/mlflow.py"},
     "tensorflow": {"model", "trial", "export"},
     "keras": {"data", "model", "trial", "export"},
 }

@@ -33,15 +33,24 @@ def answer(
     """
     if view.best is None:
         return ["No trial has a result yet."]
-    sentences = _front(view) if view.ranking.has_front else [_best(view)]
-    if certified is not None:
-        sentences += _of_certificate(certified)
-    elif not view.ranking.has_front:
-        sentences.append(_doubt(view, expected, *error))
+    sentences = evidence(view, expected, certified, error)
     clear = [row.setting for row in found.rows if not row.is_noise]
     if clear:
         sentences.append(f"More than chance explains, {view.metric} depends on {', '.join(clear)}.")
     return sentences
+
+
+def evidence(
+    view: StudyView,
+    expected: Mapping[int, float],
+    certified: dict[str, Any] | None,
+    error: tuple[float | None, str],
+) -> list[str]:
+    """Returns which trial is best and how sure that is; the arguments are those of `answer`."""
+    sentences = _front(view) if view.ranking.has_front else [_best(view)]
+    if certified is not None:
+        return sentences + _of_certificate(certified)
+    return sentences if view.ranking.has_front else [*sentences, _doubt(view, expected, *error)]
 
 
 def _best(view: StudyView) -> str:

@@ -23,9 +23,9 @@ def run(args: argparse.Namespace) -> int:
             f"but the data here have digest {store.digest}; use the same data"
         )
     rows = store.test_rows if args.split == "test" else store.split(bundle.config.data).validation
-    from rnnexp.export.predictor import Predictor
+    from rnnexp.export import predictor
 
-    measured = Predictor(bundle).evaluate(store, rows)
+    measured = predictor.evaluate(bundle, store, rows)
     opened = None
     if args.split == "test":
         about = {"study": bundle.manifest.get("study"), "trial": bundle.manifest.get("trial"), **measured}

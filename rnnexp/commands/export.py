@@ -6,18 +6,25 @@ import shutil
 import tempfile
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
-from rnnexp import disk
+from rnnexp import addresses
 from rnnexp.commands.show import find
+from rnnexp.data import openings
+from rnnexp.data.store import data_set
 from rnnexp.errors import StudyError, UserError, shown
-from rnnexp.export.bundle import FORMATS, Bundle, Source, free_place
-from rnnexp.export.check import CheckProcess, Parity
-from rnnexp.export.checked_bundle import check_model_is_kept, origin, publish_or_remove, source_of, write_checked
+from rnnexp.export import card
+from rnnexp.export.bundle import CARD, Bundle, Source
+from rnnexp.export.check import Checked, CheckProcess
+from rnnexp.export.checked_bundle import WriteCard, check_model_is_kept, origin, source_of, write_checked
+from rnnexp.export.place import folder_beside, free_place, publish
 from rnnexp.home import Home
 from rnnexp.storage.views import StudyView, TrialRow, view
 from rnnexp.study.retention import exporting
 from rnnexp.terminal import next_commands, tables
 from rnnexp.tracking.fetch import fetch, owner
+
+_DEFAULT_FORMATS = ("keras", "saved_model", "onnx")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         study = fetch(home, study, [number], with_model=True)
         row = find(study, number)
         if (work := _registered(home, study, row, folder, args.formats)) is not None:
-            publish_or_remove(work, folder)
+            publish(work, folder)
             _print_origin(study, row, to)
             tables.console().print(
                 "  the bundle that MLflow has; every file is the one that was checked after training"
@@ -43,13 +50,11 @@ def run(args: argparse.Namespace) -> int:
         source = source_of(
             home, study.folder.trial(number), origin(study.name, number, row.run_id, row.best_epoch, row.metrics)
         )
-        parities = _write(source, folder, args.formats or list(FORMATS))
+        found = _write(source, folder, args.formats or list(_DEFAULT_FORMATS), _card_writer(home, study, row))
     _print_origin(study, row, to)
-    for parity in parities:
-        tables.console().print(
-            f"  {parity.format}: checked in a new process on {parity.n_texts} held-out texts; "
-            f"the probabilities differ from training's by at most {parity.difference:.1g}"
-        )
+    _print_formats(found)
+    if row.run_id is not None:
+        _log_card(home, row.run_id, folder, f"{study.name}, trial {number}")
     next_commands.show(
         [
             next_commands.predict(str(to), source.store, source.config.data),
@@ -82,7 +87,7 @@ def _registered(home: Home, study: StudyView, row: TrialRow, to: Path, formats: 
         return None
     from rnnexp.tracking import best_model
 
-    work = disk.folder_beside(to)
+    work = folder_beside(to)
     try:
         with tempfile.TemporaryDirectory() as temporary:
             found = best_model.download(home, study, owner(home, study), Path(temporary))
@@ -113,12 +118,56 @@ def _chosen(study: StudyView, number: int | None, prefer: str | None) -> TrialRo
     return row
 
 
-def _write(source: Source, to: Path, formats: list[str]) -> list[Parity]:
+def _write(source: Source, to: Path, formats: list[str], write_card: WriteCard) -> Checked:
     """Writes the bundle beside its place, checks it, and renames it."""
     process = CheckProcess(get_context("spawn"))
     try:
-        work, parities = write_checked(source, to, formats, process)
+        work, found = write_checked(source, to, formats, process, write_card)
     finally:
         process.kill()
-    publish_or_remove(work, to)
-    return parities
+    publish(work, to)
+    return found
+
+
+def _print_formats(found: Checked) -> None:
+    """Prints how each format was checked, and how fast it is."""
+    for parity in found.parities:
+        assert parity.speed is not None
+        tables.console().print(
+            f"  {parity.format}: checked in a new process on {parity.n_texts:,} held-out texts; the probabilities "
+            f"differ from training's by at most {parity.difference:.1g}; "
+            f"a text takes {parity.speed.one_text_ms:.2g} ms",
+            soft_wrap=True,
+        )
+
+
+def _card_writer(home: Home, study: StudyView, row: TrialRow) -> WriteCard:
+    """Returns what writes the model card of a trial."""
+    from rnnexp.analysis import selection
+
+    def write_card(source: Source, found: Checked, measured: dict[str, Any]) -> str:
+        data, store = data_set(source.config.data), source.store
+        tested = openings.of_trial(home, store.digest, study.name, row.number)
+        facts = card.Facts(
+            selection=selection.sentences(home, study, row),
+            data=data.description(),
+            licence=data.licence(),
+            interval=selection.interval_over_texts,
+            test_results=[] if tested is None else [(tested["accuracy"], len(store.test_rows))],
+        )
+        return card.markdown(source, found, measured, facts)
+
+    return write_card
+
+
+def _log_card(home: Home, run_id: str, bundle: Path, title: str) -> None:
+    """Puts the model card on the page of the trial's run; a failure of MLflow is only printed."""
+    from rnnexp.tracking.client import log_text
+
+    page = card.html((bundle / CARD).read_text(encoding="utf-8"), title)
+    try:
+        log_text(home, run_id, page, "model_card.html")
+    except Exception as error:
+        tables.console().print(
+            f"  MLflow does not have the model card ({addresses.one_line(error, 240)})", soft_wrap=True
+        )

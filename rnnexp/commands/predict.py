@@ -19,9 +19,9 @@ def run(args: argparse.Namespace) -> int:
             'predict: got no text; pass some, as in rnnexp predict DIR "a text", or one text per line on standard input'
         )
     bundle = Bundle.open(Path(args.bundle))
-    from rnnexp.export.predictor import Predictor
+    from rnnexp.export import predictor
 
-    found = Predictor(bundle).predict(texts)
+    found = predictor.load(bundle).predict(texts)
     if args.json:
         print(json_text([dataclasses.asdict(prediction) for prediction in found]))
         return 0

@@ -2,7 +2,6 @@
 
 import hashlib
 import shutil
-import tempfile
 from pathlib import Path
 
 from rnnexp import addresses, disk
@@ -10,7 +9,7 @@ from rnnexp.commands import study_report
 from rnnexp.commands.end_preparation import EndPreparation
 from rnnexp.engine import start_method
 from rnnexp.errors import RnnexpError
-from rnnexp.export import checked_bundle
+from rnnexp.export import checked_bundle, place
 from rnnexp.export.check import CheckProcess
 from rnnexp.home import Home
 from rnnexp.storage.views import StudyView, TrialRow
@@ -75,13 +74,11 @@ def log_model(home: Home, study: StudyView, row: TrialRow, bundle: Path, alias: 
         bundle: its checked bundle.
         alias: that the registered version gets; None to register none.
     """
-    from rnnexp.export import wheel
-    from rnnexp.export.bundle import PYFUNC_CODE
+    from rnnexp.export.formats import mlflow
     from rnnexp.tracking import best_model, client
 
-    with tempfile.TemporaryDirectory(prefix="rnnexp-wheel-") as temporary, client.IN_USE:
-        files = best_model.ModelFiles(bundle, PYFUNC_CODE, wheel.write(Path(temporary)))
-        note = best_model.log(home, study, row, files, alias)
+    with client.IN_USE:
+        note = best_model.log(home, study, row, lambda folder, model: mlflow.write_model(folder, bundle, model), alias)
     if note:
         tables.console().print(note, soft_wrap=True)
 
@@ -94,7 +91,7 @@ def _bundle(home: Home, study: StudyView, preparation: EndPreparation | None) ->
         return None, None
     try:
         work = preparation.take(best) if preparation is not None else None
-        checked_bundle.publish_or_remove(work or write_bundle(home, study, best), to)
+        place.publish(work or write_bundle(home, study, best), to)
         return to, None
     except Exception as error:
         reason = (

@@ -8,8 +8,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnexp.data.padding import pad
 from rnnexp.data.store import TokenStore
-from rnnexp.data.text import PAD, RESERVED, UNKNOWN, cut
+from rnnexp.data.text import RESERVED, UNKNOWN, cut
 
 _MOST_BATCHES_OF_A_POOL = 50
 _FEWEST_POOLS = 4
@@ -144,31 +145,3 @@ def words_for_unknown(store: TokenStore, rows: NDArray[np.int64], vocab_size: in
     if counts[UNKNOWN]:
         return none
     return np.flatnonzero(counts[RESERVED + 1 :] == 1).astype(np.int32) + RESERVED + 1
-
-
-def pad(
-    sequences: Sequence[NDArray[np.int32]], padding: str, maxlen: int, bucket_lengths: Sequence[int]
-) -> NDArray[np.int32]:
-    """Pads texts to one length and returns them as one array, shape (B, T).
-
-    Args:
-        sequences: the ids of each text, shape (n,), with n at most `maxlen`.
-        padding: `bucketed` puts zeros after each text, `fixed` before it.
-        maxlen: the length T if padding is fixed.
-        bucket_lengths: the allowed lengths T if padding is bucketed, ascending; the smallest sufficient one is used.
-    """
-    longest = max(len(sequence) for sequence in sequences)
-    length = maxlen if padding == "fixed" else next(bucket for bucket in bucket_lengths if bucket >= longest)
-    tokens = np.full((len(sequences), length), PAD, dtype=np.int32)
-    for row, sequence in enumerate(sequences):
-        if padding == "fixed":
-            tokens[row, length - len(sequence) :] = sequence
-        else:
-            tokens[row, : len(sequence)] = sequence
-    return tokens
-
-
-def bucket_lengths(maxlen: int, n_buckets: int = 24) -> tuple[int, ...]:
-    """Returns at most `n_buckets` evenly spaced lengths; the last one is `maxlen`."""
-    step = -(-maxlen // n_buckets)
-    return tuple(sorted({min(length, maxlen) for length in range(step, maxlen + step, step)}))

@@ -35,6 +35,9 @@ class TextFile:
     def description(self) -> str:
         return f"your own file {self.path}"
 
+    def licence(self) -> str:
+        return "The texts are the user's own; the program does not know their licence: state it if you share the model."
+
     def local_path(self) -> str | None:
         return str(self.path) if self.path.is_file() else None
 

@@ -28,5 +28,22 @@ def record(home: Home, config: DataConfig, digest: str, about: dict[str, Any]) -
     return sum(_is_of(json.loads(line), test, digest) for line in lines)
 
 
+def of_trial(home: Home, digest: str, study: str, trial: int) -> dict[str, Any] | None:
+    """Returns the last record of `rnnexp evaluate` for a trial; None if there is none.
+
+    Args:
+        home: has the log.
+        digest: of the data of the trial.
+        study: its name.
+        trial: its number.
+    """
+    if not home.openings.exists():
+        return None
+    entries = [json.loads(line) for line in home.openings.read_text(encoding="utf-8").splitlines()]
+    wanted = {"data": digest, "study": study, "trial": trial}
+    found = [entry for entry in entries if entry.items() >= wanted.items() and "accuracy" in entry]
+    return found[-1] if found else None
+
+
 def _is_of(entry: dict[str, Any], test: str, digest: str) -> bool:
     return bool(entry["test"] == test if "test" in entry else entry.get("data") == digest)

@@ -55,6 +55,10 @@ class DataSet(Protocol):
         """Returns a description of one line."""
         ...
 
+    def licence(self) -> str:
+        """Returns who may use the texts, and from whom that is known, in one sentence."""
+        ...
+
     def local_path(self) -> str | None:
         """Returns the place of the data on this machine, or None if they must be downloaded."""
         ...

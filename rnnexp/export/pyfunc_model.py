@@ -1,4 +1,4 @@
-"""The code of the logged MLflow model: from texts to labels and probabilities. MLflow runs this file."""
+"""The code of an MLflow model: from texts to labels and probabilities. MLflow runs this file."""
 
 from pathlib import Path
 from typing import Any
@@ -13,22 +13,24 @@ class Answer(BaseModel):
 
     label: str
     probability: float
+    probabilities: dict[str, float]
 
 
 class TextModel(PythonModel):  # type: ignore[misc]
     """The MLflow interface of a bundle."""
 
     def load_context(self, context: Any) -> None:
-        """Opens the bundle that was logged with the model."""
+        """Opens the bundle that was saved with the model."""
+        from rnnexp.export import predictor
         from rnnexp.export.bundle import Bundle
-        from rnnexp.export.predictor import Predictor
 
-        self.predictor = Predictor(Bundle.open(Path(context.artifacts["bundle"])))
+        self.model = predictor.load(Bundle.open(Path(context.artifacts["bundle"])))
 
     def predict(self, model_input: list[str]) -> list[Answer]:
         """Returns the prediction for each text."""
         return [
-            Answer(label=found.label, probability=found.probability) for found in self.predictor.predict(model_input)
+            Answer(label=found.label, probability=found.probability, probabilities=found.probabilities)
+            for found in self.model.predict(model_input)
         ]
 
 

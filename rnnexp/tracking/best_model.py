@@ -2,12 +2,9 @@
 
 import contextlib
 import importlib.metadata
-import io
 import json
-import shutil
 import tempfile
-import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +19,6 @@ BEST, CHAMPION = "best", "champion"
 """The aliases of the best trial's model, and of the model of the certified leader."""
 _RUN = "rnnexp.run_id"
 _ID_DIGITS = 8
-_WHEELS = "wheels"
 _WHEEL = "rnnexp.wheel"
 """The tag of a model that carries this program: its version."""
 _CONTEXT, _VERSIONS = "mlflow.data.context", "mlflow.modelVersions"
@@ -63,29 +59,18 @@ def download(home: Home, study: StudyView, ownership: Ownership, to: Path) -> Pa
     return None
 
 
-@dataclass(frozen=True)
-class ModelFiles:
-    """What a logged model consists of.
-
-    Attributes:
-        bundle: the verified bundle of the trial.
-        code: the Python file that MLflow runs to predict with the bundle.
-        wheel: this package, which no index has.
-    """
-
-    bundle: Path
-    code: Path
-    wheel: Path
+WriteModel = Callable[[Path, Any], None]
+"""Writes an MLflow model into a folder, for a logged model that MLflow has created."""
 
 
-def log(home: Home, study: StudyView, row: TrialRow, files: ModelFiles, alias: str | None = BEST) -> str | None:
+def log(home: Home, study: StudyView, row: TrialRow, write: WriteModel, alias: str | None = BEST) -> str | None:
     """Logs the model of a trial, linked to the trial's run and its data, unless the run has it; registers it.
 
     Args:
         home: contains the study.
         study: names the registered model.
         row: the trial, with its run; of this study, or of its certification.
-        files: of the model.
+        write: writes the files of the model.
         alias: that the registered version gets; None to register none.
 
     Returns:
@@ -97,7 +82,7 @@ def log(home: Home, study: StudyView, row: TrialRow, files: ModelFiles, alias: s
     ownership = Ownership.of(home, study.name, study.identity)
     tags = ownership.tags | {_RUN: row.run_id, TRIAL: str(row.number)}
     run = client.get_run(row.run_id)
-    model = _of_run(client, run) or _log(mlflow, client, study, row, run, files, tags)
+    model = _of_run(client, run) or _log(mlflow, client, study, row, run, write, tags)
     if alias is None:
         return None
     with as_global(mlflow, home):  # the registry of a database looks for the model there
@@ -115,7 +100,7 @@ def _of_run(client: Any, run: Any) -> Any:
 
 
 def _log(
-    mlflow: Any, client: Any, study: StudyView, row: TrialRow, run: Any, files: ModelFiles, tags: dict[str, str]
+    mlflow: Any, client: Any, study: StudyView, row: TrialRow, run: Any, write: WriteModel, tags: dict[str, str]
 ) -> Any:
     """Logs the model of a trial; returns it."""
     tags = tags | {_WHEEL: importlib.metadata.version("rnnexp")}
@@ -125,36 +110,11 @@ def _log(
     )
     client.log_outputs(row.run_id, [mlflow.entities.LoggedModelOutput(model.model_id, row.best_epoch or 0)])
     with tempfile.TemporaryDirectory(prefix="rnnexp-model-") as temporary:
-        _save(mlflow, Path(temporary) / "model", files, model)
+        write(Path(temporary) / "model", model)
         client.log_model_artifacts(model.model_id, str(Path(temporary) / "model"))
     client.finalize_logged_model(model.model_id, "READY")
     client.log_batch(row.run_id, metrics=_metrics_of_model(mlflow, client, run, row, model.model_id))
     return model
-
-
-def _save(mlflow: Any, folder: Path, files: ModelFiles, model: Any) -> None:
-    """Writes the model's folder. MLflow installs its requirements in that folder, so the wheel is found there."""
-    packages = ("mlflow", "tensorflow", "keras", "numpy", "pydantic", "PyYAML")
-    requirements = [
-        f"{_WHEELS}/{files.wheel.name}",
-        *(f"{name}=={importlib.metadata.version(name)}" for name in packages),
-    ]
-    with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        mlflow.pyfunc.save_model(
-            str(folder),
-            python_model=str(files.code),
-            artifacts={"bundle": str(files.bundle)},
-            pip_requirements=requirements,
-            mlflow_model=mlflow.models.Model(
-                artifact_path=model.artifact_location,
-                model_uuid=model.model_id,
-                run_id=model.source_run_id,
-                model_id=model.model_id,
-            ),
-        )
-    (folder / _WHEELS).mkdir()
-    shutil.copyfile(files.wheel, folder / _WHEELS / files.wheel.name)
 
 
 def _metrics_of_model(mlflow: Any, client: Any, run: Any, row: TrialRow, model_id: str) -> list[Any]:

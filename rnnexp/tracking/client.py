@@ -123,6 +123,16 @@ def open_client(home: Home) -> Any:
     return client
 
 
+def log_text(home: Home, run_id: str, text: str, name: str) -> None:
+    """Writes a text as an artifact of a run, in place of an earlier one of that name.
+
+    Raises:
+        Exception: if MLflow cannot be written.
+    """
+    with IN_USE:
+        connect(home).log_text(run_id, text, name)
+
+
 def _create_database(path: Path) -> None:
     """Creates MLflow's database in another file, which is renamed when it is complete.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rnnexp import disk
 from rnnexp.config.trial import TrialConfig
-from rnnexp.data.batches import bucket_lengths
+from rnnexp.data.padding import bucket_lengths
 from rnnexp.model.cells import cell
 from rnnexp.trial import machine_type
 from rnnexp.trial.machine_type import MachineType

@@ -14,6 +14,7 @@ from rnnexp.data.store import TokenStore, prepare
 from rnnexp.errors import UserError, WorkError
 from rnnexp.export import checked_bundle
 from rnnexp.export.bundle import Source
+from rnnexp.export.check import Checked
 from rnnexp.home import Home, TrialFolder
 from rnnexp.study import retention
 from rnnexp.tracking import best_model
@@ -47,6 +48,8 @@ class Exporting:
         monkeypatch.setattr(study_record, "CheckProcess", FakeCheckProcess)
         monkeypatch.setattr(checked_bundle, "create", self._create)
         monkeypatch.setattr(checked_bundle, "prepare", lambda config, home: store)
+        monkeypatch.setattr(checked_bundle, "write_manifest", lambda *_: None)
+        monkeypatch.setattr(export, "_card_writer", lambda *_: lambda *_: "card")
 
     def _create(self, source: Source, to: Path, formats: list[str]) -> Path:
         try:
@@ -56,9 +59,9 @@ class Exporting:
         (work / "manifest.json").write_text('{"bundle": 1, "files": {}}')
         return work
 
-    def _check(self, *_: Any) -> list[Any]:
+    def _check(self, *_: Any, measure: bool) -> Checked:
         self.during()
-        return []
+        return Checked((), ())
 
     def __call__(self, to: Path | None = None) -> int:
         arguments = {"home": str(self.study.home.root), "study": "s", "trial": None, "to": str(to or self.to)}
@@ -129,7 +132,7 @@ def test_a_symbolic_link_stays_and_its_folder_is_replaced(exporting: Exporting, 
     exporting()
     assert link.is_symlink()
     assert [path.name for path in (tmp_path / "disk").iterdir()] == ["v1"]
-    assert [path.name for path in link.iterdir()] == ["manifest.json"]
+    assert {path.name for path in link.iterdir()} == {"manifest.json", "README.md"}
     link.unlink()
     link.symlink_to(tmp_path / "disk" / "v2")
     exporting()
@@ -176,10 +179,10 @@ def test_a_model_that_cannot_be_exported_is_not_blamed_on_mlflow(
         raise WorkError("the export is not the trained model: the probabilities differ")
 
     published: list[Any] = []
-    logged: list[Path] = []
+    logged: list[int] = []
     monkeypatch.setattr(best_model, "is_logged", lambda *_: False)
     monkeypatch.setattr(study_report, "publish", lambda *arguments: published.append(arguments[3]))
-    monkeypatch.setattr(best_model, "log", lambda *arguments: logged.append(arguments[3].bundle))
+    monkeypatch.setattr(best_model, "log", lambda *arguments: logged.append(arguments[2].number))
     exporting.during = fail
     Cursor("a" * 32, 1).save(exporting.trial.tracking)
     home, study = exporting.study.home, exporting.study.view
@@ -196,4 +199,5 @@ def test_a_model_that_cannot_be_exported_is_not_blamed_on_mlflow(
     assert not home.study("s").bundle.exists()
     exporting.during = lambda: None
     assert study_record.record(home, study, 0.0) is None, "the same command tries it again"
-    assert logged == [home.study("s").bundle]
+    assert logged == [0]
+    assert home.study("s").bundle.exists()

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnnexp.config.trial import DataConfig
-from rnnexp.data.batches import Batch, Batches, bucket_lengths, pad, words_for_unknown
+from rnnexp.data.batches import Batch, Batches, words_for_unknown
+from rnnexp.data.padding import bucket_lengths, pad
 from rnnexp.data.store import TokenStore, prepare
 from rnnexp.home import Home
 

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from rnnexp.errors import StudyError
-from rnnexp.export.bundle import FORMATS
+from rnnexp.runtime.manifest import FORMATS
 from rnnexp.storage.views import TrialRow
 from rnnexp.trial.states import State
 from tests.drill import check

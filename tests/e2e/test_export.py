@@ -23,7 +23,13 @@ def test_a_bundle_contains_all_that_the_model_needs(bundle: Path, ran: Ran) -> N
     assert (manifest["study"], manifest["trial"], manifest["run_id"]) == ("small", best["number"], best["run_id"])
     assert manifest["metrics"] == best["metrics"]
     assert manifest["labels"] == ["negative", "positive"]
-    assert set(manifest["versions"]) == {"python", "rnnexp", "keras", "tensorflow", "numpy"}
+    assert set(manifest["versions"]) == {"python", "rnnexp", "keras", "tensorflow", "numpy", "onnx", "onnxruntime"}
+    assert list(manifest["measured"]) == ["keras", "saved_model", "onnx"]
+    for name, path in (("keras", "model.keras"), ("onnx", "model.onnx")):
+        measured = manifest["measured"][name]
+        assert measured["bytes"] == (bundle / path).stat().st_size
+        assert 0.5 < measured["accuracy"] <= 1
+        assert 0 < measured["one_text_ms"] < measured["batch_of_64_ms"]
 
 
 def test_an_export_prints_no_log_of_a_library(ran: Ran, tmp_path: Path) -> None:

@@ -31,6 +31,9 @@ def _bundle(folder: Path, **changes: Any) -> Path:
     return root
 
 
+_INPUT = {"vocab_size": 100, "maxlen": 5, "padding": "bucketed"}
+
+
 def _refusal(root: Path) -> str:
     with pytest.raises(UserError) as caught:
         Bundle.open(root).vocabulary.encode(["good"])
@@ -56,8 +59,12 @@ def test_a_sound_bundle_is_opened(tmp_path: Path) -> None:
         ({"labels": ["a", "a"]}, "labels: got ['a', 'a']"),
         ({"labels": ["a", 5]}, "labels: got ['a', 5]"),
         ({"labels": [["x" * 1000] * 50] * 50}, "labels: got [["),
-        ({"formats": "keras"}, "formats: got 'keras', expected some of keras, saved_model"),
-        ({"formats": ["keras", "onnx"]}, "formats: got ['keras', 'onnx']"),
+        ({"formats": "keras"}, "formats: got 'keras', expected some of keras, saved_model, onnx, mlflow"),
+        ({"formats": ["keras", "caffe"]}, "formats: got ['keras', 'caffe']"),
+        ({"formats": ["keras", "onnx"]}, "input: got None, expected vocab_size, maxlen and padding"),
+        ({"formats": ["keras", "onnx"], "input": _INPUT | {"maxlen": True}}, "input: got {"),
+        ({"formats": ["keras", "onnx"], "input": _INPUT | {"padding": "left"}}, "input: got {"),
+        ({"formats": ["keras", "onnx"], "input": _INPUT}, "files: without model.onnx"),
         ({"formats": [{}]}, "formats: got [{}]"),
         ({"data": 5}, "data: got 5, expected name and digest"),
         ({"data": {"name": "imdb"}}, "data: got {'name': 'imdb'}"),
@@ -104,11 +111,11 @@ def test_a_vocabulary_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.tensorflow
 def test_a_model_that_cannot_be_loaded_is_refused_with_one_line(tmp_path: Path) -> None:
-    from rnnexp.export.predictor import Predictor
+    from rnnexp.export import predictor
 
     root = _bundle(tmp_path)
     with pytest.raises(UserError, match=r"model\.keras: cannot be loaded \(.*\); export again$") as caught:
-        Predictor(Bundle.open(root))
+        predictor.load(Bundle.open(root))
     assert str(caught.value).isprintable()
 
 
@@ -117,7 +124,7 @@ def test_a_model_that_cannot_be_loaded_is_refused_with_one_line(tmp_path: Path) 
 def test_a_model_with_other_outputs_than_the_labels_is_refused(tmp_path: Path, n_outputs: int) -> None:
     import keras
 
-    from rnnexp.export.predictor import Predictor
+    from rnnexp.export import predictor
 
     root = _bundle(tmp_path)
     tokens = keras.Input((None,), dtype="int32")
@@ -127,4 +134,4 @@ def test_a_model_with_other_outputs_than_the_labels_is_refused(tmp_path: Path, n
     manifest["files"]["model.keras"] = hashlib.sha256((root / "model.keras").read_bytes()).hexdigest()
     (root / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     with pytest.raises(UserError, match=rf"has the outputs \(1, {n_outputs}\), expected \(1, 1\); export again"):
-        Predictor(Bundle.open(root))
+        predictor.load(Bundle.open(root))

@@ -15,6 +15,7 @@ from rnnexp.data.task import Task
 from rnnexp.errors import ConfigError, RnnexpError
 from rnnexp.export.bundle import Bundle
 from rnnexp.home import Home
+from rnnexp.runtime.manifest import FORMATS
 from tests.fuzz.case import Case
 
 _MAX_LINE = 3000
@@ -72,14 +73,14 @@ def _bundle(sandbox: Path, options: dict[str, Any]) -> None:
     bundle = Bundle.open(sandbox / "bundle")
     Task(bundle.labels)
     bundle.vocabulary.encode(["good", "x"])
-    if not set(bundle.formats) <= {"keras", "saved_model"}:
+    if not set(bundle.formats) <= set(FORMATS):
         raise ViolationError("an unknown format")
 
 
 def _model(sandbox: Path, options: dict[str, Any]) -> None:
-    from rnnexp.export.predictor import Predictor
+    from rnnexp.export import predictor
 
-    found = Predictor(Bundle.open(sandbox / "bundle")).predict(["a good film", ""])
+    found = predictor.load(Bundle.open(sandbox / "bundle")).predict(["a good film", ""])
     if any(prediction.probability < 0 or prediction.probability > 1 for prediction in found):
         raise ViolationError("a probability outside 0 to 1")
 

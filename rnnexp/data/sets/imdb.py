@@ -65,6 +65,14 @@ def description() -> str:
     return "50,000 film reviews, negative or positive (Maas et al. 2011), the same as in Keras"
 
 
+def licence() -> str:
+    """Returns who may use the texts."""
+    return (
+        "The authors of the data set published the reviews for research and state no licence; "
+        "the reviews belong to the people who wrote them at IMDb."
+    )
+
+
 def local_path() -> str | None:
     """Returns the folder of the files, or None if they must be downloaded."""
     found, _ = _search()

@@ -89,6 +89,21 @@ class Loops:
 
 
 @dataclass(frozen=True)
+class OnnxOperator:
+    """The operator of ONNX that computes a cell: `RNN`, `GRU` or `LSTM`.
+
+    Attributes:
+        name: the operator.
+        gates: for each gate in the order of ONNX, its index in the order of Keras.
+        attributes: further attributes of the operator.
+    """
+
+    name: str
+    gates: tuple[int, ...]
+    attributes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Cell:
     """A recurrent cell.
 
@@ -101,6 +116,7 @@ class Cell:
             that of an LSTM.
         unit_ns: the same, for each unit of each word.
         loops: its compiled loops, if it has any.
+        onnx: the operator of ONNX that computes it; None if there is none, then it cannot be exported to ONNX.
     """
 
     title: str
@@ -110,6 +126,7 @@ class Cell:
     word_ns: float = 209.0
     unit_ns: float = 5.17
     loops: Loops | None = None
+    onnx: OnnxOperator | None = None
 
     def n_weights(self, input_dim: int, units: int) -> int:
         """Returns the weights of one layer."""

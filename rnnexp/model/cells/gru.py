@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnexp.model.cells import Cell, Loops
+from rnnexp.model.cells import Cell, Loops, OnnxOperator
 from rnnexp.model.kernel.math import add, copy, sigmoid_of_sum, tanh_of_sum, times_recurrent, times_transposed
 
 _f = np.float32
@@ -117,4 +117,5 @@ CELL = Cell(
             "reset_after": True,
         },
     ),
+    onnx=OnnxOperator("GRU", gates=(0, 1, 2), attributes={"linear_before_reset": 1}),
 )

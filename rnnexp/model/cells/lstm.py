@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnexp.model.cells import Cell, Loops
+from rnnexp.model.cells import Cell, Loops, OnnxOperator
 from rnnexp.model.kernel.math import add, copy, sigmoid_of_sum, tanh, tanh_of_sum, times_recurrent, times_transposed
 
 _f = np.float32
@@ -109,4 +109,5 @@ CELL = Cell(
         keeps_memory=True,
         layer_settings={"activation": "tanh", "recurrent_activation": "sigmoid", "use_bias": True},
     ),
+    onnx=OnnxOperator("LSTM", gates=(0, 3, 1, 2)),
 )

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnexp.model.cells import Cell, Loops
+from rnnexp.model.cells import Cell, Loops, OnnxOperator
 from rnnexp.model.kernel.math import add, copy, tanh, times_recurrent, times_transposed
 
 _f = np.float32
@@ -83,4 +83,5 @@ CELL = Cell(
         backward=backward,
         layer_settings={"activation": "tanh", "use_bias": True},
     ),
+    onnx=OnnxOperator("RNN", gates=(0,)),
 )

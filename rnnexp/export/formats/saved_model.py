@@ -1,14 +1,26 @@
-"""A SavedModel that accepts strings: tokenizer, vocabulary, cutting, padding and network in one graph."""
+"""Format `saved_model`: a graph that accepts strings, with tokenizer, vocabulary, cutting, padding and network."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
-from rnnexp.config.trial import TrialConfig
+from rnnexp.config.trial import TrialConfig, Value
 from rnnexp.data.task import Task
 from rnnexp.data.text import PUNCTUATION, RESERVED, SPACES, START, UNKNOWN, Vocabulary
+from rnnexp.export.bundle import Bundle, Source
+from rnnexp.export.formats import Probabilities
+from rnnexp.export.formats import keras as keras_format
+from rnnexp.model.build import build
+
+PATH = "saved_model"
+TOLERANCE = 1e-5
+_BATCH_SIZE = 128
+_WITHOUT_DROPOUT: dict[str, Value] = {"model.dropout": 0.0, "model.recurrent_dropout": 0.0}
 
 _SEPARATORS = "[" + "".join(f"\\x{{{ord(character):x}}}" for character in PUNCTUATION + SPACES) + "]"
 
@@ -41,22 +53,24 @@ class _TextModel(tf.Module):  # type: ignore[misc]
         return {"probabilities": tf.concat([1.0 - outputs, outputs], axis=1) if self._task.binary else outputs}
 
 
-def save(model: Path, vocabulary: Vocabulary, config: TrialConfig, task: Task, to: Path) -> None:
-    """Writes the SavedModel.
-
-    Args:
-        model: a `.keras` file, from tokens (B, T) to probabilities.
-        vocabulary: the words with an id below `data.vocab_size`.
-        config: its data settings determine cutting and padding.
-        task: determines the meaning of the outputs.
-        to: the folder to write.
-    """
-    module = _TextModel(keras.saving.load_model(model, compile=False, safe_mode=True), vocabulary, config, task)
-    tf.saved_model.save(module, str(to), signatures={"serving_default": module.serve})
+def write(root: Path, source: Source, formats: Sequence[str]) -> None:
+    """Writes the SavedModel, from the bundle's Keras file."""
+    trained = keras.saving.load_model(root / keras_format.PATH, compile=False, safe_mode=True)
+    task = source.store.task
+    # A SavedModel cannot hold the random state of recurrent dropout, which only training needs.
+    model = build(source.config.with_settings(_WITHOUT_DROPOUT), task.n_outputs, task.activation)
+    model.set_weights(trained.get_weights())
+    module = _TextModel(model, source.vocabulary, source.config, task)
+    tf.saved_model.save(module, str(root / PATH), signatures={"serving_default": module.serve})
 
 
-def answer(folder: Path, texts: list[str]) -> Any:
-    """Loads a SavedModel and returns its probabilities, shape (n, C)."""
-    serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
-    batches = [texts[start : start + 128] for start in range(0, len(texts), 128)]
-    return tf.concat([serve(texts=tf.constant(batch))["probabilities"] for batch in batches], axis=0).numpy()
+def load(bundle: Bundle) -> Probabilities:
+    """Loads the SavedModel as TensorFlow Serving does."""
+    serve = tf.saved_model.load(str(bundle.root / PATH)).signatures["serving_default"]
+
+    def probabilities(texts: Sequence[str]) -> NDArray[np.float32]:
+        batches = [texts[start : start + _BATCH_SIZE] for start in range(0, len(texts), _BATCH_SIZE)]
+        found = [serve(texts=tf.constant(batch))["probabilities"] for batch in batches]
+        return cast(NDArray[np.float32], tf.concat(found, axis=0).numpy())
+
+    return probabilities

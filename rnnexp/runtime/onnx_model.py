@@ -1,0 +1,67 @@
+"""Loads the ONNX model of a bundle with ONNX Runtime."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnexp.errors import UserError, escaped, short
+from rnnexp.runtime import manifest
+from rnnexp.runtime.encoding import TextModel, load_vocabulary
+
+FILE = "model.onnx"
+TOKENS, PROBABILITIES = "tokens", "probabilities"
+"""The input (B, T), int32, and the output (B, C), float32, of the model."""
+
+_ERRORS_ONLY = 3
+_BATCH_SIZE = 32
+"""A call uses the thread of its caller; several threads may call a model at the same time."""
+
+
+def load(root: Path) -> TextModel:
+    """Opens the bundle in a folder and loads its ONNX model.
+
+    Raises:
+        UserError: if the folder is not a bundle with an ONNX model that runs, or ONNX Runtime is not installed.
+    """
+    return load_checked(root, manifest.read(root))
+
+
+def load_checked(root: Path, contents: dict[str, Any]) -> TextModel:
+    """The same, for a bundle whose manifest was read: that compares the hash of each file."""
+    text_input = manifest.text_input(contents)
+    if "onnx" not in contents["formats"] or text_input is None:
+        raise UserError(f"{root}: has no ONNX model; export again with --format onnx")
+    labels = contents["labels"]
+    session = _session(root / FILE)
+
+    def run(tokens: NDArray[np.int32]) -> NDArray[np.float32]:
+        return cast(NDArray[np.float32], session.run([PROBABILITIES], {TOKENS: tokens})[0])
+
+    try:
+        shape = np.shape(run(np.ones((1, text_input.maxlen), np.int32)))
+    except Exception as error:
+        raise UserError(_cannot_be_loaded(root, error)) from None
+    if shape != (1, len(labels)):
+        raise UserError(f"{root / FILE}: has the outputs {shape}, expected {(1, len(labels))}; export again")
+    return TextModel(labels, load_vocabulary(root), text_input, run, batch_size=_BATCH_SIZE)
+
+
+def _session(path: Path) -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UserError("onnxruntime is not installed; run: pip install onnxruntime") from None
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = 1
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise UserError(_cannot_be_loaded(path.parent, error)) from None
+
+
+def _cannot_be_loaded(root: Path, error: Exception) -> str:
+    reason = short(escaped(f"{type(error).__name__}: {' '.join(str(error).split())}"))
+    return f"{root / FILE}: cannot be loaded ({reason}); export again"
