@@ -78,7 +78,7 @@ def log_model(home: Home, study: StudyView, row: TrialRow, bundle: Path, alias: 
     from rnnexp.tracking import best_model, client
 
     with client.IN_USE:
-        note = best_model.log(home, study, row, lambda folder, model: mlflow.write_model(folder, bundle, model), alias)
+        note = best_model.log(home, study, row, bundle, mlflow.write_model, alias)
     if note:
         tables.console().print(note, soft_wrap=True)
 

@@ -59,17 +59,20 @@ def download(home: Home, study: StudyView, ownership: Ownership, to: Path) -> Pa
     return None
 
 
-WriteModel = Callable[[Path, Any], None]
-"""Writes an MLflow model into a folder, for a logged model that MLflow has created."""
+WriteModel = Callable[[Path, Path, Any], None]
+"""Writes an MLflow model: into a folder, with a bundle, for a logged model that MLflow has created."""
 
 
-def log(home: Home, study: StudyView, row: TrialRow, write: WriteModel, alias: str | None = BEST) -> str | None:
+def log(
+    home: Home, study: StudyView, row: TrialRow, bundle: Path, write: WriteModel, alias: str | None = BEST
+) -> str | None:
     """Logs the model of a trial, linked to the trial's run and its data, unless the run has it; registers it.
 
     Args:
         home: contains the study.
         study: names the registered model.
         row: the trial, with its run; of this study, or of its certification.
+        bundle: the checked bundle of the trial.
         write: writes the files of the model.
         alias: that the registered version gets; None to register none.
 
@@ -82,7 +85,7 @@ def log(home: Home, study: StudyView, row: TrialRow, write: WriteModel, alias: s
     ownership = Ownership.of(home, study.name, study.identity)
     tags = ownership.tags | {_RUN: row.run_id, TRIAL: str(row.number)}
     run = client.get_run(row.run_id)
-    model = _of_run(client, run) or _log(mlflow, client, study, row, run, write, tags)
+    model = _of_run(client, run) or _log(mlflow, client, study, row, run, bundle, write, tags)
     if alias is None:
         return None
     with as_global(mlflow, home):  # the registry of a database looks for the model there
@@ -100,7 +103,14 @@ def _of_run(client: Any, run: Any) -> Any:
 
 
 def _log(
-    mlflow: Any, client: Any, study: StudyView, row: TrialRow, run: Any, write: WriteModel, tags: dict[str, str]
+    mlflow: Any,
+    client: Any,
+    study: StudyView,
+    row: TrialRow,
+    run: Any,
+    bundle: Path,
+    write: WriteModel,
+    tags: dict[str, str],
 ) -> Any:
     """Logs the model of a trial; returns it."""
     tags = tags | {_WHEEL: importlib.metadata.version("rnnexp")}
@@ -110,7 +120,7 @@ def _log(
     )
     client.log_outputs(row.run_id, [mlflow.entities.LoggedModelOutput(model.model_id, row.best_epoch or 0)])
     with tempfile.TemporaryDirectory(prefix="rnnexp-model-") as temporary:
-        write(Path(temporary) / "model", model)
+        write(Path(temporary) / "model", bundle, model)
         client.log_model_artifacts(model.model_id, str(Path(temporary) / "model"))
     client.finalize_logged_model(model.model_id, "READY")
     client.log_batch(row.run_id, metrics=_metrics_of_model(mlflow, client, run, row, model.model_id))

@@ -13,6 +13,7 @@ from rnnexp.config.trial import DataConfig
 from rnnexp.data.store import TokenStore, prepare
 from rnnexp.engine import devices, local
 from rnnexp.errors import WorkError
+from rnnexp.export.check import Checked
 from rnnexp.home import Home
 from rnnexp.storage.views import TrialRow
 from rnnexp.study import retention
@@ -46,9 +47,10 @@ class Ending(Exporting):
     def new(self) -> None:
         self.preparation = EndPreparation(self.study.home, "s", self.study.view.identity, None)
 
-    def _check(self, *arguments: Any) -> list[Any]:
+    def _check(self, *arguments: Any, measure: bool) -> Checked:
+        assert not measure, "the end of a study does not wait for measurements"
         self.n_checks += 1
-        return super()._check(*arguments)
+        return super()._check(*arguments, measure=measure)
 
     @property
     def best(self) -> TrialRow:
@@ -89,7 +91,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     bundles: list[Any] = []
     monkeypatch.setattr(best_model, "is_logged", lambda *_: False)
     monkeypatch.setattr(study_report, "publish", lambda *_: bundles.append("report"))
-    monkeypatch.setattr(best_model, "log", lambda *arguments: bundles.append(arguments[3].bundle))
+    monkeypatch.setattr(best_model, "log", lambda *arguments: bundles.append(arguments[3]))
     return bundles
 
 

@@ -10,7 +10,6 @@ from rnnexp.storage.store import StudyStore
 from rnnexp.storage.views import view
 from rnnexp.study.records import TrialRecords
 from rnnexp.tracking import best_model
-from rnnexp.tracking.best_model import ModelFiles
 from rnnexp.tracking.client import import_mlflow
 from rnnexp.tracking.projection import Projection
 from rnnexp.trial import events
@@ -91,21 +90,30 @@ mlflow.models.set_model(Echo())
 """
 
 
-def model_files(folder: Path) -> ModelFiles:
-    """Returns a model that needs no TensorFlow: its code, its bundle, and an empty wheel."""
-    files = ModelFiles(folder / "bundle", folder / "echo_model.py", folder / "rnnexp-0-py3-none-any.whl")
-    files.code.write_text(MODEL)
-    files.wheel.write_bytes(b"")
-    files.bundle.mkdir(exist_ok=True)
-    (files.bundle / "bundle.json").write_text("{}")
-    return files
+def write_model(folder: Path, bundle: Path, logged: Any) -> None:
+    """Writes a model that needs no TensorFlow."""
+    mlflow = import_mlflow()
+    code = folder.parent / "echo_model.py"
+    code.write_text(MODEL)
+    model = mlflow.models.Model(model_uuid=logged.model_id, run_id=logged.source_run_id, model_id=logged.model_id)
+    mlflow.pyfunc.save_model(
+        str(folder), python_model=str(code), artifacts={"bundle": str(bundle)}, pip_requirements=[], mlflow_model=model
+    )
 
 
-def record(home: Home, name: str, files: ModelFiles) -> str | None:
+def a_bundle(folder: Path) -> Path:
+    """Returns a folder that stands for a bundle."""
+    bundle = folder / "bundle"
+    bundle.mkdir(exist_ok=True)
+    (bundle / "bundle.json").write_text("{}")
+    return bundle
+
+
+def record(home: Home, name: str, bundle: Path) -> str | None:
     """Writes the study's own run, and logs its best model; returns what `best_model.log` does."""
     study = view(home, name)
     assert study.best is not None
     pages = Projection.open(home, name, study.identity).pages
     pages.describe(pages.write_run([], {"best_val_accuracy": study.best.value or 0.0}, 1.0, 2.0), "", ["An answer."])
     pages.mark_best(study.ranked)
-    return best_model.log(home, study, study.best, files)
+    return best_model.log(home, study, study.best, bundle, write_model)

@@ -189,10 +189,10 @@ def test_credentials_in_a_cursor_of_an_earlier_version_are_removed(tmp_path: Pat
 
 def test_the_alias_of_another_home_is_not_taken(on_server: str, tmp_path: Path) -> None:
     first, second = _two_homes(tmp_path)
-    files = studies.model_files(tmp_path)
+    bundle = studies.a_bundle(tmp_path)
 
     def record(home: Home) -> str | None:
-        return studies.record(home, "aliased", files)
+        return studies.record(home, "aliased", bundle)
 
     for home, accuracy in ((first, 0.6), (second, 0.7)):
         studies.finish_trial(home, "aliased", accuracy)

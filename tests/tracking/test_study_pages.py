@@ -23,15 +23,15 @@ def finish(home: Home, accuracy: float) -> str:
 
 
 def test_the_ranks_and_the_color_of_the_best_move(tmp_path: Path) -> None:
-    home, files = Home.open(tmp_path / "home"), studies.model_files(tmp_path)
+    home, bundle = Home.open(tmp_path / "home"), studies.a_bundle(tmp_path)
     first = finish(home, 0.6)
-    studies.record(home, "s", files)
+    studies.record(home, "s", bundle)
     tags = studies.runs(home.mlflow_uri, "s")[first].data.tags
     assert tags["rnnexp.rank"] == "1"
     assert "Rank 1 of 1." in tags["mlflow.note.content"]
     assert "mlflow.runColor" in tags
     second = finish(home, 0.7)
-    studies.record(home, "s", files)
+    studies.record(home, "s", bundle)
     runs = studies.runs(home.mlflow_uri, "s")
     assert [runs[run].data.tags["rnnexp.rank"] for run in (first, second)] == ["2", "1"]
     assert "Rank 2 of 2." in runs[first].data.tags["mlflow.note.content"]
@@ -41,7 +41,7 @@ def test_the_ranks_and_the_color_of_the_best_move(tmp_path: Path) -> None:
     assert runs[second].info.run_name == f"1 · {runs[second].data.params['model.cell']} {units} · 0.700"
     for _ in range(10):
         finish(home, 0.8)
-    studies.record(home, "s", files)
+    studies.record(home, "s", bundle)
     tags = studies.runs(home.mlflow_uri, "s")[first].data.tags
     assert "rnnexp.rank" not in tags, "it is not one of the best ten any more"
     assert "Rank" not in tags["mlflow.note.content"]
@@ -66,11 +66,11 @@ def test_the_experiment_and_the_study_s_run_have_the_answer_and_the_report(tmp_p
 
 
 def test_a_model_belongs_to_its_trial_s_run_with_the_metrics_of_its_epoch(tmp_path: Path) -> None:
-    home, files = Home.open(tmp_path / "home"), studies.model_files(tmp_path)
+    home, bundle = Home.open(tmp_path / "home"), studies.a_bundle(tmp_path)
     run_id = finish(home, 0.6)
     study = view(home, "s")
     assert study.best is not None
-    assert best_model.log(home, study, study.best, files, best_model.CHAMPION) is None
+    assert best_model.log(home, study, study.best, bundle, studies.write_model, best_model.CHAMPION) is None
     client = studies.client(home.mlflow_uri)
     version = client.get_model_version_by_alias("s", "champion")
     assert version.run_id == run_id
@@ -83,7 +83,7 @@ def test_a_model_belongs_to_its_trial_s_run_with_the_metrics_of_its_epoch(tmp_pa
     assert metrics["val_accuracy"].dataset_digest != metrics["accuracy"].dataset_digest
     (output,) = client.get_run(run_id).outputs.model_outputs
     assert (output.model_id, output.step) == (model.model_id, 1)
-    assert best_model.log(home, study, study.best, files, best_model.BEST) is None
+    assert best_model.log(home, study, study.best, bundle, studies.write_model, best_model.BEST) is None
     assert len(client.search_logged_models([model.experiment_id])) == 1, "a run has its model once"
     assert client.get_model_version_by_alias("s", "best").source == version.source
     assert best_model.is_logged(home, study)
