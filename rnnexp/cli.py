@@ -136,6 +136,12 @@ def parser() -> argparse.ArgumentParser:
     predict = verb("predict", "label texts with a bundle", _JSON)
     predict.add_argument("bundle", help="folder written by `rnnexp export`")
     predict.add_argument("text", nargs="*", help="a text to label (default: one text per line of standard input)")
+    predict.add_argument("--file", metavar="FILE", help="label the texts of a .csv, .tsv, .jsonl or .parquet file")
+    predict.add_argument("--text", dest="column", metavar="COLUMN", help="column with the texts (default: text)")
+    predict.add_argument("--out", metavar="RESULT", help="file to write: row number, text, label, probability")
+    predict.add_argument(
+        "--keep", action="append", default=[], metavar="COLUMN", help="copy this column, too; may be repeated"
+    )
     evaluate = verb("evaluate", "measure accuracy and loss of a bundle on its data", _HOME, _JSON)
     evaluate.add_argument("bundle", help="folder written by `rnnexp export`")
     evaluate.add_argument(

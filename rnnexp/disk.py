@@ -149,7 +149,7 @@ def replacing(path: Path) -> Iterator[Path]:
         with beside.open("rb") as file:
             flush(file.fileno())
         beside.replace(path)
-    except Exception:
+    except BaseException:
         beside.unlink(missing_ok=True)
         raise
     flush_folder(path.parent)

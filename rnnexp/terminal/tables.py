@@ -79,7 +79,7 @@ def short(value: Any) -> str:
 
 def count(n: int, word: str) -> str:
     """Returns a number with its noun: 1 trial, 2 trials."""
-    return f"{n} {word}{'s' * (n != 1)}"
+    return f"{n:,} {word}{'s' * (n != 1)}"
 
 
 def duration(seconds: float | None) -> str:

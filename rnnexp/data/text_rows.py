@@ -1,0 +1,200 @@
+"""Reads the texts of a CSV, TSV, JSON Lines or Parquet file row by row; a row that cannot be read is told, not fatal.
+
+`rnnexp.data.rows` reads files for training, where every row must be sound. Here texts are only labelled.
+"""
+
+import csv
+import io
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rnnexp.data.rows import SUFFIXES
+from rnnexp.errors import DataError, did_you_mean, short, shown
+
+_MAX_FIELD = 10_000_000
+"""Largest number of characters of a field, and of bytes of a line; a longer one is a row that cannot be read."""
+_N_ROWS = 1_000
+_MAX_NAMES = 100
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class TextRow:
+    """One row of a file.
+
+    Attributes:
+        number: from 1; in JSON Lines, the number of the line.
+        text: None if the row cannot be read.
+        kept: the values of the further columns.
+        fault: why the row cannot be read; None if it can.
+        share: the share of the file that has been read, 0 to 1.
+    """
+
+    number: int
+    text: str | None
+    kept: tuple[Any, ...]
+    fault: str | None
+    share: float
+
+
+def text_rows(path: Path, column: str, keep: Sequence[str] = ()) -> Iterator[TextRow]:
+    """Yields the rows of a file, in constant memory.
+
+    Args:
+        path: the file; its suffix determines the format.
+        column: the name of the column with the texts.
+        keep: the names of further columns to read.
+
+    Raises:
+        DataError: if the file cannot be read, or has no such column.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        received = f"suffix {suffix}" if suffix else "no suffix"
+        raise DataError(f"{path}: got a file with {received}, expected one of {', '.join(SUFFIXES)}")
+    try:
+        if suffix == ".parquet":
+            yield from _parquet(path, [column, *keep])
+        elif suffix == ".jsonl":
+            yield from _json_lines(path, [column, *keep])
+        else:
+            yield from _separated(path, [column, *keep], "\t" if suffix == ".tsv" else ",")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def _places(path: Path, wanted: Sequence[str], found: Sequence[str]) -> list[int]:
+    """Returns where the wanted columns are."""
+    for name in wanted:
+        if name not in found:
+            hint = did_you_mean(name, [short(each) for each in found[:_MAX_NAMES]])
+            option = "--text" if name == wanted[0] else "--keep"
+            raise DataError(f"{path}: no column {shown(name)}{hint}; name yours with {option}")
+        if found.count(name) > 1:
+            raise DataError(f"{path}: {found.count(name)} columns are named {shown(name)}; rename all but one")
+    return [found.index(name) for name in wanted]
+
+
+def _row(number: int, values: Sequence[Any], share: float) -> TextRow:
+    """Returns a row whose first value is its text."""
+    text = values[0]
+    if text is None or (isinstance(text, str) and not text.strip()):
+        return _broken(number, "the text is empty", share)
+    if isinstance(text, list | dict):
+        return _broken(number, f"the text is a {type(text).__name__}, expected a string", share)
+    if any(isinstance(value, str) and _SURROGATE.search(value) for value in values):
+        return _broken(number, "not UTF-8", share)
+    return TextRow(number, str(text), tuple(values[1:]), None, share)
+
+
+def _broken(number: int, fault: str, share: float) -> TextRow:
+    return TextRow(number, None, (), fault, share)
+
+
+def _separated(path: Path, columns: Sequence[str], separator: str) -> Iterator[TextRow]:
+    before = csv.field_size_limit(_MAX_FIELD)
+    try:
+        with path.open("rb") as content:
+            n_bytes = max(1, os.fstat(content.fileno()).st_size)
+            # A byte that is not UTF-8 becomes half of a surrogate pair, so only its row cannot be read.
+            lines = io.TextIOWrapper(content, encoding="utf-8-sig", errors="surrogateescape", newline="")
+            reader = csv.reader(lines, delimiter=separator)
+            header = next(_parsed(reader), None)
+            if not isinstance(header, list):
+                raise DataError(f"{path}: {header or 'empty'}; expected a header line and rows")
+            places = _places(path, columns, header)
+            for number, row in enumerate(_parsed(reader), start=1):
+                share = content.tell() / n_bytes
+                if isinstance(row, str):
+                    yield _broken(number, row, share)
+                elif len(row) != len(header):
+                    hint = "; quote texts that contain the separator" if len(row) > len(header) else ""
+                    yield _broken(number, f"got {len(row)} fields, expected {len(header)}{hint}", share)
+                else:
+                    yield _row(number, [row[place] for place in places], share)
+    finally:
+        csv.field_size_limit(before)
+
+
+def _parsed(reader: Any) -> Iterator[list[str] | str]:
+    """Yields the rows of a reader, without blank lines; a row that it cannot parse is the reason."""
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield short(error)
+            continue
+        if row:
+            yield row
+
+
+def _json_lines(path: Path, columns: Sequence[str]) -> Iterator[TextRow]:
+    is_first = True
+    with path.open("rb") as content:
+        n_bytes = max(1, os.fstat(content.fileno()).st_size)
+        for number, line in enumerate(_lines(content), start=1):
+            share = content.tell() / n_bytes
+            if line is not None and not line.strip():
+                continue
+            found = f"longer than {_MAX_FIELD:,} bytes" if line is None else _json_object(line)
+            if isinstance(found, str):
+                yield _broken(number, found, share)
+                continue
+            if is_first:
+                _places(path, columns, list(found))
+                is_first = False
+            if columns[0] not in found:
+                yield _broken(number, f"no {shown(columns[0])}", share)
+            else:
+                yield _row(number, [found.get(name) for name in columns], share)
+
+
+def _lines(content: Any) -> Iterator[bytes | None]:
+    """Yields the lines of a file; None for a line that is too long."""
+    while line := content.readline(_MAX_FIELD):
+        is_whole = line.endswith(b"\n") or len(line) < _MAX_FIELD
+        yield line if is_whole else None
+        while not is_whole:
+            rest = content.readline(_MAX_FIELD)
+            is_whole = rest.endswith(b"\n") or len(rest) < _MAX_FIELD
+
+
+def _json_object(line: bytes) -> dict[str, Any] | str:
+    """Returns the object of a line, or why there is none."""
+    try:
+        found = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        return f"not UTF-8 (byte {error.start})"
+    except (ValueError, RecursionError) as error:
+        return f"not JSON ({short(error)})"
+    return found if isinstance(found, dict) else f"got a {type(found).__name__}, expected a JSON object"
+
+
+def _parquet(path: Path, columns: Sequence[str]) -> Iterator[TextRow]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            _places(path, columns, file.schema_arrow.names)
+            n_rows, number = max(1, file.metadata.num_rows), 0
+            for batch in file.iter_batches(_N_ROWS, columns=list(dict.fromkeys(columns)), use_threads=False):
+                arrays = [batch.column(batch.schema.get_field_index(name)) for name in columns]
+                for values in zip(*arrays, strict=True):
+                    number += 1
+                    try:
+                        row = _row(number, [value.as_py() for value in values], number / n_rows)
+                    except ValueError as error:
+                        row = _broken(number, short(error), number / n_rows)
+                    yield row
+    except pa.ArrowException as error:
+        raise DataError(f"{path}: cannot be read as .parquet ({short(' '.join(str(error).split()), 200)})") from None
