@@ -4,8 +4,10 @@ Whatever is stored or shown goes through this module: an address through `withou
 library through `redact`. The module reads the environment and imports nothing of this package.
 """
 
+import ipaddress
 import os
 import re
+import socket
 from urllib.parse import parse_qsl, quote, unquote
 
 VARIABLE, STORAGE = "MLFLOW_TRACKING_URI", "RNNEXP_STORAGE"
@@ -34,6 +36,15 @@ def has_password(address: str) -> bool:
     """Tells whether an address contains a password."""
     user_info, query, _ = _split(address.partition("://")[2])
     return ":" in user_info or any(name == "password" for name, _ in parse_qsl(query))
+
+
+def is_loopback(host: str) -> bool:
+    """Tells whether only this machine reaches an address. A name is looked up, as a server does."""
+    try:
+        found = socket.getaddrinfo(host or "0.0.0.0", None)
+    except OSError:
+        return False
+    return all(ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)
 
 
 def is_http(address: str | None) -> bool:

@@ -148,6 +148,16 @@ def parser() -> argparse.ArgumentParser:
         "--split", choices=("test", "validation"), default="test", help="part of the data (default: test)"
     )
 
+    serve = verb("serve", "answer requests over HTTP with the model of a bundle")
+    serve.add_argument("bundle", help="folder written by `rnnexp export`")
+    serve.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="H",
+        help="listen on this address (default: 127.0.0.1); any other than loopback needs RNNEXP_SERVE_TOKEN",
+    )
+    serve.add_argument("--port", type=int, default=8080, metavar="P", help="port (default: 8080; 0: a free one)")
+
     ui = verb("ui", "run MLflow's UI on the runs of this home folder", _HOME)
     ui.add_argument("--host", default="127.0.0.1", metavar="H", help="listen on this address (default: 127.0.0.1)")
     ui.add_argument("--wait", action="store_true", help="if there are no runs yet, wait for the first")

@@ -30,6 +30,7 @@ LAYERS = (
     ("forecast",),
     ("analysis",),
     ("export",),
+    ("serve",),
     ("health",),
     ("terminal",),
     ("commands",),
@@ -41,8 +42,12 @@ LAYERS = (
 MAY_NOT_IMPORT = {
     "analysis": {"study", "forecast", "tracking", "engine"},
     "export": {"engine", "storage", "tracking", "study", "forecast", "analysis", "trial"},
-    "health": {"forecast", "analysis", "export", "model"},
-    "terminal": {"engine", "tracking", "analysis", "export", "health"},
+    "serve": {
+        *("home", "home_id", "space", "config", "model", "trial", "engine"),
+        *("storage", "tracking", "study", "forecast", "analysis", "export"),
+    },
+    "health": {"forecast", "analysis", "export", "serve", "model"},
+    "terminal": {"engine", "tracking", "analysis", "export", "serve", "health"},
     "tracking": {"engine", "model"},
     "storage": {"engine", "model"},
     "engine": {"model"},

@@ -1,7 +1,6 @@
 """`rnnexp ui`: run MLflow's UI on this home, by default on loopback."""
 
 import argparse
-import ipaddress
 import os
 import signal
 import socket
@@ -36,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     port = _port(args.host, args.port)
     with database_creation_lock(home):
         pass  # waits for a sweep that is creating the tables
-    if not _is_loopback(args.host):
+    if not addresses.is_loopback(args.host):
         print(
             f"--host {args.host}: everybody who reaches this machine over the network can read, change and delete the "
             "runs, because MLflow's UI asks for no password",
@@ -67,15 +66,6 @@ def run(args: argparse.Namespace) -> int:
     if server.wait() not in (0, -signal.SIGTERM):
         raise WorkError(f"MLflow's server ended with exit code {server.returncode}; its output is in {log}")
     return 0
-
-
-def _is_loopback(host: str) -> bool:
-    """Tells whether only this machine reaches an address. A name is looked up, as the server does."""
-    try:
-        found = socket.getaddrinfo(host or "0.0.0.0", None)
-    except OSError:
-        return False
-    return all(ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)
 
 
 def _port(host: str, wanted: int | None) -> int:

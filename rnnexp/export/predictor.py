@@ -15,13 +15,18 @@ from rnnexp.runtime.encoding import TextModel
 _BATCH_SIZE = 256
 
 
+def uses_onnx(bundle: Bundle) -> bool:
+    """Tells whether `load` takes the ONNX model."""
+    return "onnx" in bundle.formats and importlib.util.find_spec("onnxruntime") is not None
+
+
 def load(bundle: Bundle) -> TextModel:
     """Returns the model of a bundle: the ONNX model where there is one, which loads in a moment, else that of Keras.
 
     Raises:
         UserError: if it cannot be loaded.
     """
-    if "onnx" in bundle.formats and importlib.util.find_spec("onnxruntime") is not None:
+    if uses_onnx(bundle):
         from rnnexp.runtime import onnx_model
 
         return onnx_model.load_checked(bundle.root, bundle.manifest)

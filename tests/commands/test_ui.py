@@ -2,7 +2,7 @@
 
 import pytest
 
-from rnnexp.commands import ui
+from rnnexp import addresses
 
 
 @pytest.mark.parametrize(
@@ -20,4 +20,4 @@ from rnnexp.commands import ui
     ],
 )
 def test_an_address_that_others_can_reach_is_recognised(host: str, is_loopback: bool) -> None:
-    assert ui._is_loopback(host) == is_loopback
+    assert addresses.is_loopback(host) == is_loopback

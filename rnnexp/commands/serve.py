@@ -1,0 +1,64 @@
+"""`rnnexp serve`: answer requests over HTTP with the model of a bundle."""
+
+import argparse
+import os
+import socket
+from pathlib import Path
+
+from rnnexp import addresses
+from rnnexp.engine.local import n_cores
+from rnnexp.errors import UserError
+from rnnexp.export import predictor
+from rnnexp.export.bundle import Bundle
+
+TOKEN = "RNNEXP_SERVE_TOKEN"
+_MIN_TOKEN = 16
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the address and serves until Ctrl-C or SIGTERM; requests that were accepted are answered first."""
+    is_local = addresses.is_loopback(args.host)
+    token = _token(args.host, is_local)
+    with _listener(args.host, args.port) as listener:
+        bundle = Bundle.open(Path(args.bundle))
+        model = predictor.load(bundle)
+        from rnnexp.serve import server
+
+        host = f"[{args.host}]" if ":" in args.host else args.host
+        address = f"http://{host}:{listener.getsockname()[1]}"
+        about = f"{bundle.manifest.get('study')}, trial {bundle.manifest.get('trial')}"
+        kind = "ONNX Runtime" if predictor.uses_onnx(bundle) else "TensorFlow"
+
+        def started() -> None:
+            secured = "" if token is None else f"; requests need the token of {TOKEN}"
+            print(f"{about}, with {kind}: {address}/docs (Ctrl-C stops it){secured}", flush=True)
+
+        n_threads = n_cores() if predictor.uses_onnx(bundle) else 1  # Keras uses all cores for one batch
+        code, state = server.serve(
+            listener, model, bundle.manifest, n_threads, token, is_local=is_local, started=started
+        )
+        print(f"stopped after {state.n_answered:,} answers; {state.n_open:,} requests were not answered", flush=True)
+        return code
+
+
+def _token(host: str, is_local: bool) -> str | None:
+    token = os.environ.get(TOKEN) or None
+    if token is None and not is_local:
+        raise UserError(
+            f"--host {host}: other machines reach this address, so requests need a token: set {TOKEN} to {_MIN_TOKEN} "
+            "or more characters, or use --host 127.0.0.1"
+        )
+    if token is not None and (len(token) < _MIN_TOKEN or not token.isascii() or not token.isprintable()):
+        raise UserError(f"{TOKEN}: expected {_MIN_TOKEN} or more ASCII characters")
+    return token
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    """Returns a socket that listens; a port in use is told before the model is loaded."""
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, *_, address = found[0]
+        return socket.create_server(address[:2], family=family, backlog=1024)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"--port {port}: cannot be used on {host} ({reason}); choose a free port") from None

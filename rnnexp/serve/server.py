@@ -1,0 +1,104 @@
+"""The server process: it listens, answers, and after a signal ends without losing a request that it has accepted."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from rnnexp.runtime.encoding import TextModel
+from rnnexp.serve import app
+from rnnexp.serve.guard import Guard, State
+from rnnexp.serve.limits import Limits
+from rnnexp.serve.workers import Workers
+
+_SETTLE_S = 0.2
+"""Between the last connection that is accepted and the end of idle ones: its request may be on its way."""
+_KEEP_ALIVE_S = 75
+_EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+def serve(
+    listener: socket.socket,
+    model: TextModel,
+    manifest: dict[str, Any],
+    n_threads: int,
+    token: str | None,
+    *,
+    is_local: bool,
+    started: Callable[[], None],
+    limits: Limits | None = None,
+) -> tuple[int, State]:
+    """Serves a model until SIGINT or SIGTERM.
+
+    Args:
+        listener: a bound socket.
+        model: labels the texts.
+        manifest: of the bundle.
+        n_threads: requests that are worked on at the same time.
+        token: that a request must have; None if it needs none.
+        is_local: whether only this machine reaches the socket.
+        started: called when the server accepts requests.
+        limits: of the requests.
+
+    Returns:
+        The exit code, and the state at the end.
+    """
+    accepted = limits or Limits()
+    state = State()
+    inner = app.build(manifest, Workers(model, n_threads, accepted), accepted, state)
+    config = uvicorn.Config(
+        Guard(inner, state, accepted, token, is_local=is_local),
+        log_level="error",
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        http="h11",
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        limit_concurrency=accepted.connections,
+        timeout_graceful_shutdown=int(accepted.request_s) + 1,
+    )
+    server = _Server(config, state, accepted.drain_s, started)
+    server.run(sockets=[listener])
+    return server.exit_code, state
+
+
+class _Server(uvicorn.Server):
+    """A server that drains: after a signal it accepts and answers for a while, but keeps no connection open.
+
+    Clients that use a connection again are thus told to open a new one, and a balancer sees status 503 on `/health`,
+    before connections are refused. A second signal ends it at once.
+    """
+
+    def __init__(self, config: uvicorn.Config, state: State, drain_s: float, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._state, self._drain_s, self._started = state, drain_s, started
+        self._draining: asyncio.Task[None] | None = None
+        self.exit_code = 0
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._loop = asyncio.get_running_loop()
+        self._started()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._state.is_draining:
+            os._exit(_EXIT_CODES[signal.Signals(sig)])  # a worker cannot be interrupted; there is nothing to tidy up
+        self._state.is_draining = True
+        self.exit_code = _EXIT_CODES[signal.Signals(sig)]
+        self._loop.call_soon_threadsafe(self._start_draining)
+
+    def _start_draining(self) -> None:
+        self._draining = asyncio.create_task(self._drain())
+
+    async def _drain(self) -> None:
+        await asyncio.sleep(self._drain_s)
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(_SETTLE_S)
+        self.should_exit = True
