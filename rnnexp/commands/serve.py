@@ -13,6 +13,7 @@ from rnnexp.export.bundle import Bundle
 
 TOKEN = "RNNEXP_SERVE_TOKEN"
 _MIN_TOKEN = 16
+_LAST_PORT = 65_535
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,10 +56,12 @@ def _token(host: str, is_local: bool) -> str | None:
 
 def _listener(host: str, port: int) -> socket.socket:
     """Returns a socket that listens; a port in use is told before the model is loaded."""
+    if not 0 <= port <= _LAST_PORT:
+        raise UserError(f"--port: got {port}, expected 0 to {_LAST_PORT}")
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, *_, address = found[0]
         return socket.create_server(address[:2], family=family, backlog=1024)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         raise UserError(f"--port {port}: cannot be used on {host} ({reason}); choose a free port") from None
