@@ -12,11 +12,11 @@ import sys
 from collections.abc import Sequence
 
 from rnnexp import __version__, addresses, disk
-from rnnexp.errors import RnnexpError, UserError
+from rnnexp.errors import BUG, RnnexpError, UserError
 from rnnexp.runtime.manifest import FORMATS
 from rnnexp.terminal.escapes import visible, visible_lines
 
-INTERRUPTED, BUG, FAILED = 130, 3, 1
+INTERRUPTED, FAILED = 130, 1
 _TRAINING_VERBS = ("sweep", "train", "certify", "verify")
 
 _HOME = argparse.ArgumentParser(add_help=False)
@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     def verb(name: str, text: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
         return verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", parents=[*parents])
 
-    sweep = verb("sweep", "start or resume the study of a sweep file", _STUDIES, _SET)
+    sweep = verb("sweep", "start or resume the study of a sweep file", _STUDIES, _SET, _JSON)
     sweep.add_argument("file", help="sweep file (YAML); examples are in sweeps/")
     sweep.add_argument("--trials", type=int, metavar="N", help="total number of trials over all starts")
     sweep.add_argument("--workers", type=int, metavar="W", help="trials at once (default: from cores and memory)")

@@ -20,6 +20,9 @@ import difflib
 import reprlib
 from collections.abc import Iterable
 
+BUG = 3
+"""The exit code of a bug."""
+
 MAX_SHOWN = 80
 """Largest number of characters of a value in an error message."""
 

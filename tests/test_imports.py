@@ -35,6 +35,7 @@ LAYERS = (
     ("terminal",),
     ("commands",),
     ("cli",),
+    ("api",),
     ("__main__",),
 )
 """The packages and modules of `rnnexp`, lowest first; each may import those of the lines above it."""
@@ -66,7 +67,7 @@ NOT_IN_LISTS = ("sqlalchemy", "numpy", "pydantic", "yaml")
 def may_import(name: str) -> set[str]:
     """Returns the packages that a package may import."""
     if name == "__init__":
-        return set()
+        return {"api", "errors", "runtime", "storage"}
     level = next(index for index, layer in enumerate(LAYERS) if name in layer)
     lower = {other for layer in LAYERS[: level + (level == 1)] for other in layer} - {name}
     return lower - MAY_NOT_IMPORT.get(name, set())

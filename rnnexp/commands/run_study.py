@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+
 from rnnexp import disk, home_id, mounts
 from rnnexp.config.sweep import SweepConfig
 from rnnexp.config.trial import TrialConfig
@@ -19,8 +21,8 @@ from rnnexp.home import Home
 from rnnexp.storage.bulk_reader import study_names
 from rnnexp.storage.folders import check_new_study
 from rnnexp.storage.views import StudyView, add_runs, view
-from rnnexp.terminal import tables
-from rnnexp.terminal.progress import watch
+from rnnexp.terminal import progress, tables
+from rnnexp.terminal.progress import Watch
 from rnnexp.terminal.reading import progress_bar
 from rnnexp.trial.plan import other_machine
 from rnnexp.trial.states import FINISHED
@@ -85,6 +87,7 @@ def run_study(
     show_result: Callable[[StudyView], None],
     show_next: Callable[[StudyView], None],
     extended: Callable[[StudyView], SweepConfig | None] = lambda study: None,
+    watch: Callable[[Console, str, str], Watch] = progress.watch,
 ) -> int:
     """Runs a study until its budget is used up, shows its result and records it in MLflow.
 
@@ -95,6 +98,7 @@ def run_study(
         cluster: where the trials run; None for this machine.
         show_result: prints the result as soon as no trial runs any more. The runs in MLflow are not known yet.
         show_next: prints the last lines, after the recording.
+        watch: returns the display of the running study.
         extended: is asked when the budget is used up; returns the same sweep with a larger one, or None to end.
 
     Returns:

@@ -1,6 +1,8 @@
 """`rnnexp sweep`: start or resume a study."""
 
 import argparse
+import contextlib
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,13 @@ from rnnexp.config.sweep import SweepConfig
 from rnnexp.config.trial import TrialConfig
 from rnnexp.data.store import TokenStore
 from rnnexp.engine import devices
-from rnnexp.errors import UserError
+from rnnexp.errors import BUG, RnnexpError, UserError
 from rnnexp.home import FORMER_SINGLE_RUNS, Home
 from rnnexp.storage.bulk_reader import study_names
 from rnnexp.storage.folders import check_new_study
-from rnnexp.storage.views import StudyView
+from rnnexp.storage.views import StudyView, view
 from rnnexp.terminal import next_commands, tables
+from rnnexp.terminal.json_lines import JsonWatch
 from rnnexp.trial.states import State
 
 _MAX_RANKED = 12
@@ -34,14 +37,46 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.workers is not None and args.workers < 1:
         raise UserError(f"--workers: got {args.workers}, expected 1 or more")
+    if args.json and args.dry_run:
+        raise UserError("sweep --json: prints the events of a running study; leave out --dry-run")
     home = Home.open(args.home)
     check_new_study(home, config.study, study_names(home))
     config = config.model_copy(update={"base": resolve_data(config.base)})
     if args.dry_run:
         return _show_forecast(config, home, prepare_data(config.base, home))
+    if args.json:
+        return _run_with_events(config, home)
     with connected(config, home) as cluster:
         tokens = prepare_data(config.base, home)
         return run_study(config, home, tokens, cluster, _show_ranking, partial(_show_best, home, tokens, config.base))
+
+
+def _run_with_events(config: SweepConfig, home: Home) -> int:
+    """Runs the study; prints its events as JSON, and what is for people to standard error."""
+    events, code, fault = JsonWatch(sys.stdout), BUG, None
+    try:
+        with contextlib.redirect_stdout(sys.stderr), connected(config, home) as cluster:
+            tokens = prepare_data(config.base, home)
+            events.event(
+                "study",
+                study=config.study,
+                home=str(home.root),
+                metric=config.objective.metric,
+                direction=config.objective.direction,
+                n_trials=config.n_trials,
+                data={"name": tokens.name, "digest": tokens.digest},
+            )
+            code = run_study(config, home, tokens, cluster, _show_ranking, lambda _: None, watch=lambda *_: events)
+    except RnnexpError as error:
+        code, fault = error.exit_code, str(error)
+        raise
+    finally:
+        best = None
+        with contextlib.suppress(RnnexpError):
+            study = view(home, config.study)
+            best = study.plain(study.best) if study.best is not None else None
+        events.event("end", study=config.study, exit_code=code, best=best, error=fault)
+    return code
 
 
 def _show_forecast(config: SweepConfig, home: Home, tokens: TokenStore) -> int:

@@ -47,11 +47,25 @@ def load_sweep(path: Path, assignments: Mapping[str, Any] | None = None) -> Swee
     """
     values, comment = load_commented(path)
     values.setdefault("question", comment)
+    return check_sweep(values, str(path), assignments)
+
+
+def check_sweep(values: dict[str, Any], source: str, assignments: Mapping[str, Any] | None = None) -> SweepConfig:
+    """Checks the content of a sweep file.
+
+    Args:
+        values: the content.
+        source: where it is from, for messages.
+        assignments: as for `load_sweep`.
+
+    Raises:
+        ConfigError: with all faults.
+    """
     reader = _Reader(values)
     reader.assign(assignments or {})
     config = reader.read()
     if reader.faults or config is None:
-        raise ConfigError(str(path), reader.faults)
+        raise ConfigError(source, reader.faults)
     return config
 
 

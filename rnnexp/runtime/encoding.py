@@ -75,7 +75,7 @@ class TextModel:
         self._batch_size, self._lengths = batch_size, lengths
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """Returns a prediction for each text."""
+        """Returns a prediction for each text; raises as `probabilities` does."""
         return [
             Prediction(
                 text,
@@ -87,7 +87,13 @@ class TextModel:
         ]
 
     def probabilities(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Returns the probabilities of each text, shape (n, C), with one column for each label."""
+        """Returns the probabilities of each text, shape (n, C), with one column for each label.
+
+        Raises:
+            TypeError: if `texts` is one string instead of a list of strings.
+        """
+        if isinstance(texts, str):
+            raise TypeError("got one string, expected a list of texts")
         data = self._input
         encoded = [self._vocabulary.encode(words(text)) for text in texts]
         sequences = [cut(ids, data.vocab_size, data.maxlen) for ids in encoded]

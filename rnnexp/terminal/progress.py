@@ -11,6 +11,7 @@ from rich.text import Text
 
 from rnnexp.study.progress import ProgressSnapshot
 from rnnexp.terminal.escapes import visible
+from rnnexp.terminal.json_lines import JsonWatch
 from rnnexp.terminal.tables import duration, heading, number, short
 from rnnexp.trial.events import EpochEnded
 from rnnexp.trial.states import State
@@ -142,6 +143,9 @@ class LiveWatch:
         return Text(" · ".join(parts), style="bold")
 
 
-def watch(console: Console, metric: str, study: str) -> PlainWatch | LiveWatch:
+Watch = PlainWatch | LiveWatch | JsonWatch
+
+
+def watch(console: Console, metric: str, study: str) -> Watch:
     """Returns a live display for a terminal, else one that prints lines."""
     return LiveWatch(console, metric, study) if console.is_terminal else PlainWatch(console, metric)
