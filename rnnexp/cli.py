@@ -76,7 +76,8 @@ def parser() -> argparse.ArgumentParser:
     validate.add_argument("file", help="sweep file (YAML)")
     verb("schema", "print the JSON Schema of sweep files, for editors")
 
-    verb("studies", "list the studies", _STUDIES, _JSON)
+    studies = verb("studies", "list the studies", _STUDIES, _JSON)
+    studies.add_argument("--names", action="store_true", help="print only their names, one on each line")
     trials = verb("trials", "list a study's trials", _STUDIES, _JSON)
     trials.add_argument("study", help="study name, as listed by `rnnexp studies`")
     trials.add_argument("--all", action="store_true", help="list every trial of a long study, not only the latest")
@@ -160,12 +161,19 @@ def parser() -> argparse.ArgumentParser:
 
     ui = verb("ui", "run MLflow's UI on the runs of this home folder", _HOME)
     ui.add_argument("--host", default="127.0.0.1", metavar="H", help="listen on this address (default: 127.0.0.1)")
+    ui.add_argument(
+        "--optuna", action="store_true", help="run Optuna's dashboard on the studies, too, for reading only"
+    )
     ui.add_argument("--wait", action="store_true", help="if there are no runs yet, wait for the first")
     ui.add_argument("--port", type=int, metavar="P", help="port (default: the first free one from 5000)")
 
     doctor = verb("doctor", "diagnose and repair this machine's set-up and this home folder", _STUDIES, _JSON)
     doctor.add_argument("--repair", action="store_true", help="repair what can be repaired safely, and report it")
     doctor.add_argument("--no-devices", action="store_true", help="do not time the devices, which takes some seconds")
+
+    completion = verb("completion", "print a script that completes commands and names of studies in a shell")
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell")
+    completion.set_defaults(make_parser=parser)
 
     data = verb("data", "list, fetch and show data sets")
     actions = data.add_subparsers(dest="action", metavar="ACTION", required=True)

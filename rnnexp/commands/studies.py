@@ -7,13 +7,17 @@ import json
 from rnnexp.home import Home
 from rnnexp.storage.views import StudyView, views
 from rnnexp.terminal import tables
+from rnnexp.terminal.escapes import visible
 from rnnexp.trial.states import State
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints one row per study."""
     found = views(Home.at(args.home), with_runs=False)
-    if args.json:
+    if args.names:
+        for view in found:
+            print(visible(view.name))
+    elif args.json:
         print(json.dumps([_as_json(view) for view in found], indent=1))
     elif found:
         tables.console().print(tables.studies(found))

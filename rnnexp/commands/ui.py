@@ -1,12 +1,15 @@
 """`rnnexp ui`: run MLflow's UI on this home, by default on loopback."""
 
 import argparse
+import contextlib
+import importlib.util
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from typing import Any
 
 from rnnexp import addresses
 from rnnexp.errors import HomeError, UserError, WorkError
@@ -14,7 +17,7 @@ from rnnexp.home import Home
 from rnnexp.storage.database import database_creation_lock
 from rnnexp.tracking.paths import artifact_address
 
-_FIRST_PORT, _LAST_PORT = 5000, 5050
+_FIRST_PORT, _N_PORTS = 5000, 50
 _PAGE = "/#/experiments?workflowType=machine_learning"
 """MLflow's view for model training; by default it opens the view for language models."""
 
@@ -32,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
         raise HomeError(
             f"{home.root}: no runs yet; start with `rnnexp sweep sweeps/quickstart.yaml`, or choose another --home"
         )
+    if args.optuna and importlib.util.find_spec("optuna_dashboard") is None:
+        raise UserError("ui --optuna: optuna-dashboard is not installed; run: pip install 'rnnexp[dashboard]'")
     port = _port(args.host, args.port)
     with database_creation_lock(home):
         pass  # waits for a sweep that is creating the tables
@@ -61,16 +66,39 @@ def run(args: argparse.Namespace) -> int:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    servers = [server, *([_start_dashboard(home, args.host, port + 1)] if args.optuna else [])]
+
+    def end(*_: Any) -> None:
+        for each in servers:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(each.pid, signal.SIGTERM)
+
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: os.killpg(server.pid, signal.SIGTERM))
-    if server.wait() not in (0, -signal.SIGTERM):
-        raise WorkError(f"MLflow's server ended with exit code {server.returncode}; its output is in {log}")
+        signal.signal(number, end)
+    code = server.wait()
+    end()
+    if code not in (0, -signal.SIGTERM):
+        raise WorkError(f"MLflow's server ended with exit code {code}; its output is in {log}")
     return 0
 
 
-def _port(host: str, wanted: int | None) -> int:
-    """Returns a free port."""
-    for port in [wanted] if wanted is not None else range(_FIRST_PORT, _LAST_PORT):
+def _start_dashboard(home: Home, host: str, first_port: int) -> "subprocess.Popen[bytes]":
+    """Starts Optuna's dashboard; prints its address."""
+    port = _port(host, None, first_port)
+    print(f"Optuna's dashboard, for reading only: http://{host}:{port}/dashboard", flush=True)
+    with (home.logs / "optuna-dashboard.log").open("w") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "rnnexp.storage.dashboard", str(home.root), host, str(port)],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def _port(host: str, wanted: int | None, first: int = _FIRST_PORT) -> int:
+    """Returns a free port: the wanted one, or one of those from the first one on."""
+    last = first + _N_PORTS
+    for port in [wanted] if wanted is not None else range(first, last):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -78,5 +106,5 @@ def _port(host: str, wanted: int | None) -> int:
                 return port
             except (OSError, OverflowError):
                 continue
-    tried = str(wanted) if wanted is not None else f"{_FIRST_PORT} to {_LAST_PORT}"
+    tried = str(wanted) if wanted is not None else f"{first} to {last - 1}"
     raise UserError(f"--port: {tried} cannot be used on {host}; choose a free port")
