@@ -21,7 +21,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 def printed(capsys: pytest.CaptureFixture[str], small: Study, *arguments: str) -> Any:
-    assert main([*arguments, "--json", "--home", str(small.home.root)]) == 0
+    assert main([*arguments, "--json", "--home", str(small.home.root)]) in (0, 1)  # 1: the doctor has findings
     return json.loads(capsys.readouterr().out)
 
 

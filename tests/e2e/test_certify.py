@@ -9,6 +9,7 @@ import pytest
 
 from tests.e2e.conftest import BackgroundCommand, Ran, one_line, rnnexp, sweep, tree
 from tests.e2e.contents import open_client
+from tests.json_shapes import check
 
 pytestmark = pytest.mark.tensorflow
 
@@ -92,6 +93,7 @@ def test_another_comparison_is_refused_with_the_way_out(certified: Ran) -> None:
 
 def test_its_json_has_the_numbers(certified: Ran) -> None:
     found = certified.json("certify", "steps", "--top", "2", *SEEDS)
+    check("certify", found)
     assert (found["study"], found["metric"], found["seeds"]) == ("steps", "val_accuracy", [1, 2, 3, 4, 5, 6])
     rows = certified.json("trials", "steps-certify")
     for configuration in found["configurations"]:

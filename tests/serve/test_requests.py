@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.json_shapes import check
 from tests.serve.clients import JSON, Server, running, texts
 
 pytestmark = pytest.mark.integration
@@ -23,6 +24,7 @@ def server() -> Iterator[Server]:
 
 def test_predict_labels_texts(server: Server) -> None:
     assert server.send("/predict", texts("good", "bad", ""))[:2] == (200, {"predictions": [GOOD, BAD, BAD]})
+    check("serve", server.send("/predict", texts("good"))[1])
     assert server.send("/predict", '{"text": "Good!"}')[:2] == (200, {"predictions": [GOOD]})
     charset = {"Content-Type": "application/json; charset=utf-8"}
     assert server.send("/predict", texts("naïve good").encode(), charset)[0] == 200
