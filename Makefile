@@ -101,14 +101,16 @@ constraints:
 	{ sed -n '/^#/p' constraints.txt; build/pins/bin/python -m pip freeze --exclude rnnexp; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt && rm -rf build/pins
 
-# Updates the requirements of the two Docker images to the pins in constraints.txt, with the hashes of the wheels for both
+# Updates the requirements of the Docker images to the pins in constraints.txt, with the hashes of the wheels for both
 # processors. Needs the Python of the images (PIN_PYTHON), because the packages depend on its version.
 PIN_PYTHON ?= python3.12
 CLUSTER := .[ray,postgres,server]
+SERVE := fastapi numpy onnxruntime psutil pydantic PyYAML uvicorn
 pins:
 	mkdir -p build
 	$(call pin,requirements.txt,.)
 	$(call pin,requirements-cluster.txt,'$(CLUSTER)')
+	$(call pin,requirements-serve.txt,$(SERVE))
 
 define pin
 	$(PIN_PYTHON) -m pip install --quiet --dry-run --ignore-installed --only-binary :all: --constraint constraints.txt \

@@ -33,6 +33,8 @@ NOT_RUN = {
     "export RNNEXP_STORAGE": "needs servers; tested in test_postgres.py",
     "export MLFLOW_TRACKING_URI": "needs servers; tested in test_postgres.py",
     "rnnexp ui": "serves until Ctrl-C; tested below",
+    "rnnexp serve": "serves until Ctrl-C; tested in test_serve.py",
+    "rnnexp predict best --file": "needs a file of the user; tested in test_predict_file.py",
     "rnnexp stop": "needs a running study; tested in test_interrupt.py",
     "rnnexp certify": "needs a finished study, and a minute; tested in test_certify.py",
     "rnnexp verify": "tested in test_verify.py",
