@@ -12,9 +12,11 @@ from optuna.trial import TrialState, create_trial
 from rnnexp.config.sweep import SuccessiveHalvingPruner
 from rnnexp.errors import StudyError
 from rnnexp.storage import database, metadata, promotion
+from rnnexp.storage import importances as importances_module
 from rnnexp.storage.bulk_reader import StoredTrial
 from rnnexp.storage.importances import compute
 from rnnexp.storage.paused import as_seen_by_sampler
+from rnnexp.storage.planned import _Planned, _without_started
 from rnnexp.storage.rebuild import rebuild
 from rnnexp.storage.store import StudyStore
 from rnnexp.storage.views import view, views
@@ -126,3 +128,23 @@ def test_importances_are_sorted_and_beside_chance_in_the_same_unit() -> None:
     assert first.share > 10 * first.noise_median
     assert second.noise_median < second.noise_limit < first.share
     assert second.noise_median == pytest.approx(first.noise_median, rel=1.0), "both are shares of the same sum"
+
+
+def test_a_started_trial_takes_the_most_specific_entry_that_it_fits() -> None:
+    entries = [_Planned(settings, None, 1.0) for settings in ({"a": 1}, {"a": 1, "b": 2}, {"c": 3}, {"a": 9})]
+
+    def left(*trials: dict[str, Any]) -> list[Any]:
+        return [entry.settings for entry in _without_started(entries, trials)]
+
+    assert left({"a": 1, "b": 2}) == [{"a": 1}, {"c": 3}, {"a": 9}]
+    assert left({"a": 1, "b": 2}, {"a": 1, "b": 7}) == [{"c": 3}, {"a": 9}]
+    assert left({"a": 5, "c": 5}) == [{"a": 1}, {"a": 1, "b": 2}, {"c": 3}, {"a": 9}]
+
+
+@pytest.mark.parametrize(("metric", "maximize"), [("val_accuracy", True), ("val_loss", False)])
+def test_importances_know_which_values_are_better(
+    study: Study, metric: str, maximize: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study.run(FakeExecutor(), objective__metric=metric)
+    monkeypatch.setattr(importances_module, "compute", lambda trials, *, maximize: maximize)
+    assert importances_module.importances(study.home, "s") is maximize
