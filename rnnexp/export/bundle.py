@@ -94,6 +94,12 @@ class Bundle:
         return tuple(self.manifest["formats"])
 
 
+def versions(formats: Sequence[str]) -> dict[str, str]:
+    """Returns the versions of Python and of the packages that make a bundle with these formats."""
+    packages = (*_PACKAGES, *(("onnx", "onnxruntime") if "onnx" in formats else ()))
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
+
+
 def write_manifest(
     work: Path, source: Source, formats: Sequence[str], measured: Mapping[str, Mapping[str, Any]] | None = None
 ) -> None:
@@ -106,7 +112,6 @@ def write_manifest(
         measured: size, accuracy and latency of each format; None if they were not measured.
     """
     files = sorted(path for path in work.rglob("*") if path.is_file() and path != work / manifest.NAME)
-    packages = (*_PACKAGES, *(("onnx", "onnxruntime") if "onnx" in formats else ()))
     split, data = source.store.split(source.config.data), source.config.data
     contents = {
         "bundle": _VERSION,
@@ -123,8 +128,7 @@ def write_manifest(
             "n_validation": len(split.validation),
         },
         **({} if measured is None else {"measured": measured}),
-        "versions": {"python": platform.python_version()}
-        | {package: importlib.metadata.version(package) for package in packages},
+        "versions": versions(formats),
         "files": {str(path.relative_to(work)): disk.file_hash(path) for path in files},
     }
     (work / manifest.NAME).write_text(json.dumps(contents, indent=1), encoding="utf-8")

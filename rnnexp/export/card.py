@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnnexp.errors import escaped
-from rnnexp.export.bundle import Source
+from rnnexp.export.bundle import Source, versions
 from rnnexp.export.check import PROBES, Checked
 
 Interval = Callable[[float, int], tuple[float, float]]
@@ -48,6 +48,7 @@ def markdown(source: Source, found: Checked, measured: Mapping[str, Mapping[str,
         _section("Formats", [_formats(measured)]),
         _section("Probes", _probes(found)),
         _section("Limits", _limits(source, found)),
+        _section("Versions", [_versions(list(measured))]),
         _section("Settings", [_settings(source)]),
     ]
     return "\n\n".join(parts) + "\n"
@@ -75,7 +76,7 @@ def _data(source: Source, facts: Facts) -> list[str]:
     store, data = source.store, source.config.data
     parts = store.split(data)
     held = {
-        "by_film": "reviews of one film are in one part (approximate)",
+        "by_film": "reviews of one film are in one part, approximately",
         "tail": "the last rows",
         "stratified": "a random draw that keeps the share of each label",
     }[data.split]
@@ -164,9 +165,13 @@ def _limits(source: Source, found: Checked) -> list[str]:
     return ["\n".join(f"- {line}" for line in lines)]
 
 
+def _versions(formats: Sequence[str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions(formats).items())
+
+
 def _settings(source: Source) -> str:
     rows = [(f"`{name}`", _text(value)) for name, value in source.config.settings().items() if value is not None]
-    return _table(("setting", "value"), rows) + "\n\nThe versions of the packages are in `manifest.json`."
+    return _table(("setting", "value"), rows)
 
 
 def _section(title: str, paragraphs: Sequence[str]) -> str:

@@ -32,6 +32,16 @@ def test_a_bundle_contains_all_that_the_model_needs(bundle: Path, ran: Ran) -> N
         assert 0 < measured["one_text_ms"] < measured["batch_of_64_ms"]
 
 
+def test_the_model_card_is_in_the_bundle_and_in_mlflow(bundle: Path, ran: Ran) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    text = (bundle / "README.md").read_text(encoding="utf-8")
+    assert text.startswith(f"# Model card: small, trial {manifest['trial']}\n")
+    assert "README.md" in manifest["files"], "its hash is checked like those of the other files"
+    client = open_client(ran.home)
+    artifacts = {item.path for item in client.list_artifacts(manifest["run_id"])}
+    assert "model_card.html" in artifacts
+
+
 def test_an_export_prints_no_log_of_a_library(ran: Ran, tmp_path: Path) -> None:
     done = rnnexp("export", "small", "--to", str(tmp_path / "best"), "--format", "keras", "--home", str(ran.home))
     assert (done.returncode, done.stderr) == (0, "")
