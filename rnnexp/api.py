@@ -247,4 +247,4 @@ def _run(arguments: list[str], *, show: bool) -> None:
     if code == WorkError.exit_code:
         raise WorkError(message or "no trial finished")
     if code:
-        raise RnnexpError(message)
+        raise RnnexpError(message or f"rnnexp {arguments[0]} ended with exit code {code}")

@@ -19,12 +19,11 @@ from rnnexp.export.check import Checked, CheckProcess
 from rnnexp.export.checked_bundle import WriteCard, check_model_is_kept, origin, source_of, write_checked
 from rnnexp.export.place import folder_beside, free_place, publish
 from rnnexp.home import Home
+from rnnexp.model.cells import cell
 from rnnexp.storage.views import StudyView, TrialRow, view
 from rnnexp.study.retention import exporting
 from rnnexp.terminal import next_commands, tables
 from rnnexp.tracking.fetch import fetch, owner
-
-_DEFAULT_FORMATS = ("keras", "saved_model", "onnx")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
         source = source_of(
             home, study.folder.trial(number), origin(study.name, number, row.run_id, row.best_epoch, row.metrics)
         )
-        found = _write(source, folder, args.formats or list(_DEFAULT_FORMATS), _card_writer(home, study, row))
+        wanted = args.formats or _default_formats(source)
+        found = _write(source, folder, wanted, _card_writer(home, study, row))
     _print_origin(study, row, to)
     _print_formats(found)
     if row.run_id is not None:
@@ -116,6 +116,15 @@ def _chosen(study: StudyView, number: int | None, prefer: str | None) -> TrialRo
     if row.value is None or row.best_epoch is None:
         raise StudyError(f"trial {number} of {study.name} is {row.state} and has no model to export")
     return row
+
+
+def _default_formats(source: Source) -> list[str]:
+    """Returns the formats that are written if the user names none; says so if one cannot represent the model."""
+    name = source.config.model.cell
+    if cell(name).onnx is not None:
+        return ["keras", "saved_model", "onnx"]
+    tables.console().print(f"  onnx: left out, because no operator of ONNX computes the cell {name}", soft_wrap=True)
+    return ["keras", "saved_model"]
 
 
 def _write(source: Source, to: Path, formats: list[str], write_card: WriteCard) -> Checked:

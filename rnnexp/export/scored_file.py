@@ -45,8 +45,10 @@ def check_target(path: Path, source: Path, columns: Sequence[str]) -> None:
     """
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"predict --out: got {shown(str(path))}, expected a file that ends in {', '.join(SUFFIXES)}")
-    if path.exists() and (path.is_dir() or path.samefile(source)):
-        raise UserError(f"predict --out: {path} is {'a folder' if path.is_dir() else 'the file with the texts'}")
+    if path.is_dir():
+        raise UserError(f"predict --out: {path} is a folder")
+    if path.exists() and source.exists() and path.samefile(source):
+        raise UserError(f"predict --out: {path} is the file with the texts")
     twice = [name for name, count in Counter([ROW, *columns, LABEL, PROBABILITY]).items() if count > 1]
     if twice:
         raise UserError(

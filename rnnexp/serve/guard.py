@@ -49,8 +49,8 @@ class Guard:
         state: of the server.
         limits: of a body.
         token: that a request must have; None if it needs none.
-        is_local: whether the server listens on loopback only; then requests for other host names are refused, which
-            a page in the user's browser could send.
+        is_local: whether the server listens on loopback only. Then, if it has no token, requests for other host
+            names are refused: a page in the user's browser could send them.
         """
         self._app, self._state, self._limits, self._token, self._is_local = app, state, limits, token, is_local
 
@@ -89,7 +89,7 @@ class Guard:
 
     def _check_host(self, headers: dict[str, str]) -> None:
         host = headers.get("host", "").rsplit(":", 1)[0] if "]" not in headers.get("host", "") else "::1"
-        if self._is_local and host.lower() not in LOOPBACK:
+        if self._is_local and self._token is None and host.lower() not in LOOPBACK:
             raise RequestError(FORBIDDEN_HOST, "Host: expected localhost; this server listens on loopback only", _CLOSE)
 
     def _check_token(self, path: str, headers: dict[str, str]) -> None:

@@ -105,6 +105,7 @@ def test_wrong_places_and_names_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=words):
             check_target(to, source, columns)
+    check_target(tmp_path / "in.csv", tmp_path / "missing.csv", ["body"])  # the missing file is told when it is read
     with pytest.raises(UserError, match=r"file/out\.csv: cannot be written \("):
         (tmp_path / "file").write_text("")
         write(tmp_path / "file" / "out.csv")

@@ -227,6 +227,13 @@ def test_a_page_of_another_site_cannot_use_a_server_on_loopback(server: Server) 
     assert server.send("/metadata", headers={"Host": f"[::1]:{server.port}"})[0] == 200
 
 
+def test_a_server_with_a_token_can_stand_behind_a_proxy_of_another_name() -> None:
+    token = "a-token-of-some-length"
+    with running("--token", token) as server:
+        headers = {**JSON, "Authorization": f"Bearer {token}", "Host": "model.example"}
+        assert server.send("/predict", texts("good"), headers)[0] == 200
+
+
 def test_a_token_is_demanded_for_all_that_tells_of_the_model() -> None:
     token = "a-token-of-some-length"
     with running("--token", token, "--remote") as server:
