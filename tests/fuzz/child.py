@@ -74,7 +74,7 @@ def main() -> None:
     target, seed, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    if target == "texts":
+    if target in ("texts", "scored"):
         import pandas  # noqa: F401 - before the time of the first case runs
         import pyarrow.parquet  # noqa: F401
     elif target == "model":

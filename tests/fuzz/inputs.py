@@ -263,6 +263,38 @@ def _change_archive(random: Random, content: bytes) -> bytes:
     return out.getvalue()
 
 
+def _scored(random: Random) -> Case:
+    """A file whose texts are labelled: broken rows are told, so only what is wrong with the whole file is refused."""
+    files = _texts(random).files
+    column = random.choice(("text", "text", "text", "label", "none"))
+    keep = random.choice(([], [], ["label"], ["none"], ["text"]))
+    return Case("scored", files, {"columns": [column, *keep], "out": random.choice((".csv", ".jsonl", ".parquet"))})
+
+
+_BODIES: tuple[Any, ...] = (
+    {"texts": ["good", "bad"]},
+    {"text": "good"},
+    {"inputs": ["good", "bad"]},
+    {"instances": [["good"]]},
+    {"dataframe_split": {"columns": ["text"], "data": [["good"], ["bad"]]}},
+    {"dataframe_records": [{"text": "good"}]},
+)
+
+
+def _request(random: Random) -> Case:
+    body = random.choice(_BODIES)
+    if random.random() < 0.5:
+        body = change_value(random, body)
+    content = json.dumps(body, default=str).encode()
+    if random.random() < 0.5:
+        content = random.choice((change_bytes, change_text))(random, content)
+    if random.random() < 0.15:
+        content = b"text\n" + change_text(random, b'good\n"bad, really"\n')
+    kinds = ("application/json", "application/json", "application/json; charset=utf-8", "text/csv", "text/plain", "")
+    options = {"path": random.choice(("predict", "invocations")), "content_type": random.choice(kinds)}
+    return Case("request", {"body": content}, options)
+
+
 @cache
 def _model() -> bytes:
     """Returns a small `.keras` file; imports TensorFlow."""
@@ -282,6 +314,8 @@ MAKERS: dict[str, Callable[[Random], Case]] = {
     "sweep": _sweep,
     "trial": _trial,
     "texts": _texts,
+    "scored": _scored,
+    "request": _request,
     "npz": npz_case,
     "bundle": _bundle,
     "model": lambda random: _bundle(random, _model(), "model"),

@@ -12,12 +12,18 @@ from rnnexp.config.sweep import fingerprint
 from rnnexp.config.trial import DataConfig, load_trial
 from rnnexp.data import npz, rows, store
 from rnnexp.data.task import Task
-from rnnexp.errors import ConfigError, RnnexpError
+from rnnexp.data.text_rows import TextRow, text_rows
+from rnnexp.errors import ConfigError, RnnexpError, UserError
+from rnnexp.export import scored_file
 from rnnexp.export.bundle import Bundle
 from rnnexp.home import Home
 from rnnexp.runtime.manifest import FORMATS
+from rnnexp.serve import texts
+from rnnexp.serve.limits import Limits
 from tests.fuzz.case import Case
+from tests.serve import fake_server
 
+_MAX_FAULT = 300
 _MAX_LINE = 3000
 """Largest number of characters of a line of an error; the line contains the path."""
 
@@ -85,10 +91,48 @@ def _model(sandbox: Path, options: dict[str, Any]) -> None:
         raise ViolationError("a probability outside 0 to 1")
 
 
+def _scored(sandbox: Path, options: dict[str, Any]) -> None:
+    (path,) = sandbox.glob("in.*")
+    to, columns = sandbox / f"out{options['out']}", options["columns"]
+    broken: list[TextRow] = []
+    try:
+        scored_file.check_target(to, path, columns)
+        read = list(text_rows(path, columns[0], columns[1:]))
+        found = scored_file.score(fake_server.model(0), read, to, columns, lambda _: None, broken.append)
+    except RnnexpError:
+        if to.exists():
+            raise ViolationError("a file was left by a refused one") from None
+        raise
+    if any((row.text is None) == (row.fault is None) for row in read):
+        raise ViolationError("a row without a text and a fault, or with both")
+    if len(read) != sum(found.labels.values()) + found.n_broken or len(broken) != found.n_broken:
+        raise ViolationError("a row is missing")
+    if any(not row.fault or not row.fault.isprintable() or len(row.fault) > _MAX_FAULT for row in broken):
+        raise ViolationError("the fault of a row is not one line")
+    if not to.exists():
+        raise ViolationError("there is no result")
+
+
+def _request(sandbox: Path, options: dict[str, Any]) -> None:
+    limits = Limits(texts=5, characters=50)
+    read = {"predict": texts.of_predict, "invocations": texts.of_invocations}[options["path"]]
+    try:
+        found = read((sandbox / "body").read_bytes(), options["content_type"], limits)
+    except texts.RequestError as error:
+        if not 400 <= error.status < 500:
+            raise ViolationError(f"status {error.status}") from None
+        raise UserError(str(error)) from None
+    if not 0 < len(found) <= limits.texts or not all(isinstance(text, str) for text in found):
+        raise ViolationError("something else than texts")
+    fake_server.model(0).predict(found)
+
+
 TARGETS: dict[str, Callable[[Path, dict[str, Any]], None]] = {
     "sweep": _sweep,
     "trial": _trial,
     "texts": _texts,
+    "scored": _scored,
+    "request": _request,
     "npz": _npz,
     "bundle": _bundle,
     "model": _model,
