@@ -42,7 +42,7 @@ def is_loopback(host: str) -> bool:
     """Tells whether only this machine reaches an address. A name is looked up, as a server does."""
     try:
         found = socket.getaddrinfo(host or "0.0.0.0", None)
-    except OSError:
+    except (OSError, UnicodeError):
         return False
     return all(ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)
 

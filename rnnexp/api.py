@@ -11,10 +11,10 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from rnnexp.errors import RnnexpError, UserError, WorkError
-from rnnexp.home import Home
+from rnnexp.errors import RnnexpError, UserError, WorkError, shown
+from rnnexp.home import Home, default_root
 from rnnexp.runtime.encoding import TextModel
 from rnnexp.storage.views import StudyView, TrialRow, view
 
@@ -100,7 +100,8 @@ class Study:
         Args:
             to: the folder of the bundle; a bundle of an earlier export is replaced.
             trial: the trial's number; the best one if it is None.
-            formats: some of keras, saved_model, onnx and mlflow; the first three if it is empty.
+            formats: some of keras, saved_model, onnx and mlflow; the first three that can represent the model if it is
+                empty.
 
         Returns:
             The model of the bundle.
@@ -157,15 +158,16 @@ def sweep(
 
     flags = {"trials": trials, "workers": workers, "timeout": timeout, "study": study}
     options = [word for name, value in flags.items() if value is not None for word in (f"--{name}", str(value))]
-    assignments = {name.replace("__", "."): value for name, value in settings.items()}
-    options += _repeated("--set", [f"{name}={json.dumps(value)}" for name, value in assignments.items()])
+    assignments = json.loads(_yaml({name.replace("__", "."): value for name, value in settings.items()}))
+    options += _repeated("--set", [f"{name}={_yaml(value)}" for name, value in assignments.items()])
     named = {} if study is None else {"study": study}
     place = _open_home(home)
     with tempfile.TemporaryDirectory(prefix="rnnexp-") as temporary:
         if isinstance(config, Mapping):
-            name = check_sweep(dict(config), "sweep()", assignments | named).study
+            content = _yaml(config)
+            name = check_sweep(json.loads(content), "sweep()", assignments | named).study
             file = Path(temporary) / "sweep.yaml"
-            file.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
+            file.write_text(content, encoding="utf-8")
         else:
             file = Path(config)
             name = load_sweep(file, assignments | named).study
@@ -201,15 +203,34 @@ def load_model(bundle: StrPath) -> TextModel:
 
 
 def _open_home(home: StrPath | None) -> Home:
-    return Home.at(home if home is not None else os.environ.get("RNNEXP_HOME", "mlruns"))
+    return Home.at(home if home is not None else default_root())
 
 
 def _home(home: Home) -> list[str]:
     return ["--home", str(home.root)]
 
 
+def _yaml(value: Any) -> str:
+    """Returns a value as JSON, which is YAML; paths and numbers of NumPy become plain values."""
+    return json.dumps(value, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "item"):
+        return value.item()
+    raise UserError(f"sweep(): got {shown(value)}, expected a text, a number, a list or a mapping")
+
+
 def _repeated(option: str, values: Sequence[str]) -> list[str]:
     return [word for value in values for word in (option, value)]
+
+
+def _copy(lines: IO[str], show: bool) -> None:
+    for line in lines:
+        if show:
+            sys.stdout.write(line)
 
 
 def _run(arguments: list[str], *, show: bool) -> None:
@@ -228,16 +249,15 @@ def _run(arguments: list[str], *, show: bool) -> None:
             start_new_session=True,  # an interrupt is passed on once
         )
         assert process.stdout is not None
-        try:
-            with process.stdout:
-                for line in process.stdout:
-                    if show:
-                        sys.stdout.write(line)
-            code = process.wait()
-        except BaseException:
-            process.send_signal(signal.SIGINT)
-            process.wait()
-            raise
+        with process.stdout:
+            try:
+                _copy(process.stdout, show)
+            except BaseException:
+                process.send_signal(signal.SIGINT)
+                _copy(process.stdout, show)  # the study stops in order, and says how to resume it
+                process.wait()
+                raise
+        code = process.wait()
         errors.seek(0)
         message = errors.read().strip()
     if code == UserError.exit_code:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from rnnexp import __version__, addresses, disk
 from rnnexp.errors import BUG, RnnexpError, UserError
+from rnnexp.home import default_root
 from rnnexp.runtime.manifest import FORMATS
 from rnnexp.terminal.escapes import visible, visible_lines
 
@@ -22,7 +23,7 @@ _TRAINING_VERBS = ("sweep", "train", "certify", "verify")
 _HOME = argparse.ArgumentParser(add_help=False)
 _HOME.add_argument(
     "--home",
-    default=os.environ.get("RNNEXP_HOME", "mlruns"),
+    default=default_root(),
     metavar="DIR",
     help="folder for all state (default: $RNNEXP_HOME, else ./mlruns)",
 )
@@ -159,7 +160,7 @@ def parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--port", type=int, default=8080, metavar="P", help="port (default: 8080; 0: a free one)")
 
-    ui = verb("ui", "run MLflow's UI on the runs of this home folder", _HOME)
+    ui = verb("ui", "run MLflow's UI on the runs of this home folder", _STUDIES)
     ui.add_argument("--host", default="127.0.0.1", metavar="H", help="listen on this address (default: 127.0.0.1)")
     ui.add_argument(
         "--optuna", action="store_true", help="run Optuna's dashboard on the studies, too, for reading only"

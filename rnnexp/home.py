@@ -157,6 +157,11 @@ class StudyFolder:
         return self.root / "certificate.json"
 
 
+def default_root() -> str:
+    """Returns the home that is used if none is named: $RNNEXP_HOME, else ./mlruns."""
+    return os.environ.get("RNNEXP_HOME", "mlruns")
+
+
 @dataclass(frozen=True)
 class Home:
     """All state of the program: `optuna.db`, `mlflow.db`, `artifacts/`, `cache/`, `work/`, `logs/`."""

@@ -9,10 +9,12 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import rnnexp
 from rnnexp import errors
+from rnnexp.config.files import parse_assignment
 from rnnexp.export import wheel
 from rnnexp.storage import read_only
 from tests.study.fakes import FakeExecutor
@@ -164,6 +166,60 @@ def test_wrong_names_and_settings_are_errors_of_the_user(tmp_path: Path, small: 
     assert not (tmp_path / "b").exists()
     assert issubclass(rnnexp.UserError, rnnexp.RnnexpError)
     assert rnnexp.UserError is errors.UserError
+
+
+def test_values_of_a_program_reach_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths, NumPy's numbers and characters outside the basic plane."""
+    from rnnexp import api
+    from rnnexp.config.load import load_sweep
+
+    seen: list[Any] = []
+
+    def run(arguments: list[str], *, show: bool) -> None:
+        assignments = dict(parse_assignment(arguments[at + 1]) for at, word in enumerate(arguments) if word == "--set")
+        seen.append(load_sweep(Path(arguments[1]), assignments))
+
+    monkeypatch.setattr(api, "_run", run)
+    monkeypatch.setattr(api, "load_study", lambda *_, **__: None)
+    space = {"model.units": {"int": [np.int64(8), 16]}}
+    question = "Is it 🙂?"
+    base = {"data": {"path": tmp_path / "naïve🙂.csv"}}
+    config = {"study": "x", "question": question, "budget": {"trials": 1}, "space": space, "base": base}
+    rnnexp.sweep(config, home=tmp_path, data__text="spälte🙂", train__epochs=np.int32(3))
+    (found,) = seen
+    assert found.question == question
+    assert found.base.data.path == str(tmp_path / "naïve🙂.csv")
+    assert (found.base.data.text, found.base.train.epochs) == ("spälte🙂", 3)
+    with pytest.raises(rnnexp.UserError, match=r"sweep\(\): got \{1\}, expected a text, a number, a list or a mapping"):
+        rnnexp.sweep({"study": {1}}, home=tmp_path)
+
+
+def test_an_interrupt_reaches_the_command_and_its_last_lines_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rnnexp import api
+
+    package = tmp_path / "rnnexp"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "__main__.py").write_text(
+        "import sys, time\nprint('started', flush=True)\ntry:\n    time.sleep(60)\n"
+        "except KeyboardInterrupt:\n    print('resume it with the same command', flush=True)\n    sys.exit(130)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    copied = api._copy
+
+    def copy(lines: Any, show: bool) -> None:
+        if not started:
+            started.append(lines.readline().strip())
+            raise KeyboardInterrupt
+        copied(lines, show)
+
+    started: list[str] = []
+    monkeypatch.setattr(api, "_copy", copy)
+    with pytest.raises(KeyboardInterrupt):
+        api._run(["sweep"], show=True)
+    assert "resume it with the same command" in capsys.readouterr().out
 
 
 def test_one_text_instead_of_a_list_is_refused() -> None:

@@ -11,13 +11,14 @@ from rnnexp.trial.states import State
 _Z_95 = 1.959964
 
 
-def sentences(home: Home, view: StudyView, row: TrialRow) -> list[str]:
+def sentences(home: Home, view: StudyView, row: TrialRow, prefer: str | None = None) -> list[str]:
     """Returns how a trial was selected, in sentences.
 
     Args:
         home: contains the study.
         view: the study.
         row: the trial.
+        prefer: the objective whose best trial of the front was asked for.
     """
     counts = ", ".join(f"{view.count(state)} {str(state).lower()}" for state in State if view.count(state))
     ranks = {each.number: place for place, each in enumerate(view.ranked, start=1)}
@@ -29,7 +30,10 @@ def sentences(home: Home, view: StudyView, row: TrialRow) -> list[str]:
     expected = expected_again(view, noise)
     found = [first]
     if view.best is None or row.number != view.best.number:
-        found.append(f"Trial {row.number} was chosen by hand; it is number {ranks.get(row.number)} of the ranking.")
+        place = f"; it is number {ranks[row.number]} of the ranking" if row.number in ranks else ""
+        is_preferred = prefer is not None and row.number == view.best_in(prefer).number
+        how = f"is the trial of the front that is best in {prefer}" if is_preferred else f"was chosen by hand{place}"
+        found.append(f"Trial {row.number} {how}.")
     certificate, error = answers.certificate(home, view), answers.error_of_one(view, noise)
     return [
         *found,

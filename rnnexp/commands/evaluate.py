@@ -7,7 +7,7 @@ from pathlib import Path
 from rnnexp.data import openings
 from rnnexp.data.store import prepare
 from rnnexp.errors import DataError
-from rnnexp.export.bundle import Bundle
+from rnnexp.export.bundle import MODEL, Bundle
 from rnnexp.home import Home
 from rnnexp.terminal import tables
 
@@ -28,7 +28,8 @@ def run(args: argparse.Namespace) -> int:
     measured = predictor.evaluate(bundle, store, rows)
     opened = None
     if args.split == "test":
-        about = {"study": bundle.manifest.get("study"), "trial": bundle.manifest.get("trial"), **measured}
+        about = {name: bundle.manifest.get(name) for name in ("study", "trial")}
+        about |= {"model": bundle.manifest["files"][MODEL], **measured}
         opened = openings.record(home, bundle.config.data, store.digest, about)
     if args.json:
         result = {"split": args.split, "n": len(rows), **measured, "data": store.name, "openings": opened}

@@ -8,7 +8,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from rnnexp import addresses
+from rnnexp import addresses, disk
 from rnnexp.commands.show import find
 from rnnexp.data import openings
 from rnnexp.data.store import data_set
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
             home, study.folder.trial(number), origin(study.name, number, row.run_id, row.best_epoch, row.metrics)
         )
         wanted = args.formats or _default_formats(source)
-        found = _write(source, folder, wanted, _card_writer(home, study, row))
+        found = _write(source, folder, wanted, _card_writer(home, study, row, args.prefer))
     _print_origin(study, row, to)
     _print_formats(found)
     if row.run_id is not None:
@@ -150,15 +150,15 @@ def _print_formats(found: Checked) -> None:
         )
 
 
-def _card_writer(home: Home, study: StudyView, row: TrialRow) -> WriteCard:
+def _card_writer(home: Home, study: StudyView, row: TrialRow, prefer: str | None) -> WriteCard:
     """Returns what writes the model card of a trial."""
     from rnnexp.analysis import selection
 
     def write_card(source: Source, found: Checked, measured: dict[str, Any]) -> str:
         data, store = data_set(source.config.data), source.store
-        tested = openings.of_trial(home, store.digest, study.name, row.number)
+        tested = openings.of_model(home, store.digest, disk.file_hash(source.model))
         facts = card.Facts(
-            selection=selection.sentences(home, study, row),
+            selection=selection.sentences(home, study, row, prefer),
             data=data.description(),
             licence=data.licence(),
             interval=selection.interval_over_texts,

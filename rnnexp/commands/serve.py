@@ -7,20 +7,22 @@ from pathlib import Path
 
 from rnnexp import addresses
 from rnnexp.engine.local import n_cores
-from rnnexp.errors import UserError
+from rnnexp.errors import UserError, shown
 from rnnexp.export import predictor
 from rnnexp.export.bundle import Bundle
+from rnnexp.terminal.escapes import visible
 
 TOKEN = "RNNEXP_SERVE_TOKEN"
 _MIN_TOKEN = 16
 _LAST_PORT = 65_535
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints the address and serves until Ctrl-C or SIGTERM; requests that were accepted are answered first."""
-    is_local = addresses.is_loopback(args.host)
-    token = _token(args.host, is_local)
     with _listener(args.host, args.port) as listener:
+        is_local = addresses.is_loopback(args.host)
+        token = _token(args.host, is_local)
         bundle = Bundle.open(Path(args.bundle))
         model = predictor.load(bundle)
         from rnnexp.serve import server
@@ -32,13 +34,18 @@ def run(args: argparse.Namespace) -> int:
 
         def started() -> None:
             secured = "" if token is None else f"; requests need the token of {TOKEN}"
-            print(f"{about}, with {kind}: {address}/docs (Ctrl-C stops it){secured}", flush=True)
+            print(visible(f"{about}, with {kind}: {address}/docs (Ctrl-C stops it){secured}"), flush=True)
 
-        n_threads = n_cores() if predictor.uses_onnx(bundle) else 1  # Keras uses all cores for one batch
         code, state = server.serve(
-            listener, model, bundle.manifest, n_threads, token, is_local=is_local, started=started
+            listener,
+            model,
+            bundle.manifest,
+            n_cores() if predictor.uses_onnx(bundle) else 1,  # Keras uses all cores for one batch
+            token,
+            names=tuple(dict.fromkeys((*_LOOPBACK, args.host.lower()))) if is_local else None,
+            started=started,
         )
-        print(f"stopped after {state.n_answered:,} answers; {state.n_open:,} requests were not answered", flush=True)
+        print(f"stopped after {state.n_answered:,} answers to {state.n_received:,} requests", flush=True)
         return code
 
 
@@ -60,8 +67,11 @@ def _listener(host: str, port: int) -> socket.socket:
         raise UserError(f"--port: got {port}, expected 0 to {_LAST_PORT}")
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, *_, address = found[0]
+    except (OSError, UnicodeError):
+        raise UserError(f"--host: got {shown(host)}, expected an address or a name of this machine") from None
+    family, *_, address = found[0]
+    try:
         return socket.create_server(address[:2], family=family, backlog=1024)
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        reason = os.strerror(error.errno) if error.errno else error
         raise UserError(f"--port {port}: cannot be used on {host} ({reason}); choose a free port") from None

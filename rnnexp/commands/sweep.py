@@ -14,7 +14,7 @@ from rnnexp.config.sweep import SweepConfig
 from rnnexp.config.trial import TrialConfig
 from rnnexp.data.store import TokenStore
 from rnnexp.engine import devices
-from rnnexp.errors import BUG, RnnexpError, UserError
+from rnnexp.errors import RnnexpError, UserError
 from rnnexp.home import FORMER_SINGLE_RUNS, Home
 from rnnexp.storage.bulk_reader import study_names
 from rnnexp.storage.folders import check_new_study
@@ -39,44 +39,50 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--workers: got {args.workers}, expected 1 or more")
     if args.json and args.dry_run:
         raise UserError("sweep --json: prints the events of a running study; leave out --dry-run")
-    home = Home.open(args.home)
+    if args.json:
+        return _run_with_events(config, args.home)
+    return _run(config, args.home, dry_run=args.dry_run)
+
+
+def _run(config: SweepConfig, place: str, *, dry_run: bool, events: JsonWatch | None = None) -> int:
+    home = Home.open(place)
     check_new_study(home, config.study, study_names(home))
     config = config.model_copy(update={"base": resolve_data(config.base)})
-    if args.dry_run:
+    if dry_run:
         return _show_forecast(config, home, prepare_data(config.base, home))
-    if args.json:
-        return _run_with_events(config, home)
     with connected(config, home) as cluster:
         tokens = prepare_data(config.base, home)
-        return run_study(config, home, tokens, cluster, _show_ranking, partial(_show_best, home, tokens, config.base))
+        show_best = partial(_show_best, home, tokens, config.base)
+        if events is None:
+            return run_study(config, home, tokens, cluster, _show_ranking, show_best)
+        events.event(
+            "study",
+            study=config.study,
+            home=str(home.root),
+            metric=config.objective.metric,
+            direction=config.objective.direction,
+            n_trials=config.n_trials,
+            data={"name": tokens.name, "digest": tokens.digest},
+        )
+        return run_study(config, home, tokens, cluster, _show_ranking, show_best, watch=lambda *_: events)
 
 
-def _run_with_events(config: SweepConfig, home: Home) -> int:
+def _run_with_events(config: SweepConfig, place: str) -> int:
     """Runs the study; prints its events as JSON, and what is for people to standard error."""
-    events, code, fault = JsonWatch(sys.stdout), BUG, None
+    events, code, fault = JsonWatch(sys.stdout), None, None
     try:
-        with contextlib.redirect_stdout(sys.stderr), connected(config, home) as cluster:
-            tokens = prepare_data(config.base, home)
-            events.event(
-                "study",
-                study=config.study,
-                home=str(home.root),
-                metric=config.objective.metric,
-                direction=config.objective.direction,
-                n_trials=config.n_trials,
-                data={"name": tokens.name, "digest": tokens.digest},
-            )
-            code = run_study(config, home, tokens, cluster, _show_ranking, lambda _: None, watch=lambda *_: events)
+        with contextlib.redirect_stdout(sys.stderr):
+            code = _run(config, place, dry_run=False, events=events)
+        return code
     except RnnexpError as error:
         code, fault = error.exit_code, str(error)
         raise
     finally:
         best = None
-        with contextlib.suppress(RnnexpError):
-            study = view(home, config.study)
+        with contextlib.suppress(Exception):  # there may be no study
+            study = view(Home.at(place), config.study)
             best = study.plain(study.best) if study.best is not None else None
         events.event("end", study=config.study, exit_code=code, best=best, error=fault)
-    return code
 
 
 def _show_forecast(config: SweepConfig, home: Home, tokens: TokenStore) -> int:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from rnnexp import addresses
@@ -18,6 +19,7 @@ from rnnexp.storage.database import database_creation_lock
 from rnnexp.tracking.paths import artifact_address
 
 _FIRST_PORT, _N_PORTS = 5000, 50
+_POLL_S = 0.2
 _PAGE = "/#/experiments?workflowType=machine_learning"
 """MLflow's view for model training; by default it opens the view for language models."""
 
@@ -36,8 +38,9 @@ def run(args: argparse.Namespace) -> int:
             f"{home.root}: no runs yet; start with `rnnexp sweep sweeps/quickstart.yaml`, or choose another --home"
         )
     if args.optuna and importlib.util.find_spec("optuna_dashboard") is None:
-        raise UserError("ui --optuna: optuna-dashboard is not installed; run: pip install 'rnnexp[dashboard]'")
+        raise UserError("ui --optuna: optuna-dashboard is not installed; run: pip install optuna-dashboard")
     port = _port(args.host, args.port)
+    dashboard_port = _port(args.host, None, port + 1) if args.optuna else None
     with database_creation_lock(home):
         pass  # waits for a sweep that is creating the tables
     if not addresses.is_loopback(args.host):
@@ -66,33 +69,40 @@ def run(args: argparse.Namespace) -> int:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    servers = [server, *([_start_dashboard(home, args.host, port + 1)] if args.optuna else [])]
+    servers = {"MLflow's server": (server, log)}
 
     def end(*_: Any) -> None:
-        for each in servers:
+        for each, _log in servers.values():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(each.pid, signal.SIGTERM)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
-    code = server.wait()
-    end()
-    if code not in (0, -signal.SIGTERM):
-        raise WorkError(f"MLflow's server ended with exit code {code}; its output is in {log}")
+    try:
+        if dashboard_port is not None:
+            servers["Optuna's dashboard"] = _start_dashboard(home, args.host, dashboard_port)
+        while all(each.poll() is None for each, _log in servers.values()):
+            time.sleep(_POLL_S)
+    finally:
+        end()
+    for name, (each, its_log) in servers.items():
+        if each.wait() not in (0, -signal.SIGTERM):
+            raise WorkError(f"{name} ended with exit code {each.returncode}; its output is in {its_log}")
     return 0
 
 
-def _start_dashboard(home: Home, host: str, first_port: int) -> "subprocess.Popen[bytes]":
-    """Starts Optuna's dashboard; prints its address."""
-    port = _port(host, None, first_port)
+def _start_dashboard(home: Home, host: str, port: int) -> "tuple[subprocess.Popen[bytes], Path]":
+    """Starts Optuna's dashboard; prints its address. Returns the process and its log."""
     print(f"Optuna's dashboard, for reading only: http://{host}:{port}/dashboard", flush=True)
-    with (home.logs / "optuna-dashboard.log").open("w") as output:
-        return subprocess.Popen(
+    log = home.logs / "optuna-dashboard.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
             [sys.executable, "-m", "rnnexp.storage.dashboard", str(home.root), host, str(port)],
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    return process, log
 
 
 def _port(host: str, wanted: int | None, first: int = _FIRST_PORT) -> int:

@@ -1,5 +1,6 @@
 """The log of the uses of a test part: each is recorded and counted."""
 
+import contextlib
 import json
 import time
 from typing import Any
@@ -28,21 +29,22 @@ def record(home: Home, config: DataConfig, digest: str, about: dict[str, Any]) -
     return sum(_is_of(json.loads(line), test, digest) for line in lines)
 
 
-def of_trial(home: Home, digest: str, study: str, trial: int) -> dict[str, Any] | None:
-    """Returns the last record of `rnnexp evaluate` for a trial; None if there is none.
+def of_model(home: Home, digest: str, model: str) -> dict[str, Any] | None:
+    """Returns the last record of `rnnexp evaluate` for a model; None if there is none.
 
     Args:
         home: has the log.
-        digest: of the data of the trial.
-        study: its name.
-        trial: its number.
+        digest: of the data that it was trained on.
+        model: the hash of the file of its Keras model.
     """
-    if not home.openings.exists():
-        return None
-    entries = [json.loads(line) for line in home.openings.read_text(encoding="utf-8").splitlines()]
-    wanted = {"data": digest, "study": study, "trial": trial}
-    found = [entry for entry in entries if entry.items() >= wanted.items() and "accuracy" in entry]
-    return found[-1] if found else None
+    found = None
+    with contextlib.suppress(OSError):
+        for line in home.openings.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(ValueError):
+                entry = json.loads(line)
+                if isinstance(entry, dict) and (entry.get("data"), entry.get("model")) == (digest, model):
+                    found = entry
+    return found
 
 
 def _is_of(entry: dict[str, Any], test: str, digest: str) -> bool:

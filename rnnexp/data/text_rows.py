@@ -19,6 +19,7 @@ from rnnexp.errors import DataError, did_you_mean, short, shown
 _MAX_FIELD = 10_000_000
 """Largest number of characters of a field, and of bytes of a line; a longer one is a row that cannot be read."""
 _N_ROWS = 1_000
+_CSV_FAULTS = {"unexpected end of data": "a quote is not closed; the text takes the rest of the file"}
 _MAX_NAMES = 100
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -84,14 +85,26 @@ def _places(path: Path, wanted: Sequence[str], found: Sequence[str]) -> list[int
 
 def _row(number: int, values: Sequence[Any], share: float) -> TextRow:
     """Returns a row whose first value is its text."""
+    values = [_decoded(value) for value in values]
     text = values[0]
     if text is None or (isinstance(text, str) and not text.strip()):
         return _broken(number, "the text is empty", share)
     if isinstance(text, list | dict):
         return _broken(number, f"the text is a {type(text).__name__}, expected a string", share)
-    if any(isinstance(value, str) and _SURROGATE.search(value) for value in values):
+    if any(_SURROGATE.search(_as_text(value)) for value in values):
         return _broken(number, "not UTF-8", share)
     return TextRow(number, str(text), tuple(values[1:]), None, share)
+
+
+def _decoded(value: Any) -> Any:
+    """Returns a value; some programs store the strings of a Parquet file as bytes."""
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return value if isinstance(value, str) else ""
 
 
 def _broken(number: int, fault: str, share: float) -> TextRow:
@@ -105,7 +118,7 @@ def _separated(path: Path, columns: Sequence[str], separator: str) -> Iterator[T
             n_bytes = max(1, os.fstat(content.fileno()).st_size)
             # A byte that is not UTF-8 becomes half of a surrogate pair, so only its row cannot be read.
             lines = io.TextIOWrapper(content, encoding="utf-8-sig", errors="surrogateescape", newline="")
-            reader = csv.reader(lines, delimiter=separator)
+            reader = csv.reader(_short_lines(lines), delimiter=separator, strict=True)
             header = next(_parsed(reader), None)
             if not isinstance(header, list):
                 raise DataError(f"{path}: {header or 'empty'}; expected a header line and rows")
@@ -123,6 +136,16 @@ def _separated(path: Path, columns: Sequence[str], separator: str) -> Iterator[T
         csv.field_size_limit(before)
 
 
+def _short_lines(lines: Any) -> Iterator[str]:
+    """Yields the lines of a file; instead of one that is too long, a line with a field that is too long."""
+    while line := lines.readline(_MAX_FIELD):
+        if not line.endswith(("\n", "\r")) and len(line) == _MAX_FIELD:
+            while (rest := lines.readline(_MAX_FIELD)) and not rest.endswith(("\n", "\r")):
+                pass
+            line = "x" * (_MAX_FIELD + 1) + "\n"
+        yield line
+
+
 def _parsed(reader: Any) -> Iterator[list[str] | str]:
     """Yields the rows of a reader, without blank lines; a row that it cannot parse is the reason."""
     while True:
@@ -131,7 +154,7 @@ def _parsed(reader: Any) -> Iterator[list[str] | str]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield short(error)
+            yield _CSV_FAULTS.get(str(error), short(error))
             continue
         if row:
             yield row
@@ -193,7 +216,7 @@ def _parquet(path: Path, columns: Sequence[str]) -> Iterator[TextRow]:
                     number += 1
                     try:
                         row = _row(number, [value.as_py() for value in values], number / n_rows)
-                    except ValueError as error:
+                    except (ValueError, OverflowError) as error:
                         row = _broken(number, short(error), number / n_rows)
                     yield row
     except pa.ArrowException as error:

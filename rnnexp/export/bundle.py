@@ -23,11 +23,12 @@ from rnnexp import disk
 from rnnexp.config.trial import TrialConfig, load_trial
 from rnnexp.data.store import TokenStore
 from rnnexp.data.text import Vocabulary
+from rnnexp.errors import UserError
 from rnnexp.runtime import manifest
 from rnnexp.runtime.encoding import load_vocabulary
 from rnnexp.runtime.manifest import TextInput
 
-CARD = "README.md"
+CARD, MODEL = "README.md", "model.keras"
 _VERSION = 1
 _PACKAGES = ("rnnexp", "keras", "tensorflow", "numpy")
 
@@ -71,7 +72,10 @@ class Bundle:
         Raises:
             UserError: if the folder is not a bundle, or a file was changed.
         """
-        return cls(root, manifest.read(root), load_trial(root / "config.yaml", {}))
+        found = cls(root, manifest.read(root), load_trial(root / "config.yaml", {}))
+        if manifest.text_input(found.manifest) not in (None, found.text_input):
+            raise UserError(f"{root}: manifest.json and config.yaml differ in how texts are read; export again")
+        return found
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -45,10 +46,13 @@ def check_target(path: Path, source: Path, columns: Sequence[str]) -> None:
     """
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"predict --out: got {shown(str(path))}, expected a file that ends in {', '.join(SUFFIXES)}")
-    if path.is_dir():
-        raise UserError(f"predict --out: {path} is a folder")
-    if path.exists() and source.exists() and path.samefile(source):
-        raise UserError(f"predict --out: {path} is the file with the texts")
+    try:
+        if path.is_dir():
+            raise UserError(f"predict --out: {path} is a folder")
+        if path.exists() and source.exists() and path.samefile(source):
+            raise UserError(f"predict --out: {path} is the file with the texts")
+    except OSError as error:
+        raise UserError(f"predict --out: {path} cannot be written ({error.strerror})") from None
     twice = [name for name, count in Counter([ROW, *columns, LABEL, PROBABILITY]).items() if count > 1]
     if twice:
         raise UserError(
@@ -135,8 +139,8 @@ class _JsonLines:
 
     def write(self, rows: list[tuple[Any, ...]]) -> None:
         for row in rows:
-            values = dict(zip(self._names, row, strict=True))
-            self._file.write(json.dumps(values, ensure_ascii=False, default=str) + "\n")
+            values = dict(zip(self._names, map(_json_value, row), strict=True))
+            self._file.write(json.dumps(values, ensure_ascii=False, allow_nan=False, default=str) + "\n")
 
 
 class _Parquet:
@@ -150,6 +154,15 @@ class _Parquet:
         values = [columns[0], *([_plain(value) for value in column] for column in columns[1:-1]), columns[-1]]
         arrays = [pa.array(column, field.type) for column, field in zip(values, self._schema, strict=True)]
         self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
+
+
+def _json_value(value: Any) -> Any:
+    """Returns a value as JSON has it, which knows no infinite number and none that is missing."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): _json_value(item) for key, item in value.items()}
+    return [_json_value(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _plain(value: Any) -> str | int | float | None:

@@ -42,7 +42,7 @@ def read(root: Path) -> dict[str, Any]:
     """
     try:
         with (root / NAME).open("rb") as file:
-            manifest = json.loads(file.read(_MAX_BYTES))
+            manifest = json.loads(file.read(_MAX_BYTES), parse_constant=_refuse)
     except (OSError, ValueError, RecursionError) as error:
         reason = f"no {NAME}" if isinstance(error, OSError) else f"damaged {NAME}: {escaped(str(error))}"
         raise UserError(f"{root}: not a bundle ({reason}); {_CREATE}") from None
@@ -70,6 +70,10 @@ def text_input(manifest: dict[str, Any]) -> TextInput | None:
     """Returns how the model reads texts; None in a bundle of an earlier version, which has no ONNX model."""
     values = manifest.get("input")
     return None if values is None else TextInput(values["vocab_size"], values["maxlen"], values["padding"])
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def _fault(manifest: Any) -> str | None:
@@ -119,4 +123,8 @@ def _digest(path: Path) -> str | None:
 
 
 def _are_texts(values: Any) -> TypeGuard[list[str]]:
-    return isinstance(values, list) and all(isinstance(value, str) for value in values)
+    return isinstance(values, list) and all(isinstance(value, str) and _is_encodable(value) for value in values)
+
+
+def _is_encodable(text: str) -> bool:
+    return re.search("[\ud800-\udfff]", text) is None

@@ -14,7 +14,7 @@ FILE = "model.onnx"
 TOKENS, PROBABILITIES = "tokens", "probabilities"
 """The input (B, T), int32, and the output (B, C), float32, of the model."""
 
-_ERRORS_ONLY = 3
+_FATAL_ONLY = 4
 _BATCH_SIZE = 32
 """A call uses the thread of its caller; several threads may call a model at the same time."""
 
@@ -37,14 +37,15 @@ def load_checked(root: Path, contents: dict[str, Any]) -> TextModel:
     session = _session(root / FILE)
 
     def run(tokens: NDArray[np.int32]) -> NDArray[np.float32]:
-        return cast(NDArray[np.float32], session.run([PROBABILITIES], {TOKENS: tokens})[0])
+        try:
+            return cast(NDArray[np.float32], session.run([PROBABILITIES], {TOKENS: tokens})[0])
+        except Exception as error:
+            raise UserError(_cannot_be_loaded(root, error)) from None
 
-    try:
-        shape = np.shape(run(np.ones((1, text_input.maxlen), np.int32)))
-    except Exception as error:
-        raise UserError(_cannot_be_loaded(root, error)) from None
-    if shape != (1, len(labels)):
-        raise UserError(f"{root / FILE}: has the outputs {shape}, expected {(1, len(labels))}; export again")
+    probe = run(np.array([[1, text_input.vocab_size - 1]], np.int32))  # the first and the last id
+    if np.shape(probe) != (1, len(labels)) or not np.all(np.isfinite(probe)):
+        found = np.shape(probe) if np.all(np.isfinite(probe)) else "not finite"
+        raise UserError(f"{root / FILE}: has the outputs {found}, expected {(1, len(labels))}; export again")
     return TextModel(labels, load_vocabulary(root), text_input, run, batch_size=_BATCH_SIZE)
 
 
@@ -54,7 +55,7 @@ def _session(path: Path) -> Any:
     except ImportError:
         raise UserError("onnxruntime is not installed; run: pip install onnxruntime") from None
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY  # errors are exceptions, too
     options.intra_op_num_threads = 1
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from rnnexp import __version__
 from rnnexp.runtime.encoding import Prediction
 from rnnexp.serve import docs_page, texts
-from rnnexp.serve.guard import State
+from rnnexp.serve.guard import DEADLINE, State
 from rnnexp.serve.limits import Limits
 from rnnexp.serve.texts import RequestError
 from rnnexp.serve.workers import UNAVAILABLE, Workers
@@ -54,22 +54,22 @@ def build(manifest: Mapping[str, Any], workers: Workers, limits: Limits, server:
         limits: of a request.
         server: the state of the server.
     """
-    title = f"{manifest.get('study', 'model')}, trial {manifest.get('trial', '?')}"
-    app = FastAPI(title=title, version=__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(title="rnnexp serve", version=__version__, docs_url=None, redoc_url=None)
     errors: dict[int | str, dict[str, Any]] = {status: {"model": Error} for status in (400, 413, 415, 422, 503, 504)}
 
     @app.post("/predict", response_model=Predictions, responses=errors, openapi_extra=_body(Texts))
     async def predict(request: Request) -> JSONResponse:
         """Labels texts: {"texts": ["a text", ...]}."""
-        return await _answer(texts.of_predict(await request.body(), _content_type(request), limits))
+        return await _answer(request, texts.of_predict(await request.body(), _content_type(request), limits))
 
     @app.post("/invocations", response_model=Predictions, responses=errors)
     async def invocations(request: Request) -> JSONResponse:
         """Labels texts in MLflow's protocol: {"inputs": ["a text", ...]}, instances, dataframe_split, CSV."""
-        return await _answer(texts.of_invocations(await request.body(), _content_type(request), limits))
+        return await _answer(request, texts.of_invocations(await request.body(), _content_type(request), limits))
 
-    async def _answer(found: Sequence[str]) -> JSONResponse:
-        return JSONResponse({"predictions": [_plain(one) for one in await workers.predict(found)]})
+    async def _answer(request: Request, found: Sequence[str]) -> JSONResponse:
+        predictions = await workers.predict(found, request.scope[DEADLINE])
+        return JSONResponse({"predictions": [_plain(one) for one in predictions]})
 
     @app.get("/health")
     @app.get("/ping", include_in_schema=False)

@@ -1,11 +1,13 @@
 """Stands before the application: checks host and token, and reads a body that is within the limits.
 
-A body that is too large is refused by its announced length, before any of it is read.
+A body that is much too large is refused by its announced length, before any of it is read.
 """
 
 import asyncio
+import contextlib
 import hmac
 import json
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +19,11 @@ UNAUTHORIZED, SLOW, FORBIDDEN_HOST = 401, 408, 421
 OPEN_PATHS = ("/health", "/ping", "/docs", "/openapi.json")
 """These need no token: they tell nothing about the model."""
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_SLIGHTLY, _DISCARD_S = 4, 1.0
+"""Up to so many times the limit, and for so many seconds, a body that is refused is read and discarded."""
+
+DEADLINE = "rnnexp.deadline"
+"""The key of a request's scope that says until when it must be answered, in the time of the event loop."""
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -31,49 +37,47 @@ class State:
 
     Attributes:
         is_draining: whether it is about to end; then each connection is closed after its answer.
-        n_open: requests without an answer.
+        n_received: requests.
         n_answered: answers.
     """
 
     is_draining: bool = False
-    n_open: int = 0
+    n_received: int = 0
     n_answered: int = 0
 
 
 class Guard:
     """An ASGI application around another one."""
 
-    def __init__(self, app: Application, state: State, limits: Limits, token: str | None, *, is_local: bool) -> None:
+    def __init__(
+        self, app: Application, state: State, limits: Limits, token: str | None, names: tuple[str, ...] | None
+    ) -> None:
         """Args:
         app: the application.
         state: of the server.
         limits: of a body.
         token: that a request must have; None if it needs none.
-        is_local: whether the server listens on loopback only. Then, if it has no token, requests for other host
-            names are refused: a page in the user's browser could send them.
+        names: if the server has no token, requests for other host names than these are refused: a page in the user's
+            browser could send them. None for any name.
         """
-        self._app, self._state, self._limits, self._token, self._is_local = app, state, limits, token, is_local
+        self._app, self._state, self._limits, self._token, self._names = app, state, limits, token, names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         send = self._counting(send)
-        self._state.n_open += 1
-        try:
-            return await self._answer(scope, receive, send)
-        finally:
-            self._state.n_open -= 1
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._state.n_received += 1
+        scope[DEADLINE] = asyncio.get_running_loop().time() + self._limits.request_s
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         try:
             self._check_host(headers)
             self._check_token(scope["path"], headers)
-            self._check_length(headers)
-            body = await self._body(receive)
+            await self._check_length(headers, receive)
+            body = await self._body(receive, scope[DEADLINE])
         except RequestError as error:
             return await _send_error(send, error)
         except _GoneError:
+            self._state.n_received -= 1
             return None
         return await self._app(scope, _Replay(body, receive), send)
 
@@ -88,9 +92,13 @@ class Guard:
         return send_and_count
 
     def _check_host(self, headers: dict[str, str]) -> None:
-        host = headers.get("host", "").rsplit(":", 1)[0] if "]" not in headers.get("host", "") else "::1"
-        if self._is_local and self._token is None and host.lower() not in LOOPBACK:
-            raise RequestError(FORBIDDEN_HOST, "Host: expected localhost; this server listens on loopback only", _CLOSE)
+        host = re.sub(r":\d*$", "", headers.get("host", "")).strip("[]").lower()
+        if self._token is None and self._names is not None and host not in self._names:
+            raise RequestError(
+                FORBIDDEN_HOST,
+                f"Host: expected {' or '.join(self._names)}; this server listens on loopback only",
+                _CLOSE,
+            )
 
     def _check_token(self, path: str, headers: dict[str, str]) -> None:
         if self._token is None or path in OPEN_PATHS:
@@ -104,19 +112,31 @@ class Guard:
                 {"WWW-Authenticate": "Bearer"} | _CLOSE,
             )
 
-    def _check_length(self, headers: dict[str, str]) -> None:
+    async def _check_length(self, headers: dict[str, str], receive: Receive) -> None:
         length = headers.get("content-length", "0")
         if not length.isascii() or not length.isdigit():
             raise RequestError(BAD_REQUEST, "Content-Length: expected a number", _CLOSE)
         if int(length) > self._limits.body_bytes:
+            if int(length) <= _SLIGHTLY * self._limits.body_bytes and "expect" not in headers:
+                await self._discard(receive)
             raise self._too_large()
+
+    async def _discard(self, receive: Receive) -> None:
+        """Reads on for a moment: a client that sends its body to the end before it reads sees the answer then."""
+        n_bytes, more = 0, True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DISCARD_S):
+                while more and n_bytes <= _SLIGHTLY * self._limits.body_bytes:
+                    message = await receive()
+                    n_bytes += len(message.get("body", b""))
+                    more = message.get("more_body", False)
 
     def _too_large(self) -> RequestError:
         return RequestError(TOO_LARGE, f"the body has more than {self._limits.body_bytes:,} bytes", _CLOSE)
 
-    async def _body(self, receive: Receive) -> bytes:
+    async def _body(self, receive: Receive, deadline: float) -> bytes:
         try:
-            async with asyncio.timeout(self._limits.request_s):
+            async with asyncio.timeout_at(deadline):
                 body = bytearray()
                 while True:
                     message = await receive()
@@ -124,6 +144,7 @@ class Guard:
                         raise _GoneError
                     body += message.get("body", b"")
                     if len(body) > self._limits.body_bytes:
+                        await self._discard(receive)
                         raise self._too_large()
                     if not message.get("more_body", False):
                         return bytes(body)

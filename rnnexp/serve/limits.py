@@ -11,7 +11,7 @@ class Limits:
         body_bytes: of a request.
         texts: of a request.
         characters: of a text.
-        request_s: seconds that a request may take, from its first byte to its answer.
+        request_s: seconds that a request may take, from the end of its head to its answer.
         waiting: requests that wait for a free worker; further ones get status 503.
         connections: open at the same time.
         drain_s: after SIGTERM, seconds in which new connections are still accepted.

@@ -9,15 +9,19 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from rnnexp.runtime.encoding import TextModel
 from rnnexp.serve import app
 from rnnexp.serve.guard import Guard, State
 from rnnexp.serve.limits import Limits
+from rnnexp.serve.listener import prepare, refuse_new
 from rnnexp.serve.workers import Workers
 
 _SETTLE_S = 0.2
-"""Between the last connection that is accepted and the end of idle ones: its request may be on its way."""
+_FIRST_REQUEST_S = 10.0
+"""How long a connection may take to send the head of its first request."""
+_POLL_S = 0.05
 _KEEP_ALIVE_S = 75
 _EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
@@ -29,7 +33,7 @@ def serve(
     n_threads: int,
     token: str | None,
     *,
-    is_local: bool,
+    names: tuple[str, ...] | None,
     started: Callable[[], None],
     limits: Limits | None = None,
 ) -> tuple[int, State]:
@@ -41,7 +45,7 @@ def serve(
         manifest: of the bundle.
         n_threads: requests that are worked on at the same time.
         token: that a request must have; None if it needs none.
-        is_local: whether only this machine reaches the socket.
+        names: host names of requests that have no token; None for any.
         started: called when the server accepts requests.
         limits: of the requests.
 
@@ -49,23 +53,22 @@ def serve(
         The exit code, and the state at the end.
     """
     accepted = limits or Limits()
-    # asyncio sets this only for sockets that name their protocol; without it each answer waits 40 ms.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    prepare(listener)
     state = State()
     inner = app.build(manifest, Workers(model, n_threads, accepted), accepted, state)
     config = uvicorn.Config(
-        Guard(inner, state, accepted, token, is_local=is_local),
+        Guard(inner, state, accepted, token, names),
         log_level="error",
         access_log=False,
         lifespan="off",
         ws="none",
-        http="h11",
+        http=_Connection,
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
         limit_concurrency=accepted.connections,
         timeout_graceful_shutdown=int(accepted.request_s) + 1,
     )
-    server = _Server(config, state, accepted.drain_s, started)
+    server = _Server(config, state, listener, accepted.drain_s, started)
     server.run(sockets=[listener])
     return server.exit_code, state
 
@@ -77,15 +80,25 @@ class _Server(uvicorn.Server):
     before connections are refused. A second signal ends it at once.
     """
 
-    def __init__(self, config: uvicorn.Config, state: State, drain_s: float, started: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        state: State,
+        listener: socket.socket,
+        drain_s: float,
+        started: Callable[[], None],
+    ) -> None:
         super().__init__(config)
-        self._state, self._drain_s, self._started = state, drain_s, started
+        self._state, self._listener, self._drain_s, self._started = state, listener, drain_s, started
         self._draining: asyncio.Task[None] | None = None
         self.exit_code = 0
 
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()  # before signals are handled
+        await super().serve(sockets)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._loop = asyncio.get_running_loop()
         self._started()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -100,7 +113,28 @@ class _Server(uvicorn.Server):
 
     async def _drain(self) -> None:
         await asyncio.sleep(self._drain_s)
+        refuse_new(self._listener)
+        await asyncio.sleep(_SETTLE_S)  # what has connected is accepted
         for server in self.servers:
             server.close()
-        await asyncio.sleep(_SETTLE_S)
+        deadline = self._loop.time() + _FIRST_REQUEST_S
+        while self._loop.time() < deadline and any(_is_new(one) for one in self.server_state.connections):
+            await asyncio.sleep(_POLL_S)
         self.should_exit = True
+
+
+def _is_new(connection: Any) -> bool:
+    """Tells whether a connection has sent no request yet: one may be on its way."""
+    return getattr(connection, "cycle", None) is None
+
+
+class _Connection(H11Protocol):
+    """A connection that is closed if its first request does not come: idle ones would take the place of others."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.loop.call_later(_FIRST_REQUEST_S, self._close_if_new)
+
+    def _close_if_new(self) -> None:
+        if _is_new(self):
+            self.transport.close()

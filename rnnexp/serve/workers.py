@@ -23,8 +23,12 @@ class Workers:
         self._n_open = 0
         self._lock = threading.Lock()
 
-    async def predict(self, texts: Sequence[str]) -> list[Prediction]:
+    async def predict(self, texts: Sequence[str], deadline: float) -> list[Prediction]:
         """Returns the predictions.
+
+        Args:
+            texts: to label.
+            deadline: in the time of the event loop.
 
         Raises:
             RequestError: if the queue is full, or the time limit is exceeded.
@@ -38,7 +42,8 @@ class Workers:
         work = self._pool.submit(self._model.predict, texts)
         work.add_done_callback(lambda _: self._closed())
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(work), self._limits.request_s)
+            async with asyncio.timeout_at(deadline):
+                return await asyncio.wrap_future(work)
         except TimeoutError:
             raise RequestError(
                 TIMEOUT, f"no answer within {self._limits.request_s:g} s; send fewer or shorter texts"

@@ -17,6 +17,7 @@ from rnnexp import addresses
         ("", False),
         ("10.1.2.3", False),
         ("no-such-name.invalid", False),
+        ("x..y", False),
     ],
 )
 def test_an_address_that_others_can_reach_is_recognised(host: str, is_loopback: bool) -> None:

@@ -77,6 +77,27 @@ def test_a_field_without_end_costs_its_own_row_only(tmp_path: Path, monkeypatch:
     assert csv.field_size_limit() == before
 
 
+def test_a_quote_that_is_not_closed_is_told(tmp_path: Path) -> None:
+    texts, faults = read(file(tmp_path, "a.csv", 'id,body\n1,good\n2,"never closed\n3,bad\n4,fine\n'))
+    assert texts == {1: "good"}
+    assert faults == {2: "a quote is not closed; the text takes the rest of the file"}
+
+
+def test_bytes_and_values_without_a_text_form_in_a_parquet_file(tmp_path: Path) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    times = pa.array([0, 10**12], pa.timestamp("s"))
+    pq.write_table(pa.table({"body": pa.array([b"good", b"fine"], pa.binary()), "at": times}), tmp_path / "a.parquet")
+    texts, faults = read(tmp_path / "a.parquet", "body", "at")
+    assert (texts, faults.keys()) == ({1: "good"}, {2})
+    pq.write_table(pa.table({"body": pa.array([b"good", b"caf\xe9"], pa.binary())}), tmp_path / "b.parquet")
+    assert read(tmp_path / "b.parquet") == ({1: "good"}, {2: "not UTF-8"})
+
+
+def test_half_of_a_surrogate_pair_inside_a_kept_value_is_told(tmp_path: Path) -> None:
+    path = file(tmp_path, "a.jsonl", '{"body": "good", "tags": ["\\ud800"]}\n{"body": "fine", "tags": ["x"]}\n')
+    assert read(path, "body", "tags") == ({2: "fine"}, {1: "not UTF-8"})
+
+
 def test_broken_rows_of_a_json_lines_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MAX_FIELD", 500)
     lines = [

@@ -31,11 +31,13 @@ SET_UP = {
 class Terminal:
     """A shell in a terminal of its own."""
 
-    def __init__(self, socket: Path) -> None:
-        self._tmux = ["tmux", "-S", str(socket)]
+    def __init__(self, socket: Path, environment: dict[str, str]) -> None:
+        self._tmux, self._environment = ["tmux", "-S", str(socket)], environment
 
     def run(self, *arguments: str) -> str:
-        return subprocess.run([*self._tmux, *arguments], capture_output=True, text=True, check=True).stdout
+        command = [*self._tmux, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=self._environment)
+        return done.stdout
 
     def screen(self) -> str:
         return self.run("capture-pane", "-p", "-J")
@@ -54,7 +56,8 @@ class Terminal:
     def command(self, line: str) -> None:
         """Runs a command and waits for its end."""
         self.type(f"{line}; echo en''d", "Enter")
-        self.wait_for("\nend\n")
+        screen = self.wait_for("\nend\n")
+        print(screen.strip())  # for the report of a failure
         self.type("clear", "Enter")
         time.sleep(0.3)
 
@@ -68,13 +71,11 @@ def terminal(folder: Path, shell: str) -> Iterator[Terminal]:
     program = scripts / "rnnexp"
     program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m rnnexp "$@"\n')
     program.chmod(0o755)
-    found = Terminal(folder / "tmux")
     home = {"HOME": str(folder), "RNNEXP_HOME": str(folder / "home"), "PYTHONPATH": str(Path.cwd())}
-    environment = [f"{name}={value}" for name, value in (home | {"PATH": f"{scripts}:{os.environ['PATH']}"}).items()]
-    options = [word for pair in environment for word in ("-e", pair)]
-    found.run(
-        "-f", "/dev/null", "new-session", "-d", "-x", "150", "-y", "50", "-c", str(folder), *options, *SHELLS[shell]
-    )
+    found = Terminal(folder / "tmux", os.environ | home | {"PATH": f"{scripts}:{os.environ['PATH']}"})
+    # tmux takes the PATH of its client, whatever -e says.
+    size = ("-x", "150", "-y", "50")
+    found.run("-f", "/dev/null", "new-session", "-d", *size, "-c", str(folder), *SHELLS[shell])
     try:
         found.command(SET_UP[shell])
         yield found

@@ -57,7 +57,7 @@ def test_the_server_gives_the_predictions_of_the_command(bundle: Path, tmp_path:
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(30) == 143
         assert server.process.stdout is not None
-        assert server.process.stdout.read() == "stopped after 4 answers; 0 requests were not answered\n"
+        assert server.process.stdout.read() == "stopped after 4 answers to 4 requests\n"
 
 
 def test_another_host_than_loopback_needs_a_token(bundle: Path) -> None:
@@ -84,5 +84,6 @@ def test_wrong_input_is_one_line(bundle: Path, tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         one_line(rnnexp("serve", str(bundle), "--port", str(port)), f"--port {port}: cannot be used on 127.0.0.1 (")
     one_line(rnnexp("serve", str(bundle), "--port", "99999"), "--port: got 99999, expected 0 to 65535")
-    one_line(rnnexp("serve", str(bundle), "--host", "no-such-name.invalid"), "RNNEXP_SERVE_TOKEN")
+    one_line(rnnexp("serve", str(bundle), "--host", "no-such-name.invalid"), "--host: got 'no-such-name.invalid'")
+    one_line(rnnexp("serve", str(bundle), "--host", "x..y"), "--host: got 'x..y', expected an address")
     one_line(rnnexp("serve", str(tmp_path), "--port", "0"), "not a bundle (no manifest.json)")

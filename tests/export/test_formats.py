@@ -202,3 +202,8 @@ def test_the_runtime_says_in_one_line_what_is_wrong(tmp_path: Path, store: Token
     manifest["files"]["model.onnx"] = disk.file_hash(altered / "model.onnx")
     (altered / "manifest.json").write_text(json.dumps(manifest))
     assert "model.onnx: cannot be loaded (" in refusal(altered)
+    whole = create(of, tmp_path / "whole", ["onnx"])
+    manifest = json.loads((whole / "manifest.json").read_text())
+    manifest["input"]["vocab_size"] += 1  # the model has no vector for the last id
+    (whole / "manifest.json").write_text(json.dumps(manifest))
+    assert "model.onnx: cannot be loaded (" in refusal(whole)

@@ -11,6 +11,8 @@ from rnnexp.config.trial import TrialConfig
 from rnnexp.errors import UserError
 from rnnexp.export.bundle import Bundle
 
+_INPUT = {"vocab_size": 100, "maxlen": 5, "padding": "bucketed"}
+
 
 def _bundle(folder: Path, **changes: Any) -> Path:
     """Writes a bundle whose model is no model, with changes of its manifest."""
@@ -29,9 +31,6 @@ def _bundle(folder: Path, **changes: Any) -> Path:
     files = changes.pop("more_files", {})
     (root / "manifest.json").write_text(json.dumps(manifest | {"files": manifest["files"] | files} | changes))
     return root
-
-
-_INPUT = {"vocab_size": 100, "maxlen": 5, "padding": "bucketed"}
 
 
 def _refusal(root: Path) -> str:
@@ -58,6 +57,9 @@ def test_a_sound_bundle_is_opened(tmp_path: Path) -> None:
         ({"labels": ["one"]}, "labels: got ['one'], expected two or more names"),
         ({"labels": ["a", "a"]}, "labels: got ['a', 'a']"),
         ({"labels": ["a", 5]}, "labels: got ['a', 5]"),
+        ({"labels": ["neg\ud800", "pos"]}, "labels: got ['neg"),
+        ({"metrics": {"val_loss": float("nan")}}, "NaN is no number of JSON"),
+        ({"input": _INPUT}, "differ in how texts are read"),
         ({"labels": [["x" * 1000] * 50] * 50}, "labels: got [["),
         ({"formats": "keras"}, "formats: got 'keras', expected some of keras, saved_model, onnx, mlflow"),
         ({"formats": ["keras", "caffe"]}, "formats: got ['keras', 'caffe']"),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,14 @@ def test_a_failure_leaves_the_old_file_and_nothing_new(tmp_path: Path, suffix: s
     assert [path.name for path in tmp_path.iterdir()] == [to.name]
 
 
+def test_numbers_that_json_does_not_have_become_null(tmp_path: Path) -> None:
+    to = tmp_path / "out.jsonl"
+    kept: list[Any] = [float("nan"), {"a": [float("inf"), 1.5]}]
+    write(to, [TextRow(number, "good", (value,), None, 0.5) for number, value in enumerate(kept)])
+    rows = [json.loads(line, parse_constant=pytest.fail) for line in to.read_text().splitlines()]
+    assert [row["id"] for row in rows] == [None, {"a": [None, 1.5]}]
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_rows_that_are_all_broken_give_a_file_without_rows(tmp_path: Path, suffix: str) -> None:
     to = tmp_path / f"out{suffix}"
@@ -100,10 +109,11 @@ def test_wrong_places_and_names_are_refused(tmp_path: Path) -> None:
         (tmp_path / "out.xlsx", ["body"], "expected a file that ends in .csv, .tsv, .jsonl, .parquet"),
         (source, ["body"], "is the file with the texts"),
         (tmp_path / "folder.csv", ["body"], "is a folder"),
+        (tmp_path / f"{'x' * 300}.csv", ["body"], "cannot be written (File name too long)"),
         (tmp_path / "out.csv", ["label"], "would have two columns 'label'"),
         (tmp_path / "out.csv", ["body", "id", "id"], "would have two columns 'id'"),
     ):
-        with pytest.raises(UserError, match=words):
+        with pytest.raises(UserError, match=re.escape(words)):
             check_target(to, source, columns)
     check_target(tmp_path / "in.csv", tmp_path / "missing.csv", ["body"])  # the missing file is told when it is read
     with pytest.raises(UserError, match=r"file/out\.csv: cannot be written \("):

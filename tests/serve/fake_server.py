@@ -52,11 +52,11 @@ def main() -> int:
         manifest,
         args.threads,
         args.token,
-        is_local=not args.remote,
+        names=None if args.remote else ("localhost", "127.0.0.1", "::1"),
         started=started,
         limits=limits,
     )
-    print(f"answered {state.n_answered}, open {state.n_open}", flush=True)
+    print(f"answered {state.n_answered} of {state.n_received}", flush=True)
     return code
 
 

@@ -132,7 +132,7 @@ def test_a_signal_under_load_loses_no_accepted_request(number: signal.Signals) -
         answered = sum(sum(client.statuses.values()) for client in clients)
         assert all(set(client.statuses) == {200} for client in clients)
         assert server.process.stdout is not None
-        assert server.process.stdout.readline() == f"answered {answered + 2}, open 0\n"
+        assert server.process.stdout.readline() == f"answered {answered + 2} of {answered + 2}\n"
 
 
 def test_a_second_signal_ends_the_server_at_once() -> None:

@@ -29,10 +29,10 @@ def _study(home: Home, name: str, accuracy: float = 0.6) -> str:
 
 def test_the_study_of_another_home_stays(on_server: str, tmp_path: Path) -> None:
     first, second = Home.open(tmp_path / "a"), Home.open(tmp_path / "b")
-    files = studies.model_files(tmp_path)
+    bundle = studies.a_bundle(tmp_path)
     for home in (first, second):
         _study(home, "shared")
-        studies.record(home, "shared", files)
+        studies.record(home, "shared", bundle)
     client = studies.client(on_server)
     before = set(studies.runs(on_server, "shared"))
     records = deletion.delete(first, "shared")
@@ -108,9 +108,9 @@ def test_a_server_out_of_reach_is_reported_and_the_deletion_can_be_repeated(
 @pytest.mark.usefixtures("local")
 def test_a_registered_model_after_the_first_hundred_is_deleted(tmp_path: Path) -> None:
     home = Home.open(tmp_path / "home")
-    files = studies.model_files(tmp_path)
+    bundle = studies.a_bundle(tmp_path)
     _study(home, "zebra")
-    studies.record(home, "zebra", files)
+    studies.record(home, "zebra", bundle)
     client = studies.client(home.mlflow_uri)
     for number in range(101):
         client.create_registered_model(f"model-{number:03d}")
@@ -121,13 +121,13 @@ def test_a_registered_model_after_the_first_hundred_is_deleted(tmp_path: Path) -
 
 @pytest.mark.usefixtures("local")
 def test_a_champion_goes_with_its_certification(tmp_path: Path) -> None:
-    home, files = Home.open(tmp_path / "home"), studies.model_files(tmp_path)
+    home, bundle = Home.open(tmp_path / "home"), studies.a_bundle(tmp_path)
     _study(home, "sure")
-    studies.record(home, "sure", files)
+    studies.record(home, "sure", bundle)
     _study(home, "sure-certify", 0.7)
     best = view(home, "sure-certify").best
     assert best is not None
-    best_model.log(home, view(home, "sure"), best, files, best_model.CHAMPION)
+    best_model.log(home, view(home, "sure"), best, bundle, studies.write_model, best_model.CHAMPION)
     client = studies.client(home.mlflow_uri)
     assert len(list(experiments.versions(client, "sure"))) == 2
     deletion.delete(home, "sure-certify")

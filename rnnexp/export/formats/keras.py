@@ -12,11 +12,11 @@ from rnnexp import quiet
 from rnnexp.data.padding import bucket_lengths
 from rnnexp.data.task import Task
 from rnnexp.errors import UserError, escaped, short
-from rnnexp.export.bundle import Bundle, Source
+from rnnexp.export.bundle import MODEL, Bundle, Source
 from rnnexp.export.formats import Probabilities
 from rnnexp.runtime.encoding import Run, TextModel
 
-PATH = "model.keras"
+PATH = MODEL
 TOLERANCE = 1e-5
 
 
@@ -44,8 +44,14 @@ def run_of(bundle: Bundle) -> Run:
     """Returns the model as a function of tokens; raises as `text_model` does."""
     task = Task(bundle.labels)
     with quiet.standard_error():
-        import keras
-        import tensorflow  # noqa: F401 - it logs during its import
+        try:
+            import keras
+            import tensorflow  # noqa: F401 - it logs during its import
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f"{bundle.root}: its Keras model needs {error.name}, which is not installed; install it, or export "
+                "again with --format onnx"
+            ) from None
 
         model = _load(keras, bundle, task)
     return lambda tokens: by_label(np.asarray(model.predict_on_batch(tokens)), task)
