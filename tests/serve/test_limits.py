@@ -34,7 +34,7 @@ def test_a_body_of_100_mb_is_refused_without_being_read(framing: str) -> None:
         head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{framing}\r\n\r\n"
         with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
             connection.sendall(head.encode())
-            n_sent, part = 0, b"186a0\r\n" + b"x" * 100_000 + b"\r\n"
+            n_sent, part, rest = 0, b"186a0\r\n" + b"x" * 100_000 + b"\r\n", b""
             connection.setblocking(False)
             answer, deadline = b"", time.monotonic() + 20
             while b"\r\n\r\n" not in answer and time.monotonic() < deadline:
@@ -42,7 +42,9 @@ def test_a_body_of_100_mb_is_refused_without_being_read(framing: str) -> None:
                     answer += connection.recv(4096)
                 except BlockingIOError:
                     try:
-                        n_sent += connection.send(part)
+                        rest = rest or part
+                        n_bytes = connection.send(rest)
+                        n_sent, rest = n_sent + n_bytes, rest[n_bytes:]
                     except BlockingIOError:
                         time.sleep(0.01)
         assert answer.startswith(b"HTTP/1.1 413 ")
