@@ -203,7 +203,8 @@ def test_an_interrupt_reaches_the_command_and_its_last_lines_are_shown(
     package.mkdir()
     (package / "__init__.py").write_text("")
     (package / "__main__.py").write_text(
-        "import sys, time\nprint('started', flush=True)\ntry:\n    time.sleep(60)\n"
+        "import signal, sys, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # as the supervisor does
+        "print('started', flush=True)\ntry:\n    time.sleep(60)\n"
         "except KeyboardInterrupt:\n    print('resume it with the same command', flush=True)\n    sys.exit(130)\n"
     )
     monkeypatch.chdir(tmp_path)
