@@ -204,7 +204,7 @@ def test_an_interrupt_reaches_the_command_and_its_last_lines_are_shown(
     (package / "__init__.py").write_text("")
     (package / "__main__.py").write_text(
         "import signal, sys, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # as the supervisor does
-        "print('started', flush=True)\ntry:\n    time.sleep(60)\n"
+        "try:\n    print('started', flush=True)\n    time.sleep(60)\n"
         "except KeyboardInterrupt:\n    print('resume it with the same command', flush=True)\n    sys.exit(130)\n"
     )
     monkeypatch.chdir(tmp_path)
