@@ -37,11 +37,10 @@ def test_a_disk_that_becomes_full_during_a_sweep(small_disk: Path, tmp_path: Pat
     def fill() -> None:
         while not (folder / "state.npz").exists():
             time.sleep(0.05)
-        with (small_disk / "filler").open("wb") as filler:
+        with (small_disk / "filler").open("wb", buffering=0) as filler:  # nothing is left to be written at its end
             try:
                 while True:
                     filler.write(b"0" * 2**16)
-                    filler.flush()
             except OSError:
                 return
 
