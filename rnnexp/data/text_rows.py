@@ -219,5 +219,5 @@ def _parquet(path: Path, columns: Sequence[str]) -> Iterator[TextRow]:
                     except (ValueError, OverflowError) as error:
                         row = _broken(number, short(error), number / n_rows)
                     yield row
-    except pa.ArrowException as error:
+    except (pa.ArrowException, UnicodeDecodeError) as error:  # the name of a column can be damaged, too
         raise DataError(f"{path}: cannot be read as .parquet ({short(' '.join(str(error).split()), 200)})") from None
