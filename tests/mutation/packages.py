@@ -58,6 +58,7 @@ PACKAGES = {
     "kernel": Package(
         "rnnexp/model/kernel",
         (
+            "tests/model/test_kernel_edges.py",
             "tests/model/test_splits.py",
             "tests/model/test_team.py",
             "tests/model/test_cells.py",
