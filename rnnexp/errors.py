@@ -17,6 +17,7 @@ and what to do; each fault is one line.
 """
 
 import difflib
+import re
 import reprlib
 from collections.abc import Iterable
 
@@ -26,6 +27,7 @@ BUG = 3
 MAX_SHOWN = 80
 """Largest number of characters of a value in an error message."""
 
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 _MAX_FAULTS = 50
 _MAX_BITS = 256
 _MAX_WORD = 200
@@ -97,6 +99,11 @@ class StorageLostError(WorkError):
 def escaped(text: str) -> str:
     """Returns the text with line breaks and other control characters as escape sequences, so that it is one line."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def is_unicode(text: str) -> bool:
+    """Tells whether a text can be encoded; JSON can contain halves of surrogate pairs."""
+    return _HALF_PAIR.search(text) is None
 
 
 def shown(value: object) -> str:

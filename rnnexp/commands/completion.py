@@ -6,8 +6,6 @@ from typing import Any
 
 import shtab
 
-SHELLS = ("bash", "zsh", "fish")
-
 _INSTALL = {
     "bash": 'eval "$(rnnexp completion bash)"   # in ~/.bashrc',
     "zsh": 'eval "$(rnnexp completion zsh)"   # in ~/.zshrc, after compinit',

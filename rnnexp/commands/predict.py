@@ -62,7 +62,7 @@ def _label_file(args: argparse.Namespace) -> int:
     path, to, columns = Path(args.file), Path(args.out), [args.column or "text", *args.keep]
     scored_file.check_target(to, path, columns)
     rows = text_rows(path, columns[0], columns[1:])
-    first = next(rows, None)  # before the model is loaded: a wrong column is told at once
+    first = next(rows, None)  # before the model is loaded: a wrong column is reported at once
     if first is None:
         raise UserError(f"{path}: no rows; expected texts")
     model, report, started_at = _model(args), _BrokenRows(path), time.monotonic()

@@ -62,7 +62,7 @@ def _token(host: str, is_local: bool) -> str | None:
 
 
 def _listener(host: str, port: int) -> socket.socket:
-    """Returns a socket that listens; a port in use is told before the model is loaded."""
+    """Returns a socket that listens; a port in use is reported before the model is loaded."""
     if not 0 <= port <= _LAST_PORT:
         raise UserError(f"--port: got {port}, expected 0 to {_LAST_PORT}")
     try:

@@ -3,14 +3,13 @@
 import io
 import json
 import os
-import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnexp.errors import DataError, did_you_mean, short, shown
+from rnnexp.errors import DataError, did_you_mean, is_unicode, short, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +36,15 @@ class Part:
     share: float
 
 
+def known_suffix(path: Path) -> str:
+    """Returns the suffix of a file of texts, in lower case; raises `DataError` if it is of no known format."""
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        received = f"suffix {suffix}" if suffix else "no suffix"
+        raise DataError(f"{path}: got a file with {received}, expected one of {', '.join(SUFFIXES)}")
+    return suffix
+
+
 def parts(path: Path, columns: Sequence[str]) -> Iterator[Part]:
     """Yields the rows of a file.
 
@@ -47,10 +55,7 @@ def parts(path: Path, columns: Sequence[str]) -> Iterator[Part]:
     Raises:
         DataError: if the file cannot be read, or has no such column.
     """
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        received = f"suffix {suffix}" if suffix else "no suffix"
-        raise DataError(f"{path}: got a file with {received}, expected one of {', '.join(SUFFIXES)}")
+    suffix = known_suffix(path)
     import pandas as pd
     import pyarrow as pa
 
@@ -169,6 +174,6 @@ def _json_object(line: str, path: Path, number: int) -> dict[str, Any]:
         raise DataError(f"{path}: line {number} is nested too deeply") from None
     if not isinstance(row, dict):
         raise DataError(f"{path}: line {number} is a {type(row).__name__}, expected an object with text and label")
-    if re.search("[\ud800-\udfff]", "".join(value for value in row.values() if isinstance(value, str))):
+    if not all(is_unicode(value) for value in row.values() if isinstance(value, str)):
         raise DataError(f"{path}: line {number} contains half of a surrogate pair (\\ud800 to \\udfff)")
     return row

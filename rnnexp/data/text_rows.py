@@ -1,4 +1,4 @@
-"""Reads the texts of a CSV, TSV, JSON Lines or Parquet file row by row; a row that cannot be read is told, not fatal.
+"""Reads the texts of a CSV, TSV, JSON Lines or Parquet file row by row; reports the rows that cannot be read.
 
 `rnnexp.data.rows` reads files for training, where every row must be sound. Here texts are only labelled.
 """
@@ -7,21 +7,19 @@ import csv
 import io
 import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rnnexp.data.rows import SUFFIXES
-from rnnexp.errors import DataError, did_you_mean, short, shown
+from rnnexp.data.rows import known_suffix
+from rnnexp.errors import DataError, did_you_mean, is_unicode, short, shown
 
 _MAX_FIELD = 10_000_000
 """Largest number of characters of a field, and of bytes of a line; a longer one is a row that cannot be read."""
 _N_ROWS = 1_000
 _CSV_FAULTS = {"unexpected end of data": "a quote is not closed; the text takes the rest of the file"}
 _MAX_NAMES = 100
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -54,10 +52,7 @@ def text_rows(path: Path, column: str, keep: Sequence[str] = ()) -> Iterator[Tex
     Raises:
         DataError: if the file cannot be read, or has no such column.
     """
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        received = f"suffix {suffix}" if suffix else "no suffix"
-        raise DataError(f"{path}: got a file with {received}, expected one of {', '.join(SUFFIXES)}")
+    suffix = known_suffix(path)
     try:
         if suffix == ".parquet":
             yield from _parquet(path, [column, *keep])
@@ -91,7 +86,7 @@ def _row(number: int, values: Sequence[Any], share: float) -> TextRow:
         return _broken(number, "the text is empty", share)
     if isinstance(text, list | dict):
         return _broken(number, f"the text is a {type(text).__name__}, expected a string", share)
-    if any(_SURROGATE.search(_as_text(value)) for value in values):
+    if not all(is_unicode(_as_text(value)) for value in values):
         return _broken(number, "not UTF-8", share)
     return TextRow(number, str(text), tuple(values[1:]), None, share)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from rnnexp import disk
-from rnnexp.errors import UserError, escaped, short, shown
+from rnnexp.errors import UserError, escaped, is_unicode, short, shown
 
 FORMATS = ("keras", "saved_model", "onnx", "mlflow")
 """The formats that a bundle can have; `rnnexp.export.formats` has a module for each."""
@@ -123,8 +123,4 @@ def _digest(path: Path) -> str | None:
 
 
 def _are_texts(values: Any) -> TypeGuard[list[str]]:
-    return isinstance(values, list) and all(isinstance(value, str) and _is_encodable(value) for value in values)
-
-
-def _is_encodable(text: str) -> bool:
-    return re.search("[\ud800-\udfff]", text) is None
+    return isinstance(values, list) and all(isinstance(value, str) and is_unicode(value) for value in values)

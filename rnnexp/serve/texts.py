@@ -6,14 +6,13 @@ import json
 import re
 from typing import Any
 
-from rnnexp.errors import shown
+from rnnexp.errors import is_unicode, shown
 from rnnexp.serve.limits import Limits
 
 BAD_REQUEST, TOO_LARGE, UNSUPPORTED, UNPROCESSABLE = 400, 413, 415, 422
 JSON, CSV = "application/json", "text/csv"
 
 _INVOCATIONS = ("inputs", "instances", "dataframe_split", "dataframe_records")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class RequestError(Exception):
@@ -126,7 +125,7 @@ def _checked(texts: Any, where: str, limits: Limits) -> list[str]:
                 TOO_LARGE,
                 f"{where}: number {number}: got {len(text):,} characters, expected at most {limits.characters:,}",
             )
-        if _SURROGATE.search(text):
+        if not is_unicode(text):
             raise RequestError(UNPROCESSABLE, f"{where}: number {number}: has half of a surrogate pair")
     return texts
 
