@@ -15,6 +15,8 @@ from rnnexp.storage import database, metadata, promotion
 from rnnexp.storage import importances as importances_module
 from rnnexp.storage.bulk_reader import StoredTrial
 from rnnexp.storage.importances import compute
+from rnnexp.storage.maintenance import create_database
+from rnnexp.storage.metadata import PAUSED
 from rnnexp.storage.paused import as_seen_by_sampler
 from rnnexp.storage.planned import _Planned, _without_started
 from rnnexp.storage.rebuild import rebuild
@@ -64,7 +66,18 @@ def test_a_trial_that_never_started_is_rebuilt_without_an_attempt(study: Study) 
     assert [row.attempts for row in rows] == [1, 1, 1, 0]
     assert [row.state for row in rows] == [*[State.COMPLETE] * 3, State.WAITING]
     assert not any(row.is_paused for row in rows)
+    assert not any(PAUSED in trial.user_attrs for trial in database.load_study(study.home, "s").trials)
     database.open_storage.cache_clear()
+
+
+def test_a_new_database_replaces_one_that_was_moved_away(study: Study) -> None:
+    study.run(FakeExecutor())
+    database.load_study(study.home, "s")  # leaves the old database open
+    for path in study.home.root.glob("optuna.db*"):
+        path.rename(study.home.root / f"old-{path.name}")
+    create_database(study.home)
+    assert study.home.optuna_db.exists()
+    assert views(study.home) == []
 
 
 def test_a_refused_change_lists_all_differences_if_they_are_few(study: Study) -> None:
@@ -128,6 +141,11 @@ def test_importances_are_sorted_and_beside_chance_in_the_same_unit() -> None:
     assert first.share > 10 * first.noise_median
     assert second.noise_median < second.noise_limit < first.share
     assert second.noise_median == pytest.approx(first.noise_median, rel=1.0), "both are shares of the same sum"
+
+
+def test_chance_is_a_share_of_the_same_sum_as_the_importance() -> None:
+    row = importances_module._importance("model.units", 2.0, [1.0, 2.0, 3.0], 4.0)
+    assert (row.share, row.noise_median, row.noise_limit) == (0.5, 0.5, 0.75)
 
 
 def test_a_started_trial_takes_the_most_specific_entry_that_it_fits() -> None:
