@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rnnexp.analysis.verdicts import difference
+from rnnexp.config.formatting import setting_value
 from rnnexp.config.names import CERTIFICATION
 from rnnexp.home import Home
 from rnnexp.storage.importances import Importances
@@ -56,7 +57,7 @@ def evidence(
 def _best(view: StudyView) -> str:
     best = view.best
     assert best is not None
-    chosen = ", ".join(f"{name} {_text(value)}" for name, value in best.settings.items())
+    chosen = ", ".join(f"{name} {setting_value(value)}" for name, value in best.settings.items())
     when = f"at epoch {best.best_epoch}" + (", when it was pruned" if best.state is State.PRUNED else "")
     return f"Trial {best.number} has the best {view.metric}: {best.value:.4f} {when}{f' ({chosen})' if chosen else ''}."
 
@@ -80,7 +81,7 @@ def _front(view: StudyView) -> list[str]:
         row = view.best_in(metric)
         values = [
             f"{view.metric} {row.value:.4f}",
-            *(f"{name} {_text(value)}" for name, value in view.further_values(row).items()),
+            *(f"{name} {setting_value(value)}" for name, value in view.further_values(row).items()),
         ]
         ends.append(f"The best in {metric} is trial {row.number} ({', '.join(values)}).")
     numbers = ", ".join(str(row.number) for row in front)
@@ -133,9 +134,3 @@ def _n_validation(view: StudyView) -> int:
             if isinstance(event, Started):
                 return int(event.data.get("n_validation", 0))
     return 0
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, float) and value.is_integer() and abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

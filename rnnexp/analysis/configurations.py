@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnexp.analysis import certainty
+from rnnexp.config.formatting import setting_value
 from rnnexp.config.names import CERTIFICATION, cells
 from rnnexp.home import Home
 from rnnexp.model.cells import cell
@@ -125,8 +126,8 @@ def labels(settings: Sequence[dict[str, Any]]) -> list[str]:
     return [
         label
         if short.count(label) == 1
-        else f"{label} with {', '.join(f'{name} {_plain(each.get(name))}' for name in differing if name in each)}"
-        for label, each in zip(short, settings, strict=True)
+        else f"{label} with {', '.join(f'{name} {setting_value(own.get(name))}' for name in differing if name in own)}"
+        for label, own in zip(short, settings, strict=True)
     ]
 
 
@@ -136,7 +137,3 @@ def _of_cell(settings: dict[str, Any]) -> str:
     if name in cells():
         name = cell(name).title
     return name if units is None else f"{name}({units})"
-
-
-def _plain(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -16,6 +16,7 @@ from rnnexp.analysis.explanations import describe
 from rnnexp.analysis.groups import Group, groups
 from rnnexp.analysis.trial_difference import difference
 from rnnexp.commands.show import find
+from rnnexp.config.formatting import setting_value
 from rnnexp.errors import UserError
 from rnnexp.home import Home
 from rnnexp.storage.importances import Importances, importances
@@ -160,7 +161,7 @@ def _groups(columns: Sequence[str], found: Sequence[Group]) -> Table:
 def _text(column: str, value: Any) -> str:
     if value is None:
         return "–"
-    return tables.duration(value) if column == "time" else tables.short(value)
+    return tables.duration(value) if column == "time" else setting_value(value)
 
 
 def _print_difference(home: Home, studies: list[StudyView], args: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 import argparse
 import json
 
+from rnnexp.config.formatting import setting_value
 from rnnexp.config.trial import TrialConfig, load_trial
 from rnnexp.errors import StudyError
 from rnnexp.home import Home
@@ -69,7 +70,7 @@ def _print(
                 ("MLflow run", row.run_id or "–"),
                 ("folder", folder),
                 *(
-                    (name, tables.short(value))
+                    (name, setting_value(value))
                     for name, value in (config.settings() if config else row.settings).items()
                 ),
             ]

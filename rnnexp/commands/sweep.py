@@ -9,6 +9,7 @@ from typing import Any
 
 from rnnexp.commands.run_study import connected, plan_slots, prepare_data, resolve_data, run_study
 from rnnexp.config.files import parse_assignment
+from rnnexp.config.formatting import setting_value
 from rnnexp.config.load import load_sweep
 from rnnexp.config.sweep import SweepConfig
 from rnnexp.config.trial import TrialConfig
@@ -140,7 +141,7 @@ def _show_ranking(study: StudyView) -> None:
 def _show_best(home: Home, tokens: TokenStore, base: TrialConfig, study: StudyView) -> None:
     best, where = study.best, next_commands.home_option(home)
     assert best is not None
-    settings = ", ".join(f"{name} {tables.short(value)}" for name, value in best.settings.items())
+    settings = ", ".join(f"{name} {setting_value(value)}" for name, value in best.settings.items())
     tables.console().print(
         f"best: trial {best.number}, {study.metric} {tables.result(best)}{f': {settings}' if settings else ''}",
         soft_wrap=True,

@@ -9,10 +9,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from rnnexp.config.formatting import setting_value
 from rnnexp.study.progress import ProgressSnapshot
 from rnnexp.terminal.escapes import visible
 from rnnexp.terminal.json_lines import JsonWatch
-from rnnexp.terminal.tables import duration, heading, number, short
+from rnnexp.terminal.tables import duration, heading, number
 from rnnexp.trial.events import EpochEnded
 from rnnexp.trial.states import State
 
@@ -25,7 +26,7 @@ class _TrialLine:
 
 
 def _settings(settings: dict[str, Any]) -> str:
-    return " ".join(f"{heading(name)}={short(value)}" for name, value in settings.items())
+    return " ".join(f"{heading(name)}={setting_value(value)}" for name, value in settings.items())
 
 
 class PlainWatch:

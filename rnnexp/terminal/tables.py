@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rnnexp.config.formatting import setting_value
 from rnnexp.config.names import COSTS
 from rnnexp.storage.importances import Importances
 from rnnexp.storage.views import StudyView, TrialRow
@@ -70,11 +71,6 @@ def objective(row: TrialRow | None) -> str:
     if row is None or row.value is None:
         return number(None)
     return result(row) if row.state is State.PRUNED else number(row.value)
-
-
-def short(value: Any) -> str:
-    """Formats a setting's value, a float with 3 significant digits."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def count(n: int, word: str) -> str:
@@ -158,7 +154,7 @@ def trials(
             *([view.place(row)] if view.ranking.has_places else []),
             str(row.best_epoch or "–"),
         ]
-        cells += [short(row.settings[name]) if name in row.settings else "–" for name in columns]
+        cells += [setting_value(row.settings[name]) if name in row.settings else "–" for name in columns]
         cells.append(duration(row.duration_s))
         table.add_row(*cells, *([row.reason or ""] if has_reasons else []))
     return table
@@ -171,7 +167,7 @@ def samples(drawn: Sequence["TrialRequest"], seconds: Sequence[float]) -> Table:
     for column in ("trial", *(heading(name) for name in names), "expected time"):
         table.add_column(column, justify="right")
     for sample, expected_s in zip(drawn, seconds, strict=False):
-        cells = [short(sample.settings[name]) if name in sample.settings else "–" for name in names]
+        cells = [setting_value(sample.settings[name]) if name in sample.settings else "–" for name in names]
         table.add_row(str(sample.number), *cells, duration(expected_s))
     return table
 

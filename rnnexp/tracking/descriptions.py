@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnnexp.config.files import load_mapping
+from rnnexp.config.formatting import setting_value
 from rnnexp.errors import UserError
 from rnnexp.home import StudyFolder
 from rnnexp.storage.ranking import Ranking
@@ -103,7 +104,7 @@ def trial_note(outcome: Outcome, place: tuple[int, int] | None = None, details: 
 
 def settings_table(settings: Mapping[str, Any]) -> list[str]:
     """Returns a Markdown table of settings as one paragraph; none without a setting."""
-    rows = [f"| {name} | {_short(value)} |" for name, value in settings.items() if value is not None]
+    rows = [f"| {name} | {setting_value(value)} |" for name, value in settings.items() if value is not None]
     return ["\n".join(["| setting | value |", "| --- | --- |", *rows])] if rows else []
 
 
@@ -112,7 +113,3 @@ def study_note(question: str, answer: Sequence[str], study: str) -> str:
     asked = [question] if question else []  # lists of experiments show the text as it is
     following = [f"`report.html` is in the run named `study {study}`; `rnnexp compare {study}` prints the ranking."]
     return "\n\n".join([*asked, *answer, *following])
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
