@@ -187,7 +187,7 @@ def test_the_doctor_loads_no_tensorflow(tmp_path: Path) -> None:
     assert not loaded("doctor", "--no-devices", "--home", str(tmp_path)) & {"tensorflow", "keras"}
 
 
-SHARED_BY_VERBS = {"run_study", "study_record", "study_report", "report_thread", "end_preparation"}
+SHARED_BY_VERBS = {"run_study", "study_record", "study_report", "report_thread", "end_preparation", "host"}
 """Files in `commands` that are no verb; `sweep` and `train` use them."""
 
 

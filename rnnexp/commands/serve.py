@@ -6,15 +6,15 @@ import socket
 from pathlib import Path
 
 from rnnexp import addresses
+from rnnexp.commands.host import page, resolve
 from rnnexp.engine.local import n_cores
-from rnnexp.errors import UserError, shown
+from rnnexp.errors import UserError
 from rnnexp.export import predictor
 from rnnexp.export.bundle import Bundle
 from rnnexp.terminal.escapes import visible
 
 TOKEN = "RNNEXP_SERVE_TOKEN"
 _MIN_TOKEN = 16
-_LAST_PORT = 65_535
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -27,8 +27,7 @@ def run(args: argparse.Namespace) -> int:
         model = predictor.load(bundle)
         from rnnexp.serve import server
 
-        host = f"[{args.host}]" if ":" in args.host else args.host
-        address = f"http://{host}:{listener.getsockname()[1]}"
+        address = page(args.host, listener.getsockname()[1])
         about = f"{bundle.manifest.get('study')}, trial {bundle.manifest.get('trial')}"
         kind = "ONNX Runtime" if predictor.uses_onnx(bundle) else "TensorFlow"
 
@@ -63,13 +62,7 @@ def _token(host: str, is_local: bool) -> str | None:
 
 def _listener(host: str, port: int) -> socket.socket:
     """Returns a socket that listens; a port in use is reported before the model is loaded."""
-    if not 0 <= port <= _LAST_PORT:
-        raise UserError(f"--port: got {port}, expected 0 to {_LAST_PORT}")
-    try:
-        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, UnicodeError):
-        raise UserError(f"--host: got {shown(host)}, expected an address or a name of this machine") from None
-    family, *_, address = found[0]
+    family, address = resolve(host, port)
     try:
         return socket.create_server(address[:2], family=family, backlog=1024)
     except OSError as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnexp import addresses
+from rnnexp.commands.host import page, resolve
 from rnnexp.errors import HomeError, UserError, WorkError
 from rnnexp.home import Home
 from rnnexp.storage.database import database_creation_lock
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
             "runs, because MLflow's UI asks for no password",
             flush=True,
         )
-    print(f"MLflow's UI for {home.root}: http://{args.host}:{port}{_PAGE} (Ctrl-C stops it)", flush=True)
+    print(f"MLflow's UI for {home.root}: {page(args.host, port)}{_PAGE} (Ctrl-C stops it)", flush=True)
     log = home.logs / "mlflow-server.log"
     log.parent.mkdir(exist_ok=True)
     # MLflow creates the folder of a database without decoding the address; a relative one names the working folder.
@@ -93,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _start_dashboard(home: Home, host: str, port: int) -> "tuple[subprocess.Popen[bytes], Path]":
     """Starts Optuna's dashboard; prints its address. Returns the process and its log."""
-    print(f"Optuna's dashboard, for reading only: http://{host}:{port}/dashboard", flush=True)
+    print(f"Optuna's dashboard, for reading only: {page(host, port)}/dashboard", flush=True)
     log = home.logs / "optuna-dashboard.log"
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -109,12 +110,13 @@ def _port(host: str, wanted: int | None, first: int = _FIRST_PORT) -> int:
     """Returns a free port: the wanted one, or one of those from the first one on."""
     last = first + _N_PORTS
     for port in [wanted] if wanted is not None else range(first, last):
-        with socket.socket() as probe:
+        family, address = resolve(host, port, first_port=1)
+        with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((host, port))
+                probe.bind(address)
                 return port
-            except (OSError, OverflowError):
+            except OSError:
                 continue
     tried = str(wanted) if wanted is not None else f"{first} to {last - 1}"
     raise UserError(f"--port: {tried} cannot be used on {host}; choose a free port")

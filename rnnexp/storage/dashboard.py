@@ -3,6 +3,7 @@
 The database is opened for reading, and requests that would change it are refused.
 """
 
+import socket
 import sys
 from collections.abc import Callable, Iterable
 from socketserver import ThreadingMixIn
@@ -44,6 +45,7 @@ class _Quiet(WSGIRequestHandler):
 def main() -> None:
     """Serves until the process is ended."""
     home, host, port = Home.at(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    _Server.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with make_server(host, port, application(home), _Server, _Quiet) as server:
         server.serve_forever()
 
