@@ -7,4 +7,4 @@ def setting_value(value: Any) -> str:
     """Returns a setting's value as text: a float with 3 significant digits, a large whole one in full."""
     if not isinstance(value, float):
         return str(value)
-    return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,.0f}" if value.is_integer() and 1e3 <= abs(value) < 1e9 else f"{value:.3g}"

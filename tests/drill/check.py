@@ -5,6 +5,7 @@ Every check returns a list of problems, which is empty if all is well.
 
 import csv
 import io
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -154,7 +155,26 @@ def check_mlflow(sweep: Sweep, rows: tuple[TrialRow, ...]) -> list[str]:
         problems += [
             f"MLflow: trial {row.number}: {problem}" for problem in _check_run(client, trial_runs[0], row, folder)
         ]
-    return problems
+    own_runs = [run for run in runs if run.data.tags.get("rnnexp.kind") == "study"]
+    n_expected = int(sweep.view().best is not None)  # without a best trial there is nothing to report
+    if len(own_runs) != n_expected:
+        return [*problems, f"MLflow has {len(own_runs)} runs of the study itself, expected {n_expected}"]
+    return [*problems, *(problem for run in own_runs for problem in _check_report(client, run, sweep))]
+
+
+def _check_report(client: Any, run: Any, sweep: Sweep) -> Iterator[str]:
+    """Checks that the study's own run has the last report, whole."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            published = Path(client.download_artifacts(run.info.run_id, "report.html", folder)).read_bytes()
+        except Exception as error:  # MLflow's errors have no common class for a local and a remote place
+            yield f"MLflow has no report of the study: {error}"
+            return
+    page = sweep.home.study(sweep.study).report.read_bytes()
+    if published != page:
+        yield f"MLflow's report has {len(published)} bytes, but the study's has {len(page)}"
+    if not page.rstrip().endswith(b"</html>"):
+        yield "the study's report is cut off"
 
 
 def _client(sweep: Sweep) -> Any:

@@ -167,7 +167,7 @@ class Sweep:
         self._output_offset = self.output.stat().st_size if self.output.exists() else 0
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "rnnexp", *self.arguments],
+                [sys.executable, "-m", "tests.drill.program", *self.arguments],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
