@@ -136,6 +136,23 @@ def make_folder(folder: Path) -> None:
         flush_folder(each.parent)
 
 
+def append_line(path: Path, text: str) -> None:
+    """Appends one line, on a new line even after an incomplete one, and flushes it to the disk."""
+    make_folder(path.parent)
+    line = text.encode() + b"\n"
+    with path.open("ab+") as file:
+        is_new = not file.tell()
+        if not is_new:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                line = b"\n" + line
+        file.write(line)
+        file.flush()
+        flush(file.fileno())
+    if is_new:
+        flush_folder(path.parent)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path; at the end of the block its file is flushed to the disk and replaces the old file.

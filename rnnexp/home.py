@@ -156,6 +156,11 @@ class StudyFolder:
         """The result of a certification; in the folder of the study that trained its seeds."""
         return self.root / "certificate.json"
 
+    @property
+    def certified(self) -> Path:
+        """The digest of the certificate that MLflow has, with the leader's model."""
+        return self.root / "certified"
+
 
 def default_root() -> str:
     """Returns the home that is used if none is named: $RNNEXP_HOME, else ./mlruns."""

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rnnexp import disk, locks
+from rnnexp.errors import HomeError
 from rnnexp.home import Home
 
 
@@ -69,7 +70,10 @@ def _is_copy(record: _Record, root: Path) -> bool:
     original = Path(record.path)
     if original == root.resolve():
         return False
-    other = _load(Home.at(original).id_file)
+    try:
+        other = _load(Home.at(original).id_file)
+    except HomeError:
+        return not _is_same(original, root)  # it exists, and two homes must never have one UUID
     return other is not None and other.id == record.id and not _is_same(original, root)
 
 
@@ -81,9 +85,20 @@ def _is_same(first: Path, second: Path) -> bool:
 
 
 def _load(path: Path) -> _Record | None:
+    """Loads the file; None if it is missing or damaged.
+
+    Raises:
+        HomeError: if it cannot be read now. A new UUID would make the home's studies and runs those of another home.
+    """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    except OSError as error:
+        raise HomeError(f"{path}: cannot be read ({error.strerror})") from None
+    try:
+        values = json.loads(text)
         record = _Record(str(values["id"]), str(values["path"]), tuple(map(str, values.get("former", ()))))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
     return record if record.id else None

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rnnexp.analysis.verdicts import difference
@@ -14,6 +15,9 @@ from rnnexp.storage.views import StudyView
 from rnnexp.trial import events
 from rnnexp.trial.events import Started
 from rnnexp.trial.states import State
+
+_CERTIFICATE = {"leader", "comparisons", "configurations", "sentences", "test"}
+"""What a certificate always has; those of versions before December 2026 lack `study_id`."""
 
 
 def answer(
@@ -118,14 +122,25 @@ def error_of_one(view: StudyView, noise: float | None) -> tuple[float | None, st
 
 
 def certificate(home: Home, view: StudyView) -> dict[str, Any] | None:
-    """Returns the result of the study's certification, if there is one."""
-    for folder in (home.study(view.name + CERTIFICATION), view.folder):
-        try:
-            found: dict[str, Any] = json.loads(folder.certificate.read_text(encoding="utf-8"))
+    """Returns the result of the study's certification, if there is one; not that of an earlier study of its name."""
+    for folder, certified in ((home.study(view.name + CERTIFICATION), view.identity), (view.folder, None)):
+        found = load_certificate(folder.certificate)
+        if found is not None and certified in (None, found.get("study_id", certified)):
             return found
-        except (OSError, ValueError):
-            continue
     return None
+
+
+def load_certificate(path: Path) -> dict[str, Any] | None:
+    """Returns a certificate; None if there is none, or if it is incomplete.
+
+    Raises:
+        OSError: if it cannot be read now.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if isinstance(found, dict) and found.keys() >= _CERTIFICATE else None
 
 
 def _n_validation(view: StudyView) -> int:

@@ -200,15 +200,27 @@ def expected_when_repeated(means: Sequence[float], n_seeds: Sequence[int], noise
     if noise <= 0 or len(values) < _FEWEST:
         return [float(value) for value in values]
     errors = noise / np.sqrt(np.asarray(n_seeds, float))
-    grid = np.linspace(values.min(), values.max(), _GRID)
-    density = np.exp(-0.5 * ((values[:, None] - grid) / errors[:, None]) ** 2) / errors[:, None]
-    weights = np.full(_GRID, 1 / _GRID)
+    grid = _places(values)
+    exponents = -0.5 * ((values[:, None] - grid) / errors[:, None]) ** 2
+    # A factor for each result changes nothing; this one keeps a result far from all others from being 0 everywhere.
+    density = np.exp(exponents - exponents.max(axis=1, keepdims=True))
+    weights = np.full(len(grid), 1 / len(grid))
     for _ in range(_ITERATIONS):
         posterior = density * weights
         posterior /= posterior.sum(axis=1, keepdims=True)
         weights = posterior.mean(axis=0)
     posterior = density * weights
     return [float(value) for value in (posterior @ grid) / posterior.sum(axis=1)]
+
+
+def _places(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns where the true scores may lie: at the results, or at as many of their quantiles, and between these.
+
+    Places at equal distances would leave none near the good results if a bad one is far away from them.
+    """
+    knots = np.unique(np.quantile(values, np.linspace(0, 1, min(len(values), _GRID))))
+    between = np.interp(np.linspace(0, len(knots) - 1, _GRID), np.arange(len(knots)), knots)
+    return np.union1d(knots, between)
 
 
 def mean_over_seeds_and_texts(correct: NDArray[np.bool_]) -> tuple[float, tuple[float, float]]:

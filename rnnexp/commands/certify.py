@@ -7,12 +7,13 @@ import json
 import shutil
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rnnexp import addresses, disk
-from rnnexp.analysis import certainty, verdicts
+from rnnexp.analysis import answers, certainty, verdicts
 from rnnexp.analysis.certainty import Certainty
 from rnnexp.analysis.certification import Certification, certification
 from rnnexp.commands import study_record, study_report
@@ -150,9 +151,10 @@ class _Command:
 
     def _as_record(self, study: StudyView, result: Certainty, seconds: tuple[float, ...]) -> dict[str, Any]:
         plan, sign = self._plan, 1 if METRICS[self._plan.metric] == "maximize" else -1
-        scores = plan.scores(study)
+        scores, certified = plan.scores(study), study.name.removesuffix(CERTIFICATION)
         return {
-            "study": study.name.removesuffix(CERTIFICATION),
+            "study": certified,
+            "study_id": view(self._home, certified, with_runs=False).identity,
             "metric": plan.metric,
             "seeds": list(plan.common_rows(study)),
             "is_decided": result.is_decided,
@@ -178,13 +180,15 @@ class _Command:
         if self.record is None:
             return
         folder = self._home.study(study.name)
-        stored = _load(folder.certificate)
+        stored = answers.load_certificate(folder.certificate)
         if stored is not None and {**stored, "test": None} == {**_plain(self.record), "test": None}:
             self.record = stored
         else:
             self.record["test"] = self._open_test_part(study)
             disk.write_text(folder.certificate, json.dumps(self.record, indent=1))
-            self._log(study)
+        digest = disk.file_hash(folder.certificate)
+        if _text(folder.certified) != digest and self._log(study):
+            disk.write_text(folder.certified, digest)
         test, console = self.record["test"], tables.console()
         console.print(
             f"{self.record['leader']} on the test part of {self._tokens.name}: accuracy {test['accuracy']:.4f} "
@@ -204,10 +208,13 @@ class _Command:
             ]
         )
 
-    def _log(self, study: StudyView) -> None:
+    def _log(self, study: StudyView) -> bool:
         """Shows the certificate on both studies' pages in MLflow, and registers the leader's model as the champion.
 
-        A failure is only printed.
+        A failure is only printed; the next `certify` tries again.
+
+        Returns:
+            Whether MLflow has all of it.
         """
         from rnnexp.tracking.best_model import CHAMPION
         from rnnexp.tracking.projection import Projection
@@ -228,9 +235,12 @@ class _Command:
                 shutil.rmtree(bundle, ignore_errors=True)
         except Exception as error:
             tables.console().print(
-                f"MLflow could not record the certificate ({addresses.one_line(error, 240)}); it is in {certificate}",
+                f"MLflow could not record the certificate ({addresses.one_line(error, 240)}); it is in {certificate}, "
+                "and the same command tries again",
                 soft_wrap=True,
             )
+            return False
+        return True
 
     def _leader_rows(self, study: StudyView) -> list[TrialRow]:
         assert self.record is not None
@@ -253,12 +263,8 @@ class _Command:
         return measured | {"n_models": n_models, "n_texts": n_texts, "openings": opened}
 
 
-def _load(path: Any) -> dict[str, Any] | None:
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return found
-    except (OSError, ValueError):
-        return None
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def _plain(record: dict[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 import contextlib
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
+from rnnexp import disk
 from rnnexp.config.trial import DataConfig
 from rnnexp.data.store import digest_of_test_part
 from rnnexp.home import Home
@@ -23,10 +25,8 @@ def record(home: Home, config: DataConfig, digest: str, about: dict[str, Any]) -
     """
     test = digest_of_test_part(config)
     entry = {"time": time.time(), "data": digest, "test": test, **about}
-    with home.openings.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(entry) + "\n")
-    lines = home.openings.read_text(encoding="utf-8").splitlines()
-    return sum(_is_of(json.loads(line), test, digest) for line in lines)
+    disk.append_line(home.openings, json.dumps(entry))
+    return sum(_is_of(each, test, digest) for each in _entries(home))
 
 
 def of_model(home: Home, digest: str, model: str) -> dict[str, Any] | None:
@@ -37,14 +37,19 @@ def of_model(home: Home, digest: str, model: str) -> dict[str, Any] | None:
         digest: of the data that it was trained on.
         model: the hash of the file of its Keras model.
     """
-    found = None
-    with contextlib.suppress(OSError):
-        for line in home.openings.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(ValueError):
-                entry = json.loads(line)
-                if isinstance(entry, dict) and (entry.get("data"), entry.get("model")) == (digest, model):
-                    found = entry
-    return found
+    found = [each for each in _entries(home) if (each.get("data"), each.get("model")) == (digest, model)]
+    return found[-1] if found else None
+
+
+def _entries(home: Home) -> Iterator[dict[str, Any]]:
+    """Yields the records; a line that a full disk or a power failure has cut is left out."""
+    if not home.openings.exists():
+        return
+    for line in home.openings.read_bytes().splitlines():
+        with contextlib.suppress(ValueError):
+            entry = json.loads(line)
+            if isinstance(entry, dict):
+                yield entry
 
 
 def _is_of(entry: dict[str, Any], test: str, digest: str) -> bool:

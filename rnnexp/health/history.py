@@ -3,7 +3,7 @@
 import csv
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rnnexp import addresses, disk
@@ -19,6 +19,7 @@ from rnnexp.tracking.ownership import Ownership
 from rnnexp.trial import events
 from rnnexp.trial.cursor import OWN, Cursor
 from rnnexp.trial.events import AttemptEnded, EpochEnded, Event, Finished, Started
+from rnnexp.trial.progress import Progress
 from rnnexp.trial.states import FINISHED, State
 
 
@@ -112,31 +113,45 @@ def restored(snapshot: TrialSnapshot, mlflow: MlflowHistory) -> list[Event] | No
     return sorted([*complete, *other], key=lambda event: (event.time, order.get(type(event), 3)))
 
 
-def _expected_epochs(snapshot: TrialSnapshot) -> tuple[list[int], list[int]]:
-    """Returns the numbers of the epochs that the trial has completed, and those whose events are absent."""
+def _expected_epochs(snapshot: TrialSnapshot, known: Iterable[int] = ()) -> tuple[list[int], list[int]]:
+    """Returns the numbers of the epochs that the trial has completed, and those whose events are absent.
+
+    Args:
+        snapshot: the trial.
+        known: epochs that MLflow has.
+    """
     recorded = {epoch.epoch for epoch in events.epochs(snapshot.events)}
-    expected = sorted(set(snapshot.trial.intermediate_values) | set(range(1, max(recorded, default=0) + 1)))
+    best = snapshot.trial.user_attrs.get(metadata.SUMMARY, {}).get("best_epoch") or 0
+    reported = {*snapshot.trial.intermediate_values, *known}
+    expected = sorted(reported | set(range(1, max(best, *recorded, *reported, 0) + 1)))
     return expected, [epoch for epoch in expected if epoch not in recorded]
 
 
 def _needs_mlflow(snapshot: TrialSnapshot) -> bool:
     """Tells whether epochs or the start are missing: everything else is in Optuna."""
     _, absent = _expected_epochs(snapshot)
-    return bool(absent) or not any(isinstance(event, Started) for event in snapshot.events)
+    is_started = any(isinstance(event, Started) for event in snapshot.events)
+    return bool(absent) or not is_started or _lacks_reports(snapshot)
+
+
+def _lacks_reports(snapshot: TrialSnapshot) -> bool:
+    """Tells whether only MLflow may know the last epochs: with several objectives, Optuna gets no reports."""
+    has_finished = any(isinstance(event, Finished) for event in snapshot.events)
+    return _has_result(snapshot) and not has_finished and not snapshot.trial.intermediate_values
 
 
 def _epochs(snapshot: TrialSnapshot, run: Any, mlflow: MlflowHistory) -> list[EpochEnded] | None:
     """Returns all epochs, the missing ones from MLflow; None if one cannot be restored."""
     recorded = {epoch.epoch: epoch for epoch in events.epochs(snapshot.events)}
-    reports = dict(snapshot.trial.intermediate_values)
-    expected, absent = _expected_epochs(snapshot)
+    points = mlflow.points(run) if run is not None and _needs_mlflow(snapshot) else {}
+    expected, absent = _expected_epochs(snapshot, points if _lacks_reports(snapshot) else ())
     if not absent:
         return [recorded[epoch] for epoch in expected]
-    if run is None:
-        return None
-    points = mlflow.points(run)
     names = {name for epoch in points.values() for name in epoch}
-    if not names or any(epoch not in reports or set(points.get(epoch, {})) != names for epoch in absent):
+    if not names or any(set(points.get(epoch, {})) != names for epoch in absent):
+        return None
+    reports = _reports(snapshot, expected, recorded, points)
+    if reports is None:
         return None
     seconds = _seconds(snapshot, recorded, absent)
     for epoch in absent:
@@ -144,6 +159,31 @@ def _epochs(snapshot: TrialSnapshot, run: Any, mlflow: MlflowHistory) -> list[Ep
         when = max(when for _, when in points[epoch].values())
         recorded[epoch] = EpochEnded(when, epoch, metrics, seconds[epoch], 0, reports[epoch])
     return _with_best_epochs(snapshot, [recorded[epoch] for epoch in expected])
+
+
+def _reports(
+    snapshot: TrialSnapshot,
+    expected: list[int],
+    recorded: dict[int, EpochEnded],
+    points: dict[int, dict[str, tuple[float, float]]],
+) -> dict[int, float] | None:
+    """Returns the objective at the best epoch until each epoch: Optuna's reports, else from the metrics."""
+    if snapshot.trial.intermediate_values:
+        reports = dict(snapshot.trial.intermediate_values)
+        return reports if reports.keys() >= set(expected) - recorded.keys() else None
+    try:
+        progress = Progress(load_trial(snapshot.folder.config, {}).train)
+    except RnnexpError:
+        return None
+    reports = {}
+    for epoch in expected:
+        known = recorded.get(epoch)
+        values = known.metrics if known else {name: value for name, (value, _) in points[epoch].items()}
+        progress.curve.append(values)
+        if not values.keys() >= {progress.train.monitor, progress.train.best_metric}:
+            return None
+        reports[epoch] = progress.best_value
+    return reports
 
 
 def _seconds(snapshot: TrialSnapshot, recorded: dict[int, EpochEnded], absent: list[int]) -> dict[int, float]:

@@ -11,9 +11,7 @@ from pathlib import Path
 
 from rnnexp.config.names import STUDY_NAME
 from rnnexp.home import Home, TrialFolder
-from rnnexp.tracking.paths import local_path
-
-_RUN_OR_MODEL_ID = "(m-)?[0-9a-f]{32}"
+from rnnexp.tracking.paths import is_record_id, local_path
 
 
 def is_inside(folder: Path, path: Path) -> bool:
@@ -50,7 +48,7 @@ def own_artifact_folder(home: Home, address: str, owner: str) -> Path | None:
         owner: the id of the run or model; it names the folder, so that no other folder of the home is meant.
     """
     path = local_path(address)
-    if path is None or not re.fullmatch(_RUN_OR_MODEL_ID, owner):
+    if path is None or not is_record_id(owner):
         return None
     real = path.resolve()
     # `artifacts` itself may be a link.

@@ -10,7 +10,6 @@ from rnnexp.home import Home
 from rnnexp.storage import database, metadata
 from rnnexp.storage.store import requeue_running_trials
 from rnnexp.study.failures import FailureKind
-from rnnexp.study.records import is_closed
 from rnnexp.trial import events
 from rnnexp.trial.cursor import Cursor
 from rnnexp.trial.events import AttemptEnded
@@ -62,7 +61,7 @@ def _check_finished(home: Home, snapshot: TrialSnapshot, mlflow: history.MlflowH
         what = f"its events lack {missing}"
         fix = studies.with_study_lock(home, snapshot.study, lambda: history.write(snapshot, restored))
         yield Finding(CHECK, snapshot.where, what, "they are restored from Optuna and MLflow", fix)
-    elif not is_closed(snapshot.events, snapshot.state):
+    elif not events.is_closed(snapshot.events, snapshot.state):
         what = f"it is {snapshot.state} in Optuna, but its events have no closing event of that state"
         fix = studies.with_study_lock(home, snapshot.study, lambda: _close(home, snapshot))
         yield Finding(CHECK, snapshot.where, what, "the closing event is added", fix)
@@ -75,11 +74,11 @@ def _lost(home: Home, snapshot: TrialSnapshot, missing: str) -> Finding:
     """
     what = f"its events lack {missing}, and MLflow does not have all of it: that part of its curve is lost"
     cursor = Cursor.load(snapshot.folder.tracking)
-    if is_closed(snapshot.events, snapshot.state) and cursor.sent == len(snapshot.events):
+    if events.is_closed(snapshot.events, snapshot.state) and cursor.sent == len(snapshot.events):
         return Finding(CHECK, snapshot.where, what)
 
     def fix() -> str:
-        if not is_closed(snapshot.events, snapshot.state):
+        if not events.is_closed(snapshot.events, snapshot.state):
             _close(home, snapshot)
         n_events = len(events.read(snapshot.folder.events))
         Cursor(cursor.run_id, n_events, cursor.store).save(snapshot.folder.tracking)
@@ -102,7 +101,7 @@ def _close(home: Home, snapshot: TrialSnapshot) -> str:
 def _check_waiting(home: Home, snapshot: TrialSnapshot) -> Iterator[Finding]:
     """A trial that resumes from a checkpoint needs the events of the epochs before it, and a paused one its closing."""
     reason = _pause_reason(snapshot)
-    if reason and not is_closed(snapshot.events, State.WAITING):
+    if reason and not events.is_closed(snapshot.events, State.WAITING):
         what = "it is paused in Optuna, but its events have no closing event"
         fix = studies.with_study_lock(home, snapshot.study, lambda: _close_paused(home, snapshot, reason))
         yield Finding(CHECK, snapshot.where, what, "the closing event is added", fix)

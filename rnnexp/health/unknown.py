@@ -7,7 +7,7 @@ from rnnexp.health.finding import Finding
 from rnnexp.health.studies import Observation
 from rnnexp.health.usage import size
 from rnnexp.home import Home
-from rnnexp.storage import bulk_reader
+from rnnexp.storage import bulk_reader, metadata
 from rnnexp.storage.rebuild import rebuild
 from rnnexp.study import deletion
 
@@ -25,6 +25,13 @@ def check(observed: Observation) -> Iterator[Finding]:
             what, repair = "its deletion was interrupted", "the deletion is completed"
             fix = studies.with_study_lock(home, name, lambda name=name: _delete(home, name))  # type: ignore[misc]
             yield Finding(CHECK, f"study {name}", what, repair, fix, frees)
+        elif name in known and (other := metadata.other_home(home, bulk_reader.load_study(home, name))) is not None:
+            if folder.numbers():
+                what = (
+                    f"the database has a study of this name whose trials are in {other}; this folder belongs to an "
+                    f"earlier one: look at {folder.root} and remove it if it is not needed"
+                )
+                yield Finding(CHECK, f"study {name}", what)
         elif name not in known and folder.numbers():
             if folder.sweep.exists():
                 what = "it has a folder, but Optuna does not know it"

@@ -47,7 +47,8 @@ def rebuild(home: Home, name: str, identity: str | None) -> int:
     if config.study != name:
         raise StudyError(f"{folder.sweep}: belongs to study {config.study}, expected {name}")
     study = create_or_load_study(open_storage(home), config)
-    if not study.user_attrs:
+    metadata.claim_study(home, study)
+    if not metadata.definition(study):
         saved = StudyMetadata.load(folder.about)
         if saved is None:
             identity = _recorded_identity(folder) or identity or name

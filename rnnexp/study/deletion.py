@@ -10,10 +10,11 @@ from rnnexp.home import Home, StudyFolder
 from rnnexp.storage import metadata
 from rnnexp.storage.bulk_reader import load_study, study_names
 from rnnexp.storage.database import delete_study
-from rnnexp.storage.metadata import StudyMetadata
+from rnnexp.storage.metadata import StudyMetadata, StudyRecord
 from rnnexp.storage.study_lock import hold_study_lock
 from rnnexp.tracking.experiments import DeletedRecords, delete_experiment
 from rnnexp.tracking.ownership import Ownership
+from rnnexp.tracking.paths import is_record_id
 
 
 def delete(home: Home, study: str) -> DeletedRecords:
@@ -34,21 +35,34 @@ def delete(home: Home, study: str) -> DeletedRecords:
 
 
 def delete_locked(home: Home, study: str) -> DeletedRecords:
-    """Deletes the study as `delete` does. The caller holds the study's lock."""
+    """Deletes the study as `delete` does. The caller holds the study's lock.
+
+    Since the deletion began, another home may have started a study of this name in the team's database. It stays.
+    """
     folder = home.study(study)
     folder.deleted.touch()
-    records = _delete_records(home, study)
+    stored = _own_record(home, study)
+    records = _delete_records(home, study, _identity(folder, stored))
     _remove_artifacts(home, study, records)
-    delete_study(home, study)
+    if stored is not None:
+        delete_study(home, study)
     _remove_folder(folder, study)
     return records
 
 
-def _delete_records(home: Home, study: str) -> DeletedRecords:
+def _own_record(home: Home, study: str) -> StudyRecord | None:
+    """Returns the study in Optuna's database; None if it is not there or belongs to another home."""
+    if study not in study_names(home):
+        return None
+    stored = load_study(home, study)
+    return stored if metadata.other_home(home, stored) is None else None
+
+
+def _delete_records(home: Home, study: str, identity: str) -> DeletedRecords:
     if home.tracking_server is None and not home.mlflow_db.exists():
         return DeletedRecords()
     folder = home.study(study)
-    ownership = Ownership.of(home, study, _identity(home, study))
+    ownership = Ownership.of(home, study, identity)
     known = frozenset(ownership.run_ids(folder))
     try:
         return delete_experiment(home, ownership, known)
@@ -61,11 +75,11 @@ def _delete_records(home: Home, study: str) -> DeletedRecords:
         ) from None
 
 
-def _identity(home: Home, study: str) -> str:
+def _identity(folder: StudyFolder, stored: StudyRecord | None) -> str:
     """Returns the study's identity; Optuna may have lost the study, or an earlier deletion may have removed it."""
-    if study in study_names(home):
-        return metadata.identity(load_study(home, study))
-    saved = StudyMetadata.load(home.study(study).about)
+    if stored is not None:
+        return metadata.identity(stored)
+    saved = StudyMetadata.load(folder.about)
     return saved.identity if saved is not None else ""
 
 
@@ -75,8 +89,11 @@ def _remove_artifacts(home: Home, study: str, records: DeletedRecords) -> None:
     if not records.n_others:
         shutil.rmtree(place, ignore_errors=True)
         return
-    for path in (*(place / run for run in records.run_ids), *(place / "models" / model for model in records.model_ids)):
-        shutil.rmtree(path, ignore_errors=True)
+    folders = [(place, record) for record in records.run_ids]
+    folders += [(place / "models", record) for record in records.model_ids]
+    for folder, record in folders:
+        if is_record_id(record):  # a server has named it
+            shutil.rmtree(folder / record, ignore_errors=True)
 
 
 def _remove_folder(folder: StudyFolder, study: str) -> None:

@@ -11,7 +11,7 @@ from rnnexp.storage.trial_values import TrialRequest
 from rnnexp.study import retention
 from rnnexp.study.failures import FAILURE_POLICY, FINAL_ACTIONS, FailureKind, parse_kind
 from rnnexp.trial import checkpoint, events, folder_lock
-from rnnexp.trial.events import AttemptEnded, EndReason, Event, Evicted, Failed, Finished, Paused, Started
+from rnnexp.trial.events import AttemptEnded, EndReason, Event, Failed, Finished, Paused, Started
 from rnnexp.trial.states import State
 
 _SUPERVISOR_LOST = (FailureKind.SUPERVISOR_LOST, "cut off")
@@ -125,7 +125,7 @@ class TrialRecords:
         """
         trial_events = self.read(number)
         is_finished = state is not State.WAITING  # a finished trial has a record even if its process never started
-        if (trial_events or is_finished) and not is_closed(trial_events, state):
+        if (trial_events or is_finished) and not events.is_closed(trial_events, state):
             n_started = sum(isinstance(event, Started) for event in trial_events)
             self.append(number, AttemptEnded(when, state, reason, attempts or n_started))
         if is_finished:
@@ -181,9 +181,3 @@ def is_terminal(result: Finished | Failed | Paused) -> TypeGuard[Finished | Fail
     if isinstance(result, Paused):
         return False
     return isinstance(result, Finished) or FAILURE_POLICY[parse_kind(result.kind)].action in FINAL_ACTIONS
-
-
-def is_closed(trial_events: list[Event], state: str) -> bool:
-    """Tells whether the record ends with the closing event of this state."""
-    last = next((event for event in reversed(trial_events) if not isinstance(event, Evicted)), None)
-    return isinstance(last, AttemptEnded) and last.state == state

@@ -1,6 +1,5 @@
 """Logs and registers a study's best model in MLflow, as a model that accepts raw text; finds and downloads it."""
 
-import contextlib
 import importlib.metadata
 import json
 import tempfile
@@ -11,7 +10,7 @@ from typing import Any
 from rnnexp import home_id
 from rnnexp.home import Home
 from rnnexp.storage.views import StudyView, TrialRow
-from rnnexp.tracking.client import as_global, connect, import_for_models, import_mlflow
+from rnnexp.tracking.client import as_global, connect, if_exists, import_for_models, import_mlflow
 from rnnexp.tracking.descriptions import settings_table
 from rnnexp.tracking.ownership import TRIAL, Ownership
 
@@ -188,24 +187,17 @@ def _own_alias(ownership: Ownership, alias: str = BEST) -> str:
 
 def _version(client: Any, study: str, alias: str) -> Any:
     """Returns the version to which an alias points; None if there is none."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client.get_model_version_by_alias(study, alias)
-    except MlflowException:
-        return None
+    return if_exists(lambda: client.get_model_version_by_alias(study, alias))
 
 
 def _owns(client: Any, ownership: Ownership, version: Any) -> bool:
     """Tells whether a version is of this study; an old one has no tag of it, but the runs that it names may."""
-    from mlflow.exceptions import MlflowException
-
     if ownership.owns(version.tags):
         return True
     if not ownership.is_of_home(version.tags):
         return False
     for run_id in filter(None, (version.run_id, version.tags.get(_RUN))):
-        with contextlib.suppress(MlflowException):
-            if ownership.owns(client.get_run(run_id).data.tags):
-                return True
+        run = if_exists(lambda run_id=run_id: client.get_run(run_id))  # type: ignore[misc]
+        if run is not None and ownership.owns(run.data.tags):
+            return True
     return False

@@ -6,9 +6,9 @@ import logging
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rnnexp import addresses, disk
 from rnnexp.home import Home, sqlite_url
@@ -16,6 +16,8 @@ from rnnexp.storage import sqlite
 from rnnexp.storage.database import database_creation_lock
 from rnnexp.tracking.artifacts import check_place, refuse_local_paths
 from rnnexp.tracking.paths import artifact_address, local_path
+
+T = TypeVar("T")
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -41,6 +43,26 @@ class MovedError(Exception):
 IN_USE = threading.RLock()
 """Held by a thread that uses MLflow beside another one. MLflow imports its modules late, and two threads that import
 modules of one library at the same time may see a module that is only half imported."""
+
+
+_MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
+"""The codes of an answer that something does not exist; MLflow gives the last one for an alias."""
+
+
+def if_exists(ask: Callable[[], T]) -> T | None:
+    """Returns what MLflow answers; None if it says that it has nothing of that kind.
+
+    Raises:
+        Exception: if MLflow does not answer; that says nothing about what it has.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return ask()
+    except MlflowException as error:
+        if error.error_code not in _MISSING:
+            raise
+        return None
 
 
 def import_mlflow() -> Any:

@@ -3,8 +3,6 @@
 They are kept in `HOME/fetched/`, in folders like those of the home's own trials, so that the same code reads both.
 """
 
-import contextlib
-import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,6 +16,7 @@ from rnnexp.storage.views import StudyView, add_runs
 from rnnexp.tracking.client import open_client
 from rnnexp.tracking.maintenance import RunRecord, runs_by_trial, search_runs
 from rnnexp.tracking.ownership import Ownership
+from rnnexp.trial import events
 from rnnexp.trial.cursor import Cursor
 from rnnexp.trial.states import FINISHED
 
@@ -25,7 +24,8 @@ from rnnexp.trial.states import FINISHED
 def fetch(home: Home, study: StudyView, numbers: Iterable[int], *, with_model: bool = False) -> StudyView:
     """Fetches what MLflow has of some trials; a study of this home is left as it is.
 
-    A finished trial's files do not change any more, so they are fetched once.
+    A finished trial's files do not change any more, so they are fetched once. What was fetched of an unfinished trial
+    is fetched again: its model may be of an earlier epoch.
 
     Args:
         home: this home.
@@ -78,8 +78,9 @@ def owner(home: Home, study: StudyView) -> Ownership:
 
 def _is_complete(study: StudyView, number: int, *, with_model: bool) -> bool:
     folder = study.folder.trial(number)
-    is_finished = any(row.number == number and row.state in FINISHED for row in study.trials)
-    return is_finished and folder.events.exists() and (folder.best.exists() or not with_model)
+    state = next((row.state for row in study.trials if row.number == number), None)
+    is_final = state in FINISHED and events.is_closed(events.read(folder.events), state)
+    return is_final and (folder.best.exists() or not with_model)
 
 
 def _runs(client: Any, ownership: Ownership) -> Mapping[int, RunRecord]:
@@ -93,6 +94,8 @@ def _runs(client: Any, ownership: Ownership) -> Mapping[int, RunRecord]:
 def _fetch_trial(client: Any, run: RunRecord, folder: TrialFolder, ownership: Ownership, *, with_model: bool) -> None:
     """Fetches the files of one trial; what its run does not have is left out. The events come last."""
     folder.root.mkdir(parents=True, exist_ok=True)
+    for path in (folder.best, folder.held_out):
+        path.unlink(missing_ok=True)
     Cursor(run.run_id, 0, ownership.store, ownership.home.value).save(folder.tracking)
     files = {path.name: path for path in (folder.config, folder.history, folder.log)}
     names = {item.path for item in client.list_artifacts(run.run_id)}
@@ -107,10 +110,6 @@ def _fetch_trial(client: Any, run: RunRecord, folder: TrialFolder, ownership: Ow
 
 def _download(client: Any, run_id: str, name: str, to: Path) -> None:
     """Downloads a file beside its place, and renames it when it is complete."""
-    to.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".fetch-", dir=to.parent))
-    try:
-        Path(client.download_artifacts(run_id, name, str(work))).replace(to)
-    finally:
-        with contextlib.suppress(OSError):
-            shutil.rmtree(work)
+    disk.make_folder(to.parent)
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=to.parent) as work, disk.replacing(to) as beside:
+        Path(client.download_artifacts(run_id, name, work)).replace(beside)

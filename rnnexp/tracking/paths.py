@@ -11,6 +11,11 @@ def artifact_address(folder: Path) -> str:
     return folder.as_uri() if re.search(r"[%?#;]", str(folder)) else str(folder)
 
 
+def is_record_id(value: str) -> bool:
+    """Tells whether a text has the form of MLflow's ids of runs and logged models, which are names of folders."""
+    return re.fullmatch("(m-)?[0-9a-f]{32}", value) is not None
+
+
 def local_path(address: str) -> Path | None:
     """Returns the path in which MLflow stores the artifacts of an address; None if they are not local files."""
     if address.startswith("/"):

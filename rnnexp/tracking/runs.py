@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rnnexp.tracking import provenance
+from rnnexp.tracking.client import if_exists
 from rnnexp.tracking.ownership import HOME, STUDY_ID, TRIAL, Ownership
 from rnnexp.tracking.run_batch import RunBatch, to_ms
 
@@ -41,12 +42,9 @@ class StudyRuns:
 
     def restore(self, run_id: str, number: int) -> None:
         """Restores a trial's run that was deleted in MLflow's UI, and the tags that identify it."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            run = self._client.get_run(run_id)
-        except MlflowException:
-            return  # the run no longer exists; the replay creates another one
+        run = if_exists(lambda: self._client.get_run(run_id))
+        if run is None:
+            return  # the replay creates another one
         if run.info.experiment_id == self._experiment and self._ownership.owns_named(run.data.tags):
             if run.info.lifecycle_stage != "active":
                 self._client.restore_run(run_id)

@@ -4,6 +4,7 @@ It holds the weights, the variables of the optimizer and the random state of dro
 and the curve as JSON. The order of batches is not stored: it follows from the seed and the epoch.
 """
 
+import errno
 import json
 import zipfile
 import zlib
@@ -39,6 +40,9 @@ def restore(path: Path, model: Any, optimizer: Any) -> tuple[list[dict[str, floa
     Returns:
         The curve and the seconds so far; or None if there is no checkpoint or it is damaged (each array has a
         checksum). The trial then starts again from epoch 1 and gives the same result.
+
+    Raises:
+        OSError: if the file cannot be read now.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -53,7 +57,12 @@ def restore(path: Path, model: Any, optimizer: Any) -> tuple[list[dict[str, floa
                 return None
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a damaged offset leads to an impossible place in the file
+            raise  # it cannot be read now, which says nothing about its content
+        print(f"{path.name} is damaged ({error}); starting again from epoch 1")  # noqa: T201 - goes to the trial's log
+        return None
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         print(f"{path.name} is damaged ({error}); starting again from epoch 1")  # noqa: T201 - goes to the trial's log
         return None
     for variable, value in values:

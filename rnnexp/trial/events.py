@@ -7,7 +7,6 @@ Times are seconds since 1970. An incomplete line of a killed process is not an e
 
 import dataclasses
 import json
-import os
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -215,19 +214,13 @@ def read(path: Path) -> list[Event]:
 
 def append(path: Path, event: Event) -> None:
     """Appends one event, on a new line even after an incomplete one, and syncs it to the disk."""
-    disk.make_folder(path.parent)
-    line = encode(event).encode() + b"\n"
-    with path.open("ab+") as file:
-        is_new = not file.tell()
-        if not is_new:
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                line = b"\n" + line
-        file.write(line)
-        file.flush()
-        disk.flush(file.fileno())
-    if is_new:
-        disk.flush_folder(path.parent)
+    disk.append_line(path, encode(event))
+
+
+def is_closed(trial_events: list[Event], state: str) -> bool:
+    """Tells whether a trial's events end with the closing event of a state."""
+    last = next((event for event in reversed(trial_events) if not isinstance(event, Evicted)), None)
+    return isinstance(last, AttemptEnded) and last.state == state
 
 
 def of_study(events: list[Event], identity: str) -> list[Event]:

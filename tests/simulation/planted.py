@@ -97,7 +97,9 @@ BUGS = (
     ),
     Planted(
         "a dead supervisor's record is not closed",
-        Change("records", "if (trial_events or is_finished) and not is_closed(trial_events, state):", "if False:"),
+        Change(
+            "records", "if (trial_events or is_finished) and not events.is_closed(trial_events, state):", "if False:"
+        ),
     ),
     Planted(
         "one stale trial stays RUNNING",

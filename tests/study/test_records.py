@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from rnnexp.home import StudyFolder
-from rnnexp.study.records import TrialRecords, is_closed, is_terminal, pending_result
+from rnnexp.study.records import TrialRecords, is_terminal, pending_result
 from rnnexp.trial import events
 from rnnexp.trial.events import AttemptEnded, EpochEnded, Event, Evicted, Failed, Finished, Started
 from rnnexp.trial.states import State
@@ -48,9 +48,9 @@ def test_a_result_is_terminal_if_the_policy_fails_the_trial() -> None:
 
 def test_an_eviction_after_the_closing_event_leaves_the_record_closed() -> None:
     closing = AttemptEnded(2.0, State.COMPLETE)
-    assert is_closed([STARTED, FINISHED, closing, Evicted(3.0)], State.COMPLETE)
-    assert not is_closed([STARTED, FINISHED, closing], State.PRUNED)
-    assert not is_closed([STARTED, FINISHED], State.COMPLETE)
+    assert events.is_closed([STARTED, FINISHED, closing, Evicted(3.0)], State.COMPLETE)
+    assert not events.is_closed([STARTED, FINISHED, closing], State.PRUNED)
+    assert not events.is_closed([STARTED, FINISHED], State.COMPLETE)
 
 
 def test_a_paused_trial_without_an_epoch_or_a_start_cannot_end_with_a_result(tmp_path: Path) -> None:

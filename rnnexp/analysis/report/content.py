@@ -36,7 +36,7 @@ def study(home: Home, view: StudyView) -> dict[str, Any]:
     )
     ranks = {row.number: place for place, row in enumerate(view.ranked, start=1)}
     trials = [
-        _trial(row, histories[row.number], began)
+        _trial(row, histories[row.number], began, base)
         | {
             "rank": ranks.get(row.number),
             "expected": expected.get(row.number),
@@ -102,8 +102,8 @@ def _short(value: Any) -> Any:
     return value
 
 
-def _trial(row: TrialRow, history: Sequence[Event], began: float) -> dict[str, Any]:
-    curve = events.epochs(list(history))
+def _trial(row: TrialRow, history: Sequence[Event], began: float, base: Mapping[str, Any]) -> dict[str, Any]:
+    curve, clip_kind = events.epochs(list(history)), str({**base, **row.settings}.get("clip.kind", "none"))
     names = list(dict.fromkeys(name for epoch in curve for name in epoch.metrics))
     return {
         "number": row.number,
@@ -118,7 +118,8 @@ def _trial(row: TrialRow, history: Sequence[Event], began: float) -> dict[str, A
         "epoch_seconds": [epoch.seconds for epoch in curve],
         "spans": [(begin - began, end - began) for begin, end in _spans(history)],
         "ended": None if (ended := _ended(history)) is None else ended - began,
-        "inert": _is_inert(row, curve),
+        "clip_kind": clip_kind,
+        "inert": _is_inert(clip_kind, curve),
     }
 
 
@@ -141,18 +142,17 @@ def _ended(history: Sequence[Event]) -> float | None:
     return next((event.time for event in reversed(history) if isinstance(event, Finished | EpochEnded)), None)
 
 
-def _is_inert(row: TrialRow, curve: Sequence[EpochEnded]) -> bool:
+def _is_inert(clip_kind: str, curve: Sequence[EpochEnded]) -> bool:
     """Tells whether a trial has a clipping threshold that never clipped."""
-    clips = row.settings.get("clip.kind", "none") != "none" or "clip.threshold" in row.settings
     rates = [value for epoch in curve for name, value in epoch.metrics.items() if _CURVES.get(name) == "clip_rate"]
-    return bool(clips and rates and not any(rates))
+    return clip_kind != "none" and bool(rates) and not any(rates)
 
 
 def _same_without_clipping(trials: Sequence[dict[str, Any]]) -> list[list[int]]:
     """Returns the trials that differ only by a clipping that never happened: they trained the same network."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for trial in trials:
-        if trial["inert"] or trial["settings"].get("clip.kind", "none") == "none":
+        if trial["inert"] or trial["clip_kind"] == "none":
             rest = {name: value for name, value in trial["settings"].items() if not name.startswith("clip.")}
             groups.setdefault(json.dumps(rest, sort_keys=True, default=str), []).append(trial)
     return [
