@@ -5,11 +5,15 @@ Nothing heavy is imported here, so that `--help` is fast.
 
 import argparse
 import atexit
+import contextlib
 import gc
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from types import FrameType
 
 from rnnexp import __version__, addresses, disk
 from rnnexp.errors import BUG, RnnexpError, UserError
@@ -19,6 +23,8 @@ from rnnexp.terminal.escapes import visible, visible_lines
 
 INTERRUPTED, FAILED = 130, 1
 _TRAINING_VERBS = ("sweep", "train", "certify", "verify")
+_OWN_SIGNALS = ("sweep", "train", "certify", "serve", "ui")
+"""Commands that decide themselves what a signal means."""
 
 _HOME = argparse.ArgumentParser(add_help=False)
 _HOME.add_argument(
@@ -225,12 +231,35 @@ def _run(args: argparse.Namespace) -> int:
             start_method.cool_down()
 
 
+@contextlib.contextmanager
+def _tidy_end(verb: str) -> Iterator[None]:
+    """Makes SIGTERM and SIGHUP end a command as Ctrl-C does: it removes its temporary files and processes."""
+    if verb in _OWN_SIGNALS or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise SystemExit(128 + number)
+
+    # `nohup` ignores SIGHUP, and that must stay so.
+    numbers = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line; returns the exit code."""
     args = _parse(argv)
     atexit.register(gc.freeze)  # Python would search the objects of all libraries for cycles before it ends
     try:
-        code = _run(args)
+        with _tidy_end(args.verb):
+            code = _run(args)
         sys.stdout.flush()
         return code
     except RnnexpError as error:

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import os
 import re
+import secrets
 import shutil
 import struct
 import tempfile
@@ -154,13 +155,18 @@ def append_line(path: Path, text: str) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """Yields a temporary path; at the end of the block its file is flushed to the disk and replaces the old file.
 
     If the block raises, the temporary file is removed and the old file stays.
+
+    Args:
+        path: of the file.
+        shared: whether others may write the same file, or have files of any name beside it; the temporary name is then
+            a new one. Else it is always the same, so that killed processes leave one file at most.
     """
     make_folder(path.parent)
-    beside = path.with_name(WRITING + path.name)
+    beside = path.with_name(f"{WRITING}{secrets.token_hex(8) + '-' if shared else ''}{path.name}")
     try:
         yield beside
         with beside.open("rb") as file:

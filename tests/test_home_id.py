@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rnnexp import home_id
+from rnnexp.errors import HomeError
 from rnnexp.home import Home
 from rnnexp.home_id import HomeId
 
@@ -76,3 +77,24 @@ def test_commands_that_start_together_get_the_same_identity(tmp_path: Path) -> N
     with ProcessPoolExecutor(4) as pool:
         for number in range(10):
             assert len(set(pool.map(_claim, [tmp_path / str(number)] * 8))) == 1
+
+
+def test_an_identity_that_cannot_be_read_now_is_not_replaced(home: Home) -> None:
+    first = home_id.claim(home)
+    content = home.id_file.read_text()
+    home.id_file.unlink()
+    home.id_file.mkdir()  # reading it is an error, but not that it is missing
+    for ask in (home_id.peek, home_id.claim):
+        with pytest.raises(HomeError, match="cannot be read"):
+            ask(home)
+    home.id_file.rmdir()
+    home.id_file.write_text(content)
+    assert home_id.claim(home) == first
+
+
+def test_a_home_is_a_copy_if_the_original_cannot_be_read(home: Home, tmp_path: Path) -> None:
+    first = home_id.claim(home)
+    shutil.copytree(home.root, tmp_path / "copy")
+    home.id_file.unlink()
+    home.id_file.mkdir()
+    assert home_id.claim(Home.at(tmp_path / "copy")).value not in ("", first.value)

@@ -75,7 +75,8 @@ def seed_noise(home: Home, study: StudyView) -> float | None:
     views = [study]
     if study.name + CERTIFICATION in bulk_reader.study_names(home):
         certified = view(home, study.name + CERTIFICATION, with_runs=False)
-        views += [certified] if certified.metric == study.metric else []
+        is_same = certified.metric == study.metric and _data(certified) == _data(study)
+        views += [certified] if is_same else []  # an earlier study of this name may have had another one
     groups: list[list[float]] = []
     tables: list[NDArray[np.float64]] = []
     for one in views:
@@ -86,6 +87,10 @@ def seed_noise(home: Home, study: StudyView) -> float | None:
         else:
             groups += [list(each.values()) for each in by_seed]
     return certainty.noise_of_seeds(groups, [table for table in tables if min(table.shape) > 1])
+
+
+def _data(study: StudyView) -> Any:
+    return study.definition.get("data_digest")
 
 
 def expected_again(study: StudyView, noise: float | None) -> dict[int, float]:

@@ -23,10 +23,10 @@ def run(args: argparse.Namespace) -> int:
     """Labels the texts of the command line, of standard input, or of a file."""
     if args.file is not None:
         return _label_file(args)
-    for option, value in (("--column", args.column), ("--out", args.out), ("--keep", args.keep)):
+    for option, value in (("--text", args.column), ("--out", args.out), ("--keep", args.keep)):
         if value:
             raise UserError(f"predict {option}: is for a file; name it with --file")
-    texts = args.text or ([] if sys.stdin.isatty() else [line.rstrip("\n") for line in sys.stdin])
+    texts = args.text or ([] if sys.stdin.isatty() else _lines())
     if not texts:
         raise UserError(
             'predict: got no text; pass some, as in rnnexp predict DIR "a text", or one text per line on standard input'
@@ -41,6 +41,19 @@ def run(args: argparse.Namespace) -> int:
     for label, prediction in zip(labels, found, strict=True):
         console.print(f"{label:<{width}}  {prediction.probability:.3f}  {visible(prediction.text)}", soft_wrap=True)
     return 0
+
+
+def _lines() -> list[str]:
+    """Returns the texts of standard input, one a line."""
+    texts = []
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        try:
+            texts.append(line.decode().rstrip("\r\n"))
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"predict: line {number} of standard input is not UTF-8 (byte {error.start + 1} of the line)"
+            ) from None
+    return texts
 
 
 def _model(args: argparse.Namespace) -> TextModel:
@@ -84,13 +97,13 @@ class _BrokenRows:
     """Prints the first rows that cannot be read, and how many more there are."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._n_rows = path, 0
+        self._name, self._n_rows = visible(str(path)), 0
 
     def __call__(self, row: TextRow) -> None:
         self._n_rows += 1
         if self._n_rows <= _MAX_REPORTED:
-            print(f"{self._path}: row {row.number}: {row.fault}; left out", file=sys.stderr)
+            print(f"{self._name}: row {row.number}: {row.fault}; left out", file=sys.stderr)
 
     def end(self) -> None:
         if self._n_rows > _MAX_REPORTED:
-            print(f"{self._path}: {self._n_rows - _MAX_REPORTED:,} more rows could not be read", file=sys.stderr)
+            print(f"{self._name}: {self._n_rows - _MAX_REPORTED:,} more rows could not be read", file=sys.stderr)

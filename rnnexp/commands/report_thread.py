@@ -6,7 +6,8 @@ import threading
 import time
 
 from rnnexp.commands import study_record, study_report
-from rnnexp.engine import devices, local
+from rnnexp.engine import devices, local, start_method
+from rnnexp.export.check import CheckProcess
 from rnnexp.home import Home
 from rnnexp.storage.views import StudyView, view
 
@@ -29,13 +30,17 @@ class ReportThread:
         self._home, self._study, self._began = home, study, began
         self._with_models = local.n_cores() > 1 and not devices.gpu_is_possible()
         self._tried: set[int] = set()
-        self._is_closing = threading.Event()
+        self._is_closing, self._starting = threading.Event(), threading.Lock()
+        self._check: CheckProcess | None = None
         self._thread = threading.Thread(target=self._run, name="report", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Ends the thread; waits for what it is doing, unless MLflow is slow."""
-        self._is_closing.set()
+        """Ends the thread; waits for what it is doing, unless MLflow is slow. A model that is being checked is left."""
+        with self._starting:
+            self._is_closing.set()
+            if self._check is not None:
+                self._check.kill()
         self._thread.join(_CLOSE_S)
 
     def _run(self) -> None:
@@ -56,9 +61,14 @@ class ReportThread:
             if row.number in self._tried or not is_kept or self._is_closing.is_set():
                 continue
             self._tried.add(row.number)
-            bundle = study_record.write_bundle(self._home, study, row)
+            with self._starting:
+                if self._is_closing.is_set():
+                    return
+                self._check = CheckProcess(start_method.context()[0])
+            bundle = study_record.write_bundle(self._home, study, row, self._check)
             try:
-                study_record.log_model(self._home, study, row, bundle, alias=None)
+                if not self._is_closing.is_set():
+                    study_record.log_model(self._home, study, row, bundle, alias=None)
             finally:
                 shutil.rmtree(bundle, ignore_errors=True)
             return

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import socket
 from pathlib import Path
 
@@ -55,8 +56,8 @@ def _token(host: str, is_local: bool) -> str | None:
             f"--host {host}: other machines reach this address, so requests need a token: set {TOKEN} to {_MIN_TOKEN} "
             "or more characters, or use --host 127.0.0.1"
         )
-    if token is not None and (len(token) < _MIN_TOKEN or not token.isascii() or not token.isprintable()):
-        raise UserError(f"{TOKEN}: expected {_MIN_TOKEN} or more ASCII characters")
+    if token is not None and re.fullmatch(f"[!-~]{{{_MIN_TOKEN},}}", token) is None:
+        raise UserError(f"{TOKEN}: expected {_MIN_TOKEN} or more ASCII characters without spaces")
     return token
 
 

@@ -105,9 +105,16 @@ def _bundle(home: Home, study: StudyView, preparation: EndPreparation | None) ->
         )
 
 
-def write_bundle(home: Home, study: StudyView, row: TrialRow) -> Path:
-    """Writes the bundle of a trial to a temporary folder, and has it checked in a new process; returns the folder."""
-    process = CheckProcess(start_method.context()[0])
+def write_bundle(home: Home, study: StudyView, row: TrialRow, process: CheckProcess | None = None) -> Path:
+    """Writes the bundle of a trial to a temporary folder, and has it checked in a new process; returns the folder.
+
+    Args:
+        home: contains the study.
+        study: the trial's.
+        row: the trial, with its run.
+        process: checks the bundle, and is ended here; another thread may end it before. None starts one.
+    """
+    process = process or CheckProcess(start_method.context()[0])
     try:
         about = checked_bundle.origin(study.name, row.number, row.run_id, row.best_epoch, row.metrics)
         work, _ = checked_bundle.write_checked(

@@ -17,7 +17,10 @@ from rnnexp.errors import DataError, did_you_mean, is_unicode, short, shown
 
 _MAX_FIELD = 10_000_000
 """Largest number of characters of a field, and of bytes of a line; a longer one is a row that cannot be read."""
+_MAX_DEPTH = 100
 _N_ROWS = 1_000
+_BATCH_BYTES = 50_000_000
+"""Of a Parquet file, about so much is read at a time; at most `_N_ROWS` rows."""
 _CSV_FAULTS = {"unexpected end of data": "a quote is not closed; the text takes the rest of the file"}
 _MAX_NAMES = 100
 
@@ -86,7 +89,12 @@ def _row(number: int, values: Sequence[Any], share: float) -> TextRow:
         return _broken(number, "the text is empty", share)
     if isinstance(text, list | dict):
         return _broken(number, f"the text is a {type(text).__name__}, expected a string", share)
-    if not all(is_unicode(_as_text(value)) for value in values):
+    if any(map(_is_deep, values)):
+        return _broken(number, f"a value has more than {_MAX_DEPTH} levels", share)
+    texts = [_as_text(value) for value in values]
+    if any(len(value) > _MAX_FIELD for value in texts):
+        return _broken(number, f"longer than {_MAX_FIELD:,} characters", share)
+    if not all(map(is_unicode, texts)):
         return _broken(number, "not UTF-8", share)
     return TextRow(number, str(text), tuple(values[1:]), None, share)
 
@@ -94,6 +102,17 @@ def _row(number: int, values: Sequence[Any], share: float) -> TextRow:
 def _decoded(value: Any) -> Any:
     """Returns a value; some programs store the strings of a Parquet file as bytes."""
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+
+
+def _is_deep(value: Any) -> bool:
+    """Tells whether lists and objects are nested more deeply than can be written safely."""
+    level = [value]
+    for _ in range(_MAX_DEPTH + 1):
+        nested = [each for each in level if isinstance(each, list | dict)]
+        if not nested:
+            return False
+        level = [item for each in nested for item in (each.values() if isinstance(each, dict) else each)]
+    return True
 
 
 def _as_text(value: Any) -> str:
@@ -197,15 +216,38 @@ def _json_object(line: bytes) -> dict[str, Any] | str:
     return found if isinstance(found, dict) else f"got a {type(found).__name__}, expected a JSON object"
 
 
+def _text_columns(schema: Any, wanted: Sequence[str]) -> list[str]:
+    """Returns those of the wanted columns that have texts or bytes."""
+    leaves = [schema.column(place) for place in range(len(schema))]
+    kinds = ("STRING", "NONE")
+    return [
+        leaf.path
+        for leaf in leaves
+        if leaf.path in wanted and leaf.physical_type == "BYTE_ARRAY" and leaf.logical_type.type in kinds
+    ]
+
+
+def _batch_size(metadata: Any) -> int:
+    """Returns how many rows to read at a time, by the size of those of the largest group."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    largest = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=1)
+    return int(min(_N_ROWS, max(1, _BATCH_BYTES // max(1, largest))))
+
+
 def _parquet(path: Path, columns: Sequence[str]) -> Iterator[TextRow]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
+            dictionaries = _text_columns(file.schema, columns)
+        # A dictionary may have one long text for many rows, which would else be copied for each row.
+        with pq.ParquetFile(path, read_dictionary=dictionaries) as file:
             _places(path, columns, file.schema_arrow.names)
             n_rows, number = max(1, file.metadata.num_rows), 0
-            for batch in file.iter_batches(_N_ROWS, columns=list(dict.fromkeys(columns)), use_threads=False):
+            for batch in file.iter_batches(
+                _batch_size(file.metadata), columns=list(dict.fromkeys(columns)), use_threads=False
+            ):
                 arrays = [batch.column(batch.schema.get_field_index(name)) for name in columns]
                 for values in zip(*arrays, strict=True):
                     number += 1

@@ -19,6 +19,8 @@ from rnnexp.runtime.encoding import TextModel
 
 _N_ROWS = 2_000
 """Number of rows that are read, labelled and written at a time."""
+_MAX_CHARACTERS = 20_000_000
+"""After so many characters fewer rows are."""
 ROW, LABEL, PROBABILITY = "row", "label", "probability"
 """The columns of a result besides the text and the kept ones."""
 
@@ -86,7 +88,7 @@ def score(
     n_broken = 0
     with _replacing(to) as beside, _WRITERS[to.suffix.lower()](beside, columns) as writer:
         remaining = iter(rows)
-        while chunk := list(itertools.islice(remaining, _N_ROWS)):
+        while chunk := list(_chunk(remaining)):
             readable = [row for row in chunk if row.text is not None]
             for row in chunk:
                 if row.text is None:
@@ -104,10 +106,20 @@ def score(
     return Scored(dict(counts), n_broken)
 
 
+def _chunk(rows: Iterator[TextRow]) -> Iterator[TextRow]:
+    """Yields the next rows, fewer if they are long."""
+    n_characters = 0
+    for row in itertools.islice(rows, _N_ROWS):
+        yield row
+        n_characters += len(row.text or "") + sum(len(value) for value in row.kept if isinstance(value, str))
+        if n_characters > _MAX_CHARACTERS:
+            return
+
+
 @contextmanager
 def _replacing(to: Path) -> Iterator[Path]:
     try:
-        with disk.replacing(to) as beside:
+        with disk.replacing(to, shared=True) as beside:
             yield beside
     except OSError as error:
         if disk.is_full(error):

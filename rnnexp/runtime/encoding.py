@@ -37,12 +37,14 @@ def load_vocabulary(root: Path) -> Vocabulary:
     """Reads the vocabulary of a bundle.
 
     Raises:
-        UserError: if the file is not UTF-8.
+        UserError: if the file is not UTF-8 or cannot be read.
     """
     try:
         return Vocabulary.load(root / "vocabulary.txt")
     except UnicodeDecodeError as error:
         raise UserError(f"{root}: vocabulary.txt is not UTF-8 (byte {error.start}); export again") from None
+    except OSError as error:
+        raise UserError(f"{root}: vocabulary.txt cannot be read ({error.strerror})") from None
 
 
 class TextModel:

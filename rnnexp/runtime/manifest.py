@@ -1,6 +1,8 @@
 """The manifest of a bundle: what it says, and whether the files of the bundle are those that were exported."""
 
+import errno
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,8 @@ FORMATS = ("keras", "saved_model", "onnx", "mlflow")
 
 NAME = "manifest.json"
 _MAX_BYTES = 10_000_000
+_MAX_VOCAB_SIZE, _MAX_MAXLEN = 2**31 - 1, 10_000_000
+"""Ids are 32-bit numbers; with `fixed` padding each text takes `maxlen` of them."""
 _REQUIRED = ("config.yaml", "vocabulary.txt", "model.keras")
 _PADDINGS = ("bucketed", "fixed")
 _CREATE = "create one with `rnnexp export STUDY --to DIR`"
@@ -41,16 +45,21 @@ def read(root: Path) -> dict[str, Any]:
         UserError: if the folder is not a bundle, or a file was changed.
     """
     try:
-        with (root / NAME).open("rb") as file:
-            manifest = json.loads(file.read(_MAX_BYTES), parse_constant=_refuse)
-    except (OSError, ValueError, RecursionError) as error:
-        reason = f"no {NAME}" if isinstance(error, OSError) else f"damaged {NAME}: {escaped(str(error))}"
-        raise UserError(f"{root}: not a bundle ({reason}); {_CREATE}") from None
+        manifest = _load(root)
+    except FileNotFoundError:
+        raise UserError(f"{root}: not a bundle (no {NAME}); {_CREATE}") from None
+    except OSError as error:
+        raise UserError(f"{root}: {NAME} cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{root}: not a bundle (damaged {NAME}: {escaped(str(error))}); {_CREATE}") from None
     fault = _fault(manifest)
     if fault:
         raise UserError(f"{root}: not a bundle (damaged {NAME}: {fault}); {_CREATE}")
     for name, digest in manifest["files"].items():
-        found = _digest(root / name)
+        try:
+            found = _digest(root / name)
+        except OSError as error:
+            raise UserError(f"{root}: {short(name)} cannot be read ({error.strerror})") from None
         if found != digest:
             state = "is missing" if found is None else "was changed"
             raise UserError(f"{root}: {short(name)} {state} since the export; export again")
@@ -58,12 +67,16 @@ def read(root: Path) -> dict[str, Any]:
 
 
 def is_bundle(folder: Path) -> bool:
-    """Tells whether an export created the folder; other programs write a manifest.json too."""
+    """Tells whether an export created the folder; other programs write a manifest.json too.
+
+    Raises:
+        OSError: if it cannot be read now.
+    """
     try:
-        manifest = json.loads((folder / NAME).read_text(encoding="utf-8"))
-        return "bundle" in manifest and "files" in manifest
-    except (OSError, ValueError, TypeError):
+        manifest = _load(folder)
+    except (FileNotFoundError, ValueError, RecursionError):
         return False
+    return isinstance(manifest, dict) and "bundle" in manifest and isinstance(manifest.get("files"), dict)
 
 
 def text_input(manifest: dict[str, Any]) -> TextInput | None:
@@ -72,8 +85,29 @@ def text_input(manifest: dict[str, Any]) -> TextInput | None:
     return None if values is None else TextInput(values["vocab_size"], values["maxlen"], values["padding"])
 
 
+def _load(root: Path) -> Any:
+    """Returns the content of the manifest.
+
+    Raises:
+        FileNotFoundError: if the folder has no such file; a pipe, for example, is none.
+    """
+    path = root / NAME
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    with path.open("rb") as file:
+        text = file.read(_MAX_BYTES).decode()
+    return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+
+
 def _refuse(name: str) -> None:
     raise ValueError(f"{name} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{short(text)} is too large")
+    return value
 
 
 def _fault(manifest: Any) -> str | None:
@@ -98,6 +132,8 @@ def _fault(manifest: Any) -> str | None:
         return f"formats: got {shown(formats)}, expected some of {', '.join(FORMATS)}"
     if not isinstance(data, dict) or not _are_texts([data.get("name"), data.get("digest")]):
         return f"data: got {shown(data)}, expected name and digest"
+    if not is_unicode(json.dumps(read, ensure_ascii=False)):
+        return "it has half of a surrogate pair"
     return _input_fault(read)
 
 
@@ -106,7 +142,10 @@ def _input_fault(manifest: dict[str, Any]) -> str | None:
     if values is None and "onnx" not in manifest["formats"]:
         return None
     found: dict[str, Any] = values if isinstance(values, dict) else {}
-    are_sizes = all(type(found.get(name)) is int and found[name] > 0 for name in ("vocab_size", "maxlen"))
+    are_sizes = all(
+        type(found.get(name)) is int and 0 < found[name] <= largest
+        for name, largest in (("vocab_size", _MAX_VOCAB_SIZE), ("maxlen", _MAX_MAXLEN))
+    )
     if not are_sizes or found.get("padding") not in _PADDINGS:
         return f"input: got {shown(values)}, expected vocab_size, maxlen and padding"
     if "onnx" in manifest["formats"] and "model.onnx" not in manifest["files"]:
@@ -115,10 +154,12 @@ def _input_fault(manifest: dict[str, Any]) -> str | None:
 
 
 def _digest(path: Path) -> str | None:
-    """Returns the hash of a file, or None if it is missing, no file, or cannot be read."""
+    """Returns the hash of a file; None if it is missing or no file."""
     try:
         return disk.file_hash(path) if path.is_file() else None
-    except OSError:
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
         return None
 
 

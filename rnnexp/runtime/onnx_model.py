@@ -43,10 +43,19 @@ def load_checked(root: Path, contents: dict[str, Any]) -> TextModel:
             raise UserError(_cannot_be_loaded(root, error)) from None
 
     probe = run(np.array([[1, text_input.vocab_size - 1]], np.int32))  # the first and the last id
-    if np.shape(probe) != (1, len(labels)) or not np.all(np.isfinite(probe)):
-        found = np.shape(probe) if np.all(np.isfinite(probe)) else "not finite"
-        raise UserError(f"{root / FILE}: has the outputs {found}, expected {(1, len(labels))}; export again")
+    found = _fault(probe, len(labels))
+    if found:
+        raise UserError(f"{root / FILE}: has {found}, expected {len(labels)} probabilities of a text; export again")
     return TextModel(labels, load_vocabulary(root), text_input, run, batch_size=_BATCH_SIZE)
+
+
+def _fault(probe: Any, n_labels: int) -> str:
+    """Returns what is wrong with the probabilities of one text; empty if they are right."""
+    if not isinstance(probe, np.ndarray) or probe.dtype.kind != "f":
+        return "outputs that are no numbers"
+    if probe.shape != (1, n_labels):
+        return f"outputs of shape {probe.shape}"
+    return "" if np.all(np.isfinite(probe)) else "outputs that are not finite"
 
 
 def _session(path: Path) -> Any:

@@ -129,12 +129,35 @@ def _is_new(connection: Any) -> bool:
 
 
 class _Connection(H11Protocol):
-    """A connection that is closed if its first request does not come: idle ones would take the place of others."""
+    """A connection that is closed if the head of a request does not come: idle ones would take the place of others.
+
+    The time for the first request begins with the connection, that for each further one with its first byte; before
+    that, the limit of a kept connection holds.
+    """
+
+    _limit: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.loop.call_later(_FIRST_REQUEST_S, self._close_if_new)
+        self._start_limit()
 
-    def _close_if_new(self) -> None:
-        if _is_new(self):
-            self.transport.close()
+    def data_received(self, data: bytes) -> None:
+        before = self.cycle
+        super().data_received(data)
+        if self.cycle is not before:
+            self._end_limit()
+        elif before is not None and before.response_complete:
+            self._start_limit()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_limit()
+        super().connection_lost(exc)
+
+    def _start_limit(self) -> None:
+        if self._limit is None:
+            self._limit = self.loop.call_later(_FIRST_REQUEST_S, self.transport.close)
+
+    def _end_limit(self) -> None:
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None

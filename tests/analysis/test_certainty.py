@@ -154,3 +154,13 @@ def test_the_words_say_who_wins_or_what_would_have_been_seen() -> None:
     assert "10 seeds" in by_name["GRU(38)"]
     assert by_name["LSTM(61)"].startswith("LSTM(64) and LSTM(61) cannot be told apart with 10 seeds")
     assert "would have been seen four times of five" in by_name["LSTM(61)"]
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.001])
+def test_one_result_far_from_all_others_does_not_change_what_is_expected_of_them(noise: float) -> None:
+    losses = [0.30, 0.31, 0.35, 0.36, 0.40]
+    expected = certainty.expected_when_repeated(losses, [1] * 5, noise)
+    beside = certainty.expected_when_repeated([*losses, 50.0], [1] * 6, noise)
+    assert beside[5] == pytest.approx(50.0, abs=1e-6)
+    assert beside[:5] == pytest.approx(expected, abs=noise / 2)
+    assert np.ptp(beside[:5]) > 0.05

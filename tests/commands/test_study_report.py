@@ -1,5 +1,6 @@
 """The report of a running study is published again and again, and takes only a small part of the time."""
 
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,22 @@ def study(tmp_path: Path) -> Study:
 def publish_every(monkeypatch: pytest.MonkeyPatch, seconds: float, publish: Any) -> None:
     monkeypatch.setattr(report_thread, "_EVERY_S", seconds)
     monkeypatch.setattr(study_report, "publish", publish)
+
+
+class Check:
+    """A process that checks a bundle until it is ended."""
+
+    def __init__(self, *_: Any) -> None:
+        self.ended = threading.Event()
+
+    def kill(self) -> None:
+        self.ended.set()
+
+
+def log_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_thread, "CheckProcess", Check)
+    monkeypatch.setattr(report_thread.local, "n_cores", lambda: 2)
+    monkeypatch.setattr(report_thread.devices, "gpu_is_possible", lambda: False)
 
 
 def wait_for(condition: Any) -> None:
@@ -91,7 +108,7 @@ def test_the_models_of_the_best_trials_are_logged_one_after_another(
         Cursor(f"run-{number}", 1).save(study.home.study("s").trial(number).tracking)
     logged: list[int] = []
 
-    def write_bundle(home: Any, view: Any, row: Any) -> Path:
+    def write_bundle(home: Any, view: Any, row: Any, process: Any) -> Path:
         (tmp_path / "bundle").mkdir()
         return tmp_path / "bundle"
 
@@ -104,11 +121,36 @@ def test_the_models_of_the_best_trials_are_logged_one_after_another(
     publish_every(monkeypatch, 0.05, lambda *arguments: None)
     monkeypatch.setattr(study_record, "write_bundle", write_bundle)
     monkeypatch.setattr(study_record, "log_model", log_model)
-    monkeypatch.setattr(report_thread.local, "n_cores", lambda: 2)
-    monkeypatch.setattr(report_thread.devices, "gpu_is_possible", lambda: False)
+    log_models(monkeypatch)
     thread = ReportThread(study.home, "s", 1.0)
     wait_for(lambda: len(logged) == 3)
     time.sleep(0.2)
     thread.close()
     assert logged == [row.number for row in study.view.ranked[:3]], "each once"
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_model_that_is_being_checked_at_the_end_is_left(
+    study: Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for number in range(4):
+        Cursor(f"run-{number}", 1).save(study.home.study("s").trial(number).tracking)
+    checked: list[Check] = []
+    logged: list[int] = []
+
+    def write_bundle(home: Any, view: Any, row: Any, process: Check) -> Path:
+        checked.append(process)
+        assert process.ended.wait(20)
+        (tmp_path / "bundle").mkdir()  # it was ended a moment too late: the bundle is complete
+        return tmp_path / "bundle"
+
+    publish_every(monkeypatch, 0.01, lambda *arguments: None)
+    monkeypatch.setattr(study_record, "write_bundle", write_bundle)
+    monkeypatch.setattr(study_record, "log_model", lambda home, view, row, *_, **__: logged.append(row.number))
+    log_models(monkeypatch)
+    thread = ReportThread(study.home, "s", 1.0)
+    wait_for(lambda: checked)
+    thread.close()
+    assert not thread._thread.is_alive()
+    assert logged == []
     assert not (tmp_path / "bundle").exists()

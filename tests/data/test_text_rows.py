@@ -2,9 +2,14 @@
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from rnnexp.data import text_rows as module
@@ -170,3 +175,46 @@ def test_a_row_is_read_when_it_is_asked_for(tmp_path: Path) -> None:
     first: TextRow = next(text_rows(path, "body"))
     assert first.number == 1
     assert first.share < 0.1
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_values_that_are_nested_too_deeply_or_too_long_are_broken_rows(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MAX_FIELD", 5_000)
+    monkeypatch.setattr(module, "_MAX_DEPTH", 3)
+    path = tmp_path / f"rows{suffix}"
+    values: list[Any] = [[[["sound"]]], [[[["deep"]]]]]
+    for place, value in enumerate(values):
+        rows = [{"body": "one", "keep": value}, {"body": "x" * 5_001, "keep": value}]
+        if suffix == ".jsonl":
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        else:
+            pq.write_table(pa.Table.from_pylist(rows), path)
+        first, second = text_rows(path, "body", ["keep"])
+        assert (first.fault, first.text) == [(None, "one"), ("a value has more than 3 levels", None)][place]
+        assert second.fault is not None
+    assert first.kept == ()
+
+
+def test_a_value_that_json_can_read_but_not_write_is_a_broken_row(tmp_path: Path) -> None:
+    path = file(tmp_path, "deep.jsonl", '{"body": "one", "keep": ' + "[" * 600 + "]" * 600 + '}\n{"body": "two"}\n')
+    assert read(path, "body", "keep") == ({2: "two"}, {1: "a value has more than 100 levels"})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of the peak of memory differs")
+def test_a_small_parquet_file_with_long_texts_takes_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "long.parquet"
+    pq.write_table(pa.table({"text": ["x" * 1_000_000] * 300, "n": list(range(300))}), path)
+    assert path.stat().st_size < 100_000
+    program = f"""
+import resource
+from pathlib import Path
+import pyarrow.parquet
+from rnnexp.data.text_rows import text_rows
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+assert sum(len(row.text) for row in text_rows(Path({str(path)!r}), "text", ["n"])) == 300_000_000
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 150, "MB"

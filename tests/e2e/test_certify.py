@@ -86,6 +86,17 @@ def test_mlflow_has_the_certificate(certified: Ran) -> None:
     assert "certificate.json" in {item.path for item in client.list_artifacts(run.info.run_id)}
 
 
+def test_a_certificate_that_mlflow_missed_is_sent_by_the_same_command(certified: Ran) -> None:
+    client, command = open_client(certified.home), ("certify", "steps", "--top", "2", *SEEDS)
+    version = client.get_model_version_by_alias("steps", "champion").version
+    certified(*command)
+    assert client.get_model_version_by_alias("steps", "champion").version == version, "it is not registered again"
+    client.delete_registered_model_alias("steps", "champion")
+    (certified.home / "work" / "steps-certify" / "certified").unlink()  # as after a command that MLflow did not answer
+    certified(*command)
+    assert client.get_model_version_by_alias("steps", "champion")
+
+
 def test_another_comparison_is_refused_with_the_way_out(certified: Ran) -> None:
     done = rnnexp("certify", "steps", "--top", "3", *SEEDS, "--home", str(certified.home))
     one_line(done, "steps-certify compares other configurations", "rnnexp delete steps-certify")

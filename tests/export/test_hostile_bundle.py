@@ -1,15 +1,20 @@
 """A bundle can come from anywhere: what is wrong with it is told in one line, and nothing outside of it is read."""
 
+import errno
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rnnexp.config.trial import TrialConfig
 from rnnexp.errors import UserError
+from rnnexp.export import place
 from rnnexp.export.bundle import Bundle
+from rnnexp.runtime import manifest, onnx_model
 
 _INPUT = {"vocab_size": 100, "maxlen": 5, "padding": "bucketed"}
 
@@ -21,7 +26,7 @@ def _bundle(folder: Path, **changes: Any) -> Path:
     (root / "config.yaml").write_text(TrialConfig().to_yaml(), encoding="utf-8")
     (root / "vocabulary.txt").write_text("good\nbad\n", encoding="utf-8")
     (root / "model.keras").write_bytes(b"model")
-    manifest = {
+    contents = {
         "bundle": 1,
         "labels": ["negative", "positive"],
         "formats": ["keras"],
@@ -29,7 +34,7 @@ def _bundle(folder: Path, **changes: Any) -> Path:
         "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in root.iterdir()},
     }
     files = changes.pop("more_files", {})
-    (root / "manifest.json").write_text(json.dumps(manifest | {"files": manifest["files"] | files} | changes))
+    (root / "manifest.json").write_text(json.dumps(contents | {"files": contents["files"] | files} | changes))
     return root
 
 
@@ -105,9 +110,9 @@ def test_a_vocabulary_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     root = _bundle(tmp_path)
     (root / "vocabulary.txt").write_bytes(b"good\n\xff\n")
     digest = hashlib.sha256(b"good\n\xff\n").hexdigest()
-    manifest = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
-    manifest["files"]["vocabulary.txt"] = digest
-    (root / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    contents = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
+    contents["files"]["vocabulary.txt"] = digest
+    (root / "manifest.json").write_text(json.dumps(contents), encoding="utf-8")
     assert _refusal(root) == "vocabulary.txt is not UTF-8 (byte 5); export again"
 
 
@@ -132,8 +137,76 @@ def test_a_model_with_other_outputs_than_the_labels_is_refused(tmp_path: Path, n
     tokens = keras.Input((None,), dtype="int32")
     hidden = keras.layers.GlobalMaxPooling1D()(keras.layers.Embedding(10_000, 2)(tokens))
     keras.Model(tokens, keras.layers.Dense(n_outputs)(hidden)).save(root / "model.keras")
-    manifest = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
-    manifest["files"]["model.keras"] = hashlib.sha256((root / "model.keras").read_bytes()).hexdigest()
-    (root / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    contents = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
+    contents["files"]["model.keras"] = hashlib.sha256((root / "model.keras").read_bytes()).hexdigest()
+    (root / "manifest.json").write_text(json.dumps(contents), encoding="utf-8")
     with pytest.raises(UserError, match=rf"has the outputs \(1, {n_outputs}\), expected \(1, 1\); export again"):
         predictor.load(Bundle.open(root))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('"bundle and files"', "got 'bundle and files', expected a mapping"),
+        ('["bundle", "files"]', "expected a mapping"),
+        ("[" * 100_000, "not a bundle (damaged manifest.json"),
+        ('{"x": 1e999}', "1e999 is too large"),
+        ('{"study": "\\ud800"}', "files: got None"),
+    ],
+)
+def test_a_folder_with_another_manifest_is_no_bundle_and_is_not_replaced(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    (tmp_path / "thesis.tex").touch()
+    assert words in _refusal(tmp_path)
+    assert not manifest.is_bundle(tmp_path)
+    with pytest.raises(UserError, match="exists and is not a bundle"):
+        place.free_place(tmp_path)
+
+
+def test_half_of_a_surrogate_pair_anywhere_is_refused(tmp_path: Path) -> None:
+    assert "half of a surrogate pair" in _refusal(_bundle(tmp_path, study="\ud800"))
+
+
+@pytest.mark.parametrize("sizes", [{"vocab_size": 2**31}, {"vocab_size": 10**12}, {"maxlen": 10**8}])
+def test_sizes_that_no_model_has_are_refused(tmp_path: Path, sizes: dict[str, int]) -> None:
+    values = {"vocab_size": 10, "maxlen": 20, "padding": "fixed"} | sizes
+    assert "expected vocab_size, maxlen and padding" in _refusal(_bundle(tmp_path, input=values))
+
+
+def test_a_pipe_in_the_place_of_the_manifest_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "manifest.json")
+    assert "not a bundle (no manifest.json)" in _refusal(tmp_path)
+    assert not manifest.is_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.ESTALE, errno.EACCES])
+@pytest.mark.parametrize("name", ["manifest.json", "config.yaml", "vocabulary.txt"])
+def test_a_file_that_cannot_be_read_now_is_neither_missing_nor_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, name: str
+) -> None:
+    root, original = _bundle(tmp_path), Path.open
+
+    def opened(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.name == name:
+            raise OSError(number, os.strerror(number))
+        return original(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", opened)
+    assert _refusal(root) == f"{name} cannot be read ({os.strerror(number)})"
+    if name == "manifest.json":
+        with pytest.raises(UserError, match="cannot be read"):
+            place.free_place(root)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "fault"),
+    [
+        (np.array([["a", "b"]], object), "outputs that are no numbers"),
+        (["a", "b"], "outputs that are no numbers"),
+        (np.zeros((1, 3), np.float32), "outputs of shape (1, 3)"),
+        (np.array([[np.nan, 1]], np.float32), "outputs that are not finite"),
+        (np.array([[0.5, 0.5]], np.float32), ""),
+    ],
+)
+def test_outputs_of_an_onnx_model_that_are_no_probabilities_are_refused(outputs: Any, fault: str) -> None:
+    assert onnx_model._fault(outputs, 2) == fault

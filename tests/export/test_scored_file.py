@@ -101,6 +101,23 @@ def test_rows_that_are_all_broken_give_a_file_without_rows(tmp_path: Path, suffi
     assert len(frame) == 0
 
 
+def test_a_file_with_a_name_like_the_temporary_one_stays(tmp_path: Path) -> None:
+    (tmp_path / "writing-out.csv").write_text("mine")
+    write(tmp_path / "out.csv")
+    assert (tmp_path / "writing-out.csv").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "writing-out.csv"]
+
+
+def test_long_rows_are_labelled_in_smaller_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scored_file, "_MAX_CHARACTERS", 100)
+    rows = [
+        TextRow(number, "good" * length, ("",), None, number / 6) for number, length in enumerate([20, 20, 1, 90, 1])
+    ]
+    found, _, shares = write(tmp_path / "out.csv", rows)
+    assert sum(found.labels.values()) == 5
+    assert shares == [1 / 6, 3 / 6, 4 / 6], "of the last row of each group"
+
+
 def test_wrong_places_and_names_are_refused(tmp_path: Path) -> None:
     source = tmp_path / "in.csv"
     source.write_text("body\nx\n")

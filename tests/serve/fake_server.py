@@ -11,6 +11,7 @@ import numpy as np
 from rnnexp.data.text import Vocabulary
 from rnnexp.runtime.encoding import TextModel
 from rnnexp.runtime.manifest import TextInput
+from rnnexp.serve import server
 from rnnexp.serve.limits import Limits
 from rnnexp.serve.server import serve
 
@@ -37,8 +38,10 @@ def main() -> int:
     parser.add_argument("--remote", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--waiting", type=int, default=64)
+    parser.add_argument("--head-s", type=float, default=10.0, help="the time for the head of a request")
     parser.add_argument("--request-s", type=float, default=30.0)
     args = parser.parse_args()
+    server._FIRST_REQUEST_S = args.head_s
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     limits = Limits(waiting=args.waiting, request_s=args.request_s)
     manifest = {"study": "fake", "trial": 3, "labels": ["no", "yes"], "secret": "not to be told"}

@@ -82,6 +82,33 @@ def test_a_request_that_takes_too_long_is_given_up() -> None:
         assert server.send("/predict", texts("good"))[0] == 200
 
 
+def test_a_connection_whose_next_request_does_not_come_is_closed() -> None:
+    """Else a thousand of them lock everybody out, without a token."""
+    get = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with running("--head-s", "0.5") as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as silent:
+            assert silent.recv(100) == b"", "the first request does not come"
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as kept:
+            for _ in range(3):
+                kept.sendall(get)
+                assert b'"status"' in _answer(kept)
+                time.sleep(0.7)  # without a byte, the limit is another one
+            kept.sendall(get[:1])
+            assert kept.recv(100) == b"", "its second request begins and does not come"
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as slow:
+            for place in range(0, len(get), 10):
+                slow.sendall(get[place : place + 10])
+                time.sleep(0.02)
+            assert b'"status"' in _answer(slow)
+
+
+def _answer(connection: socket.socket) -> bytes:
+    found = b""
+    while not found.endswith(b"}"):
+        found += connection.recv(4096)
+    return found
+
+
 class _Client(threading.Thread):
     """Sends requests without a pause until the server refuses connections; counts those that got no answer."""
 

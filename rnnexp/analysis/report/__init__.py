@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from rnnexp import disk
 from rnnexp.analysis import frames
 from rnnexp.analysis.report import content, page
 from rnnexp.home import Home
@@ -17,8 +18,8 @@ def load_libraries() -> None:
 
 def write_csv(views: Sequence[StudyView], path: Path) -> None:
     """Writes a CSV table with one row per trial."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    frames.trials(views).to_csv(path, index=False)
+    with disk.replacing(path, shared=True) as beside:
+        frames.trials(views).to_csv(beside, index=False)
 
 
 def write_html(home: Home, views: Sequence[StudyView], path: Path) -> list[list[str]]:
@@ -28,6 +29,6 @@ def write_html(home: Home, views: Sequence[StudyView], path: Path) -> list[list[
         The answer of each study, in sentences.
     """
     contents = [content.study(home, view) for view in views]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page.page(views, contents), encoding="utf-8")
+    with disk.replacing(path, shared=True) as beside:
+        beside.write_text(page.page(views, contents), encoding="utf-8")
     return [one["answer"] for one in contents]
