@@ -23,8 +23,8 @@ from rnnexp.terminal.escapes import visible, visible_lines
 
 INTERRUPTED, FAILED = 130, 1
 _TRAINING_VERBS = ("sweep", "train", "certify", "verify")
-_OWN_SIGNALS = ("sweep", "train", "certify", "serve", "ui")
-"""Commands that decide themselves what a signal means."""
+_SERVERS = ("serve", "ui")
+"""Commands that decide themselves what each signal means."""
 
 _HOME = argparse.ArgumentParser(add_help=False)
 _HOME.add_argument(
@@ -233,8 +233,11 @@ def _run(args: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _tidy_end(verb: str) -> Iterator[None]:
-    """Makes SIGTERM and SIGHUP end a command as Ctrl-C does: it removes its temporary files and processes."""
-    if verb in _OWN_SIGNALS or threading.current_thread() is not threading.main_thread():
+    """Makes SIGTERM and SIGHUP end a command as Ctrl-C does: it removes its temporary files and processes.
+
+    While a study runs, SIGTERM and Ctrl-C go to its supervisor instead.
+    """
+    if verb in _SERVERS or threading.current_thread() is not threading.main_thread():
         yield
         return
 

@@ -155,18 +155,18 @@ def append_line(path: Path, text: str) -> None:
 
 
 @contextmanager
-def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
+def replacing(path: Path, beside: Path | None = None) -> Iterator[Path]:
     """Yields a temporary path; at the end of the block its file is flushed to the disk and replaces the old file.
 
     If the block raises, the temporary file is removed and the old file stays.
 
     Args:
         path: of the file.
-        shared: whether others may write the same file, or have files of any name beside it; the temporary name is then
-            a new one. Else it is always the same, so that killed processes leave one file at most.
+        beside: the temporary path, in the same folder. By default it always has the same name, so that killed processes
+            leave one file at most.
     """
     make_folder(path.parent)
-    beside = path.with_name(f"{WRITING}{secrets.token_hex(8) + '-' if shared else ''}{path.name}")
+    beside = beside or path.with_name(WRITING + path.name)
     try:
         yield beside
         with beside.open("rb") as file:
@@ -176,6 +176,21 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
         raise
     flush_folder(path.parent)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Yields the path to write, for a file that the user has named: others may write it, too.
+
+    The file is replaced at the end, as in `replacing`; if it is a link, the one that it leads to. A pipe or a device is
+    written itself.
+    """
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    path = Path(os.path.realpath(path))
+    with replacing(path, path.with_name(f"{WRITING}{secrets.token_hex(8)}")) as beside:
+        yield beside
 
 
 def folder_beside(path: Path) -> Path:

@@ -158,7 +158,7 @@ class StudyFolder:
 
     @property
     def certified(self) -> Path:
-        """The digest of the certificate that MLflow has, with the leader's model."""
+        """The digest of the certificate that MLflow has, with the leader's model, and of MLflow's address."""
         return self.root / "certified"
 
 

@@ -73,7 +73,7 @@ def _is_copy(record: _Record, root: Path) -> bool:
     try:
         other = _load(Home.at(original).id_file)
     except HomeError:
-        return not _is_same(original, root)  # it exists, and two homes must never have one UUID
+        return False  # it is not known; a home that was moved must keep its studies and runs
     return other is not None and other.id == record.id and not _is_same(original, root)
 
 

@@ -232,3 +232,20 @@ def _can_exchange(folder: Path) -> bool:
     for name in ("one", "other"):
         (folder / name).mkdir()
     return disk._exchange(folder / "one", folder / "other")
+
+
+def test_a_file_that_the_user_has_named_is_written_where_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "target").write_text("old")
+    (tmp_path / "link").symlink_to("target")
+    with disk.writing(tmp_path / "link") as beside:
+        beside.write_text("new")
+        assert (tmp_path / "target").read_text() == "old"
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_text() == "new"
+    with disk.writing(Path("/dev/null")) as path:
+        path.write_text("nothing")
+    assert not Path("/dev/null").is_file()
+    long = tmp_path / ("x" * 255)
+    with disk.writing(long) as beside:
+        beside.write_text("new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "target", long.name]

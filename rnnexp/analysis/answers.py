@@ -9,6 +9,7 @@ from typing import Any
 from rnnexp.analysis.verdicts import difference
 from rnnexp.config.formatting import setting_value
 from rnnexp.config.names import CERTIFICATION
+from rnnexp.errors import HomeError
 from rnnexp.home import Home
 from rnnexp.storage.importances import Importances
 from rnnexp.storage.views import StudyView
@@ -134,12 +135,14 @@ def load_certificate(path: Path) -> dict[str, Any] | None:
     """Returns a certificate; None if there is none, or if it is incomplete.
 
     Raises:
-        OSError: if it cannot be read now.
+        HomeError: if it cannot be read now.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
+    except OSError as error:
+        raise HomeError(f"{path}: cannot be read ({error.strerror})") from None
     return found if isinstance(found, dict) and found.keys() >= _CERTIFICATE else None
 
 

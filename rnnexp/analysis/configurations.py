@@ -128,12 +128,19 @@ def labels(settings: Sequence[dict[str, Any]]) -> list[str]:
         for name in names
         if name not in ("model.cell", "model.units") and len({str(each.get(name)) for each in settings}) > 1
     ]
+    texts = {name: _distinct([each.get(name) for each in settings]) for name in differing}
     return [
         label
         if short.count(label) == 1
-        else f"{label} with {', '.join(f'{name} {setting_value(own.get(name))}' for name in differing if name in own)}"
-        for label, own in zip(short, settings, strict=True)
+        else f"{label} with {', '.join(f'{name} {texts[name][place]}' for name in differing if name in own)}"
+        for place, (label, own) in enumerate(zip(short, settings, strict=True))
     ]
+
+
+def _distinct(values: Sequence[Any]) -> list[str]:
+    """Returns the values of a setting as short texts, or in full where short ones would be the same."""
+    short = [setting_value(value) for value in values]
+    return short if len(set(short)) == len(set(map(str, values))) else [str(value) for value in values]
 
 
 def _of_cell(settings: dict[str, Any]) -> str:

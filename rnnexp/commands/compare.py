@@ -1,15 +1,17 @@
 """`rnnexp compare`: rank the trials of one or more studies; groups, differences, importances; a report."""
 
 import argparse
+import contextlib
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
+from rnnexp import disk
 from rnnexp.analysis import filters, frames, report
 from rnnexp.analysis.configurations import expected_again, seed_noise
 from rnnexp.analysis.explanations import describe
@@ -41,13 +43,12 @@ def run(args: argparse.Namespace) -> int:
     names = [_columns(study, args.columns, "--columns") for study in studies]
     by = [_columns(study, args.group_by, "--group-by") for study in studies]
     studies = [_selected(study, args) for study in studies]
-    try:
-        if args.csv:
+    if args.csv:
+        with _writing(args.csv):
             report.write_csv(studies, Path(args.csv))
-        if args.html:
+    if args.html:
+        with _writing(args.html):
             report.write_html(home, studies, Path(args.html))
-    except OSError as error:
-        raise UserError(f"{error.filename}: cannot be written ({error.strerror}); choose another file") from None
     if args.json:
         print(json.dumps(_as_json(home, studies, reasons, by), indent=1))
         return 0
@@ -230,3 +231,13 @@ def _study_as_json(home: Home, study: StudyView, found: Importances, by: list[st
             for group in groups(study, study.ranked, by)
         ]
     return plain
+
+
+@contextlib.contextmanager
+def _writing(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if disk.is_full(error):
+            raise
+        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another file") from None

@@ -5,7 +5,7 @@ from typing import Any
 
 from rnnexp.errors import UserError, shown
 
-_LAST_PORT = 65_535
+LAST_PORT = 65_535
 
 
 def resolve(host: str, port: int, first_port: int = 0) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
@@ -19,8 +19,8 @@ def resolve(host: str, port: int, first_port: int = 0) -> tuple[socket.AddressFa
     Raises:
         UserError: if the host is neither an address nor a name, or no such port exists.
     """
-    if not first_port <= port <= _LAST_PORT:
-        raise UserError(f"--port: got {port}, expected {first_port} to {_LAST_PORT}")
+    if not first_port <= port <= LAST_PORT:
+        raise UserError(f"--port: got {port}, expected {first_port} to {LAST_PORT}")
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError):

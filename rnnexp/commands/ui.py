@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnexp import addresses
-from rnnexp.commands.host import page, resolve
+from rnnexp.commands.host import LAST_PORT, page, resolve
 from rnnexp.errors import HomeError, UserError, WorkError
 from rnnexp.home import Home
 from rnnexp.storage.database import database_creation_lock
@@ -109,7 +109,7 @@ def _start_dashboard(home: Home, host: str, port: int) -> "tuple[subprocess.Pope
 def _port(host: str, wanted: int | None, first: int = _FIRST_PORT) -> int:
     """Returns a free port: the wanted one, or one of those from the first one on."""
     last = first + _N_PORTS
-    for port in [wanted] if wanted is not None else range(first, last):
+    for port in [wanted] if wanted is not None else range(first, min(last, LAST_PORT + 1)):
         family, address = resolve(host, port, first_port=1)
         with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -9,6 +9,7 @@ from typing import Any
 from rnnexp import disk
 from rnnexp.config.trial import DataConfig
 from rnnexp.data.store import digest_of_test_part
+from rnnexp.errors import HomeError
 from rnnexp.home import Home
 
 
@@ -42,10 +43,18 @@ def of_model(home: Home, digest: str, model: str) -> dict[str, Any] | None:
 
 
 def _entries(home: Home) -> Iterator[dict[str, Any]]:
-    """Yields the records; a line that a full disk or a power failure has cut is left out."""
-    if not home.openings.exists():
+    """Yields the records; a line that a full disk or a power failure has cut is left out.
+
+    Raises:
+        HomeError: if they cannot be read now.
+    """
+    try:
+        lines = home.openings.read_bytes().splitlines()
+    except FileNotFoundError:
         return
-    for line in home.openings.read_bytes().splitlines():
+    except OSError as error:
+        raise HomeError(f"{home.openings}: cannot be read ({error.strerror})") from None
+    for line in lines:
         with contextlib.suppress(ValueError):
             entry = json.loads(line)
             if isinstance(entry, dict):

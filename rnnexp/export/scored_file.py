@@ -20,7 +20,7 @@ from rnnexp.runtime.encoding import TextModel
 _N_ROWS = 2_000
 """Number of rows that are read, labelled and written at a time."""
 _MAX_CHARACTERS = 20_000_000
-"""After so many characters fewer rows are."""
+"""A group of rows ends early when it has so many characters."""
 ROW, LABEL, PROBABILITY = "row", "label", "probability"
 """The columns of a result besides the text and the kept ones."""
 
@@ -119,7 +119,7 @@ def _chunk(rows: Iterator[TextRow]) -> Iterator[TextRow]:
 @contextmanager
 def _replacing(to: Path) -> Iterator[Path]:
     try:
-        with disk.replacing(to, shared=True) as beside:
+        with disk.writing(to) as beside:
             yield beside
     except OSError as error:
         if disk.is_full(error):

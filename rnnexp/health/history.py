@@ -96,7 +96,7 @@ def restored(snapshot: TrialSnapshot, mlflow: MlflowHistory) -> list[Event] | No
     run = mlflow.run(snapshot) if _needs_mlflow(snapshot) else None
     epochs = _epochs(snapshot, run, mlflow)
     started = [event for event in snapshot.events if isinstance(event, Started)] or _started(run, snapshot)
-    if epochs is None or not started:
+    if epochs is None or not started or (_lacks_reports(snapshot) and not _has_its_end(snapshot, epochs)):
         return None
     other = [
         event for event in snapshot.events if not isinstance(event, Started | EpochEnded | Finished | AttemptEnded)
@@ -138,6 +138,17 @@ def _lacks_reports(snapshot: TrialSnapshot) -> bool:
     """Tells whether only MLflow may know the last epochs: with several objectives, Optuna gets no reports."""
     has_finished = any(isinstance(event, Finished) for event in snapshot.events)
     return _has_result(snapshot) and not has_finished and not snapshot.trial.intermediate_values
+
+
+def _has_its_end(snapshot: TrialSnapshot, epochs: list[EpochEnded]) -> bool:
+    """Tells whether a trial may have ended after these epochs: all were trained, or there was a reason to end."""
+    if snapshot.trial.user_attrs.get(metadata.SUMMARY, {}).get("reason"):
+        return True
+    try:
+        progress = Progress(load_trial(snapshot.folder.config, {}).train, [epoch.metrics for epoch in epochs])
+    except RnnexpError:
+        return False
+    return progress.epoch == progress.train.epochs or progress.out_of_patience
 
 
 def _epochs(snapshot: TrialSnapshot, run: Any, mlflow: MlflowHistory) -> list[EpochEnded] | None:

@@ -8,6 +8,7 @@ from rnnexp.health.studies import Observation
 from rnnexp.health.usage import size
 from rnnexp.home import Home
 from rnnexp.storage import bulk_reader, metadata
+from rnnexp.storage.metadata import StudyMetadata
 from rnnexp.storage.rebuild import rebuild
 from rnnexp.study import deletion
 
@@ -25,13 +26,9 @@ def check(observed: Observation) -> Iterator[Finding]:
             what, repair = "its deletion was interrupted", "the deletion is completed"
             fix = studies.with_study_lock(home, name, lambda name=name: _delete(home, name))  # type: ignore[misc]
             yield Finding(CHECK, f"study {name}", what, repair, fix, frees)
-        elif name in known and (other := metadata.other_home(home, bulk_reader.load_study(home, name))) is not None:
+        elif name in known and (fault := _fault_of_other(home, name)) is not None:
             if folder.numbers():
-                what = (
-                    f"the database has a study of this name whose trials are in {other}; this folder belongs to an "
-                    f"earlier one: look at {folder.root} and remove it if it is not needed"
-                )
-                yield Finding(CHECK, f"study {name}", what)
+                yield Finding(CHECK, f"study {name}", fault)
         elif name not in known and folder.numbers():
             if folder.sweep.exists():
                 what = "it has a folder, but Optuna does not know it"
@@ -48,6 +45,21 @@ def check(observed: Observation) -> Iterator[Finding]:
             yield Finding(CHECK, f"study {name}", "its sweep.yaml is missing; the next `rnnexp sweep` writes it again")
         elif name in known:
             yield from _unknown_trials(observed, name)
+
+
+def _fault_of_other(home: Home, name: str) -> str | None:
+    """Returns what is wrong with a folder if the study of its name is one of another home; else None."""
+    study, folder = bulk_reader.load_study(home, name), home.study(name)
+    other = metadata.other_home(home, study)
+    if other is None:
+        return None
+    saved = StudyMetadata.load(folder.about)
+    if saved is not None and saved.identity != metadata.identity(study):
+        return (
+            f"the database has another study of this name, whose trials are in {other}; this folder is of an earlier "
+            f"one: look at {folder.root} and remove it if it is not needed"
+        )
+    return f"according to the database, its trials are in {other}; keep {folder.root}, which has trials, too"
 
 
 def _unknown_trials(observed: Observation, name: str) -> Iterator[Finding]:

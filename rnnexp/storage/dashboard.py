@@ -45,7 +45,8 @@ class _Quiet(WSGIRequestHandler):
 def main() -> None:
     """Serves until the process is ended."""
     home, host, port = Home.at(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    _Server.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    _Server.address_family = found[0][0]  # as in the search for the port
     with make_server(host, port, application(home), _Server, _Quiet) as server:
         server.serve_forever()
 

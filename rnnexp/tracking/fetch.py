@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rnnexp import addresses, disk
+from rnnexp import addresses, disk, locks
 from rnnexp.errors import StudyError
 from rnnexp.home import Home, TrialFolder
 from rnnexp.home_id import HomeId
@@ -19,6 +19,8 @@ from rnnexp.tracking.ownership import Ownership
 from rnnexp.trial import events
 from rnnexp.trial.cursor import Cursor
 from rnnexp.trial.states import FINISHED
+
+_LOCK = "fetch.lock"
 
 
 def fetch(home: Home, study: StudyView, numbers: Iterable[int], *, with_model: bool = False) -> StudyView:
@@ -45,11 +47,17 @@ def fetch(home: Home, study: StudyView, numbers: Iterable[int], *, with_model: b
     if not wanted:
         return add_runs(study)
     ownership = owner(home, study)
+    with locks.held(study.folder.root / _LOCK):  # two commands may fetch the same trial
+        _fetch(home, study, wanted, ownership, with_model=with_model)
+    return add_runs(study)
+
+
+def _fetch(home: Home, study: StudyView, wanted: list[int], ownership: Ownership, *, with_model: bool) -> None:
     try:
         client = open_client(home)
         runs = _runs(client, ownership)
         for number in wanted:
-            if number in runs:
+            if number in runs and not _is_complete(study, number, with_model=with_model):
                 _fetch_trial(client, runs[number], study.folder.trial(number), ownership, with_model=with_model)
     except Exception as error:
         if disk.is_full(error):
@@ -58,7 +66,6 @@ def fetch(home: Home, study: StudyView, numbers: Iterable[int], *, with_model: b
             f"study {study.name}: its trials are in {study.origin}, and their files cannot be read from MLflow's "
             f"server {home.tracking_server} ({addresses.one_line(error)})"
         ) from None
-    return add_runs(study)
 
 
 def owner(home: Home, study: StudyView) -> Ownership:
@@ -94,7 +101,7 @@ def _runs(client: Any, ownership: Ownership) -> Mapping[int, RunRecord]:
 def _fetch_trial(client: Any, run: RunRecord, folder: TrialFolder, ownership: Ownership, *, with_model: bool) -> None:
     """Fetches the files of one trial; what its run does not have is left out. The events come last."""
     folder.root.mkdir(parents=True, exist_ok=True)
-    for path in (folder.best, folder.held_out):
+    for path in (folder.events, folder.best, folder.held_out):
         path.unlink(missing_ok=True)
     Cursor(run.run_id, 0, ownership.store, ownership.home.value).save(folder.tracking)
     files = {path.name: path for path in (folder.config, folder.history, folder.log)}

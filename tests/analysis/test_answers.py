@@ -9,6 +9,7 @@ import pytest
 
 from rnnexp.analysis import answers, configurations
 from rnnexp.analysis.configurations import seed_noise
+from rnnexp.errors import HomeError
 from tests.study.fakes import FakeExecutor
 from tests.study.small_study import SWEEP, Study
 
@@ -42,7 +43,7 @@ def test_an_incomplete_certificate_is_none(study: Study, text: str) -> None:
 
 def test_a_certificate_that_cannot_be_read_now_is_not_missing(study: Study) -> None:
     study.home.study("s-certify").certificate.mkdir()
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(HomeError, match="cannot be read"):
         answers.certificate(study.home, study.view)
 
 

@@ -183,3 +183,14 @@ def test_another_comparison_does_not_continue_an_earlier_one(source: SweepConfig
 
 def test_without_a_common_seed_there_is_no_result(plan: Certification) -> None:
     assert plan.result(study((), "cells-certify")) is None
+
+
+def test_configurations_never_have_the_same_name() -> None:
+    settings = [
+        {"model.cell": "lstm", "model.units": 8, "train.learning_rate": rate} for rate in (0.0012341, 0.0012338)
+    ]
+    first, second = labels(settings)
+    assert first == "LSTM(8) with train.learning_rate 0.0012341"
+    assert second != first
+    settings[1]["train.learning_rate"] = 0.1
+    assert labels(settings)[0] == "LSTM(8) with train.learning_rate 0.00123"

@@ -7,10 +7,11 @@ they run.
 import sys
 
 from rnnexp import cli
-from rnnexp.commands import report_thread
 
 _EVERY_S = 4.0
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # a trial's process imports this file, too
+    from rnnexp.commands import report_thread
+
     report_thread._EVERY_S = _EVERY_S
     sys.exit(cli.main())

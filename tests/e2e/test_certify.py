@@ -97,6 +97,15 @@ def test_a_certificate_that_mlflow_missed_is_sent_by_the_same_command(certified:
     assert client.get_model_version_by_alias("steps", "champion")
 
 
+def test_a_certificate_of_an_earlier_version_does_not_open_the_test_part_again(certified: Ran) -> None:
+    path = certified.home / "work" / "steps-certify" / "certificate.json"
+    former = {key: value for key, value in json.loads(path.read_text()).items() if key != "study_id"}
+    path.write_text(json.dumps(former | {"sentences": ["as another version says it"]}))
+    again = certified("certify", "steps", "--top", "2", *SEEDS)
+    assert "this home has used it 1 time\n" in again
+    assert json.loads(path.read_text()).keys() == former.keys() | {"study_id"}
+
+
 def test_another_comparison_is_refused_with_the_way_out(certified: Ran) -> None:
     done = rnnexp("certify", "steps", "--top", "3", *SEEDS, "--home", str(certified.home))
     one_line(done, "steps-certify compares other configurations", "rnnexp delete steps-certify")

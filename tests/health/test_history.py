@@ -63,10 +63,12 @@ def test_the_whole_curve_is_restored(complete: tuple[TrialSnapshot, list[Event]]
     assert (result.best_epoch, result.ended) == (3, "epochs")
 
 
-@pytest.mark.parametrize("n_left", [0, 1, 2])
-def test_a_curve_without_its_best_epoch_is_lost(complete: tuple[TrialSnapshot, list[Event]], n_left: int) -> None:
+@pytest.mark.parametrize("n_left", [0, 1, 2, 3, 4])
+def test_a_curve_whose_end_mlflow_does_not_have_is_lost(
+    complete: tuple[TrialSnapshot, list[Event]], n_left: int
+) -> None:
     snapshot, every = complete
     damaged = _keep(snapshot, every[: 1 + n_left])
-    assert f"{n_left + 1}" in history.missing(damaged)
+    assert "its result" in history.missing(damaged)
     assert history.restored(damaged, _Run(None)) is None
     assert history.restored(damaged, _Run(events.epochs(every)[:n_left])) is None

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from rnnexp import home_id
 from rnnexp.errors import StudyError
 from rnnexp.health import unknown
 from rnnexp.health.studies import Observation
@@ -47,12 +48,22 @@ def test_a_rebuilt_study_belongs_to_the_home_that_rebuilt_it(study: Study, tmp_p
     assert study.states() == [State.COMPLETE] * 5
 
 
+def test_the_folder_of_a_study_that_the_database_gives_to_another_home_is_to_be_kept(study: Study) -> None:
+    home_id.claim(study.home)
+    study.home.id_file.unlink()  # the home gets another identity
+    (finding,) = unknown.check(Observation(study.home))
+    assert finding.fix is None
+    assert "keep" in finding.what
+    assert "remove" not in finding.what
+
+
 def test_trials_are_not_added_to_a_study_of_another_home(study: Study, tmp_path: Path) -> None:
     database.delete_study(study.home, "s")
     other = _other(tmp_path)
     (finding,) = unknown.check(Observation(study.home))
     assert finding.fix is None
-    assert f"whose trials are in home {other.home.root}" in finding.what
+    assert f"another study of this name, whose trials are in home {other.home.root}" in finding.what
+    assert "remove it" in finding.what
     with pytest.raises(StudyError, match="its trials are in home"):
         rebuild(study.home, "s", None)
     assert other.states() == [State.COMPLETE] * 6

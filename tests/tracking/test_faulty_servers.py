@@ -9,6 +9,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UNAVAILABLE
 
+from rnnexp.errors import StudyError
 from rnnexp.home import Home
 from rnnexp.home_id import HomeId
 from rnnexp.storage.metadata import StudyHome
@@ -132,3 +133,26 @@ def test_what_was_fetched_of_an_unfinished_trial_is_fetched_again(elsewhere: tup
     n_downloads = files.n_downloads
     fetch.fetch(home, seen, [0], with_model=True)
     assert files.n_downloads == n_downloads, "a finished trial is fetched once"
+
+
+def test_a_model_that_was_fetched_in_part_is_fetched_again(
+    elsewhere: tuple[Home, StudyView, _Files], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, seen, files = elsewhere
+    _publish(files, 8, "COMPLETE")
+    (files.root / "checkpoints" / "held_out.npz").write_text("probabilities")
+    fetch.fetch(home, seen, [0])
+    download = files.download_artifacts
+
+    def fail(run: str, path: str, to: str) -> str:
+        if path.endswith("held_out.npz"):
+            raise OSError("connection reset")
+        return download(run, path, to)
+
+    with monkeypatch.context() as context:
+        context.setattr(files, "download_artifacts", fail)
+        with pytest.raises(StudyError, match="cannot be read from MLflow's server"):
+            fetch.fetch(home, seen, [0], with_model=True)
+    fetch.fetch(home, seen, [0], with_model=True)
+    folder = seen.folder.trial(0)
+    assert (folder.best.read_text(), folder.held_out.read_text()) == ("model of epoch 8", "probabilities")

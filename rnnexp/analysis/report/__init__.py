@@ -18,7 +18,7 @@ def load_libraries() -> None:
 
 def write_csv(views: Sequence[StudyView], path: Path) -> None:
     """Writes a CSV table with one row per trial."""
-    with disk.replacing(path, shared=True) as beside:
+    with disk.writing(path) as beside:
         frames.trials(views).to_csv(beside, index=False)
 
 
@@ -29,6 +29,6 @@ def write_html(home: Home, views: Sequence[StudyView], path: Path) -> list[list[
         The answer of each study, in sentences.
     """
     contents = [content.study(home, view) for view in views]
-    with disk.replacing(path, shared=True) as beside:
+    with disk.writing(path) as beside:
         beside.write_text(page.page(views, contents), encoding="utf-8")
     return [one["answer"] for one in contents]
