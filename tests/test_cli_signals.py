@@ -27,8 +27,11 @@ sys.exit(main(["studies"]))
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_command_that_is_ended_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
-    # A job in the background ignores SIGINT; the program of the test must not inherit that.
-    start = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n{_PROGRAM}"
+    # A job in the background ignores SIGINT, one of `nohup` SIGHUP; the program of the test must not inherit that.
+    start = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        f"signal.signal(signal.SIGHUP, signal.SIG_DFL)\n{_PROGRAM}"
+    )
     command = [sys.executable, "-c", start, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
