@@ -235,7 +235,7 @@ def _run(args: argparse.Namespace) -> int:
 def _tidy_end(verb: str) -> Iterator[None]:
     """Makes SIGTERM and SIGHUP end a command as Ctrl-C does: it removes its temporary files and processes.
 
-    While a study runs, SIGTERM and Ctrl-C go to its supervisor instead.
+    While a study runs, all three go to its supervisor instead.
     """
     if verb in _SERVERS or threading.current_thread() is not threading.main_thread():
         yield

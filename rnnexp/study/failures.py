@@ -132,7 +132,7 @@ FAILURE_POLICY: dict[FailureKind, FailureRule] = {
         FailureAction.REQUEUE,
     ),
     FailureKind.INTERRUPTED: FailureRule(
-        "the sweep is stopped: Ctrl-C, SIGTERM, `rnnexp stop STUDY`, the time budget",
+        "the sweep is stopped: Ctrl-C, SIGTERM, its terminal is closed, `rnnexp stop STUDY`, the time budget",
         "the signal, or the supervisor's clock",
         FailureAction.REQUEUE,
     ),

@@ -31,7 +31,7 @@ from rnnexp.tracking.sender import SenderThread
 _STORAGE_TIMEOUT_S, _STORAGE_POLL_S = 900.0, 2.0
 """How long a study waits for the database of the studies, and how often it looks."""
 
-SIGNAL_EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+SIGNAL_EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
 def run_supervisor(
@@ -153,6 +153,14 @@ class _TokenStores:
         return self._paths[config.data]
 
 
+def _write_to_null(descriptors: list[int]) -> None:
+    """Discards what is written to a terminal that was closed: it would be an error."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in descriptors:
+        os.dup2(null, descriptor)
+    os.close(null)
+
+
 @contextlib.contextmanager
 def _signals_sent_to(supervisor: Supervisor, writer: int) -> Iterator[None]:
     """The first signal asks the supervisor to stop; a second one ends the process at once.
@@ -163,12 +171,23 @@ def _signals_sent_to(supervisor: Supervisor, writer: int) -> Iterator[None]:
     """
 
     def receive(number: int, _: object) -> None:
-        for known in SIGNAL_EXIT_CODES:
+        for known in previous:
             signal.signal(known, lambda again, _: os._exit(SIGNAL_EXIT_CODES[signal.Signals(again)]))
+        if number == signal.SIGHUP:
+            _write_to_null(terminals)
         supervisor.receive_signal(number)
         os.write(writer, b"!")
 
-    previous = {number: signal.signal(number, receive) for number in SIGNAL_EXIT_CODES}
+    terminals = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
+    # `nohup` ignores SIGHUP, and that must stay so.
+    received = [
+        number
+        for number in SIGNAL_EXIT_CODES
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
+    ]
+    previous = {number: signal.getsignal(number) for number in received}
+    for number in received:
+        signal.signal(number, receive)
     try:
         yield
     finally:

@@ -115,6 +115,12 @@ def _terminate_supervisor(context: FaultContext) -> None:
     _expect_exit(context, 60, 143)
 
 
+def _close_terminal(context: FaultContext) -> None:
+    context.wait_for_trial()
+    processes.send_signal(context.sweep.pid, signal.SIGHUP)
+    _expect_exit(context, 60, 129)
+
+
 def kill_supervisor(context: FaultContext) -> None:
     """Kills the supervisor; a round sometimes calls this while the supervisor is still starting."""
     processes.send_signal(context.sweep.pid, signal.SIGKILL)
@@ -257,6 +263,7 @@ KINDS: tuple[FaultKind, ...] = (
     FaultKind("supervisor: Ctrl-C", _press_ctrl_c, 3),
     FaultKind("supervisor: Ctrl-C twice", _press_ctrl_c_twice, 2),
     FaultKind("supervisor: SIGTERM", _terminate_supervisor, 3),
+    FaultKind("supervisor: its terminal is closed", _close_terminal, 3),
     FaultKind("supervisor: SIGKILL", kill_supervisor, 4),
     FaultKind("supervisor: SIGKILL after the ranking", _kill_at_end, 2),
     FaultKind("supervisor: SIGKILL while a trial hangs", _kill_supervisor_of_hung_trial, 1),

@@ -112,7 +112,7 @@ class Round:
             self._add_problems(f"{kind.name}: {error}")
         if self._started and not self.sweep.running:
             code = self._check_after_end()
-            clean = code in (130, 143) and "twice" not in kind.name
+            clean = code in (129, 130, 143) and "twice" not in kind.name
             if clean and any(row.state is State.RUNNING for row in self.sweep.view().trials):
                 self._add_problems(f"{kind.name}: Optuna has RUNNING trials after a clean end")
         return True

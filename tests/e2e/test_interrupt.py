@@ -2,7 +2,9 @@
 
 import json
 import os
+import pty
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,28 @@ def test_ctrl_c_then_the_same_command(tmp_path: Path) -> None:
             assert "rnnexp.reason" not in run.data.tags, "the reason of an interruption is not the reason of the result"
             steps = [point.step for point in client.get_metric_history(run.info.run_id, "val_loss")]
             assert steps == list(range(1, 13))
+
+
+def test_a_closed_terminal_then_the_same_command(tmp_path: Path) -> None:
+    home, file = tmp_path / "home", tmp_path / "sweep.yaml"
+    file.write_text(SWEEP.replace("epochs: 2", "epochs: 2000"))
+    arguments = ["sweep", str(file), "--home", str(home), "--workers", "2"]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a job of `nohup` ignores it
+        os.execv(sys.executable, [sys.executable, "-m", "rnnexp", *arguments])
+    shown = ""
+    while "epoch" not in shown or "/2000" not in shown:
+        shown += os.read(terminal, 4096).decode(errors="replace")
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 129
+    rows = json.loads(rnnexp("trials", "small", "--json", "--home", str(home)).stdout)
+    assert "WAITING" in {row["state"] for row in rows}
+    assert "RUNNING" not in {row["state"] for row in rows}
+    assert not list((home / "logs").glob("bug*"))
+    done = rnnexp(*arguments, "--set", "train.epochs=2000", "--timeout", "5")
+    assert "resumes" in done.stdout, done.stdout + done.stderr
 
 
 def test_from_another_shell(tmp_path: Path) -> None:
