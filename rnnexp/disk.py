@@ -76,6 +76,11 @@ _ARCHIVE_ERRORS = (zipfile.BadZipFile, EOFError, ValueError, RuntimeError, Overf
 """The exceptions of `zipfile` for damaged content. A `RuntimeError` means that a damaged flag demands a password."""
 
 
+def is_damage(error: OSError) -> bool:
+    """Tells whether an error of reading an archive means that it is damaged, and not that it cannot be read now."""
+    return error.errno == errno.EINVAL  # a damaged offset leads to an impossible place in the file
+
+
 def zip_fault(path: Path) -> str | None:
     """Returns what is wrong with a ZIP file (`.npz`, `.keras`), or None if every part has its checksum.
 
@@ -89,7 +94,7 @@ def zip_fault(path: Path) -> str | None:
     except FileNotFoundError:
         return "it is missing"
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a damaged offset leads to an impossible place in the file
+        if not is_damage(error):
             raise
         return str(error)
     except _ARCHIVE_ERRORS as error:

@@ -162,6 +162,20 @@ class StudyFolder:
         return self.root / "certified"
 
 
+def existing_text(path: Path) -> str | None:
+    """Returns the content of a small file of a home; None if there is no such file.
+
+    Raises:
+        HomeError: if it cannot be read now, which says nothing about its content.
+    """
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise HomeError(f"{path}: cannot be read ({error.strerror})") from None
+
+
 def default_root() -> str:
     """Returns the home that is used if none is named: $RNNEXP_HOME, else ./mlruns."""
     return os.environ.get("RNNEXP_HOME", "mlruns")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rnnexp import disk, locks
 from rnnexp.errors import HomeError
-from rnnexp.home import Home
+from rnnexp.home import Home, existing_text
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,9 @@ def _load(path: Path) -> _Record | None:
     Raises:
         HomeError: if it cannot be read now. A new UUID would make the home's studies and runs those of another home.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    text = existing_text(path)
+    if text is None:
         return None
-    except OSError as error:
-        raise HomeError(f"{path}: cannot be read ({error.strerror})") from None
     try:
         values = json.loads(text)
         record = _Record(str(values["id"]), str(values["path"]), tuple(map(str, values.get("former", ()))))

@@ -9,15 +9,14 @@ from typing import Any
 from rnnexp.analysis.verdicts import difference
 from rnnexp.config.formatting import setting_value
 from rnnexp.config.names import CERTIFICATION
-from rnnexp.errors import HomeError
-from rnnexp.home import Home
+from rnnexp.home import Home, existing_text
 from rnnexp.storage.importances import Importances
 from rnnexp.storage.views import StudyView
 from rnnexp.trial import events
 from rnnexp.trial.events import Started
 from rnnexp.trial.states import State
 
-_CERTIFICATE = {"leader", "comparisons", "configurations", "sentences", "test"}
+_CERTIFICATE = {"metric", "seeds", "leader", "comparisons", "configurations", "sentences", "test"}
 """What a certificate always has; those of versions before December 2026 lack `study_id`."""
 
 
@@ -138,11 +137,9 @@ def load_certificate(path: Path) -> dict[str, Any] | None:
         HomeError: if it cannot be read now.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        found = json.loads(existing_text(path) or "")
+    except ValueError:
         return None
-    except OSError as error:
-        raise HomeError(f"{path}: cannot be read ({error.strerror})") from None
     return found if isinstance(found, dict) and found.keys() >= _CERTIFICATE else None
 
 

@@ -8,7 +8,6 @@ import json
 import shutil
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from rnnexp.config.sweep import SweepConfig
 from rnnexp.data import openings
 from rnnexp.data.store import TokenStore, texts_depend_on_seed
 from rnnexp.errors import StudyError, UserError
-from rnnexp.home import Home
+from rnnexp.home import Home, existing_text
 from rnnexp.storage.bulk_reader import study_names
 from rnnexp.storage.views import StudyView, TrialRow, view
 from rnnexp.terminal import next_commands, tables
@@ -182,13 +181,15 @@ class _Command:
             return
         folder = self._home.study(study.name)
         stored = answers.load_certificate(folder.certificate)
-        is_same = stored is not None and _measured(stored) == _measured(_plain(self.record))
-        self.record["test"] = stored["test"] if stored is not None and is_same else self._open_test_part(study)
+        if stored is not None and _measured(stored) == _measured(_plain(self.record)):
+            self.record["test"] = stored["test"]
+        else:
+            self.record["test"] = self._open_test_part(study)
         if stored != _plain(self.record):
             disk.write_text(folder.certificate, json.dumps(self.record, indent=1))
         place = self._home.tracking_server or self._home.mlflow_uri
         digest = hashlib.sha256(folder.certificate.read_bytes() + place.encode()).hexdigest()
-        if _text(folder.certified) != digest and self._log(study):
+        if existing_text(folder.certified) != digest and self._log(study):
             disk.write_text(folder.certified, digest)
         test, console = self.record["test"], tables.console()
         console.print(
@@ -267,10 +268,6 @@ class _Command:
 def _measured(record: dict[str, Any]) -> Any:
     """Returns what decides which models a certificate is about; names and sentences do not."""
     return record["metric"], record["seeds"], [(each["settings"], each["values"]) for each in record["configurations"]]
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def _plain(record: dict[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class ReportThread:
         self._thread.start()
 
     def close(self) -> None:
-        """Ends the thread; waits for what it is doing, unless MLflow is slow. A model that is being checked is left."""
+        """Ends the thread; waits for what it is doing, unless MLflow is slow. A model in its check is not logged."""
         with self._starting:
             self._is_closing.set()
             if self._check is not None:

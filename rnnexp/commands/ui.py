@@ -95,10 +95,10 @@ def run(args: argparse.Namespace) -> int:
 def _start_dashboard(home: Home, host: str, port: int) -> "tuple[subprocess.Popen[bytes], Path]":
     """Starts Optuna's dashboard; prints its address. Returns the process and its log."""
     print(f"Optuna's dashboard, for reading only: {page(host, port)}/dashboard", flush=True)
-    log = home.logs / "optuna-dashboard.log"
+    log, (_, address) = home.logs / "optuna-dashboard.log", resolve(host, port)
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "rnnexp.storage.dashboard", str(home.root), host, str(port)],
+            [sys.executable, "-m", "rnnexp.storage.dashboard", str(home.root), address[0], str(port)],
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,

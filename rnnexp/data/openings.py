@@ -9,8 +9,7 @@ from typing import Any
 from rnnexp import disk
 from rnnexp.config.trial import DataConfig
 from rnnexp.data.store import digest_of_test_part
-from rnnexp.errors import HomeError
-from rnnexp.home import Home
+from rnnexp.home import Home, existing_text
 
 
 def record(home: Home, config: DataConfig, digest: str, about: dict[str, Any]) -> int:
@@ -48,13 +47,7 @@ def _entries(home: Home) -> Iterator[dict[str, Any]]:
     Raises:
         HomeError: if they cannot be read now.
     """
-    try:
-        lines = home.openings.read_bytes().splitlines()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise HomeError(f"{home.openings}: cannot be read ({error.strerror})") from None
-    for line in lines:
+    for line in (existing_text(home.openings) or "").split("\n"):
         with contextlib.suppress(ValueError):
             entry = json.loads(line)
             if isinstance(entry, dict):

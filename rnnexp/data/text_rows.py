@@ -20,7 +20,7 @@ _MAX_FIELD = 10_000_000
 _MAX_DEPTH = 100
 _N_ROWS = 1_000
 _BATCH_BYTES = 50_000_000
-"""Of a Parquet file, about so much is read at a time; at most `_N_ROWS` rows."""
+"""About how many bytes of a Parquet file are read at a time; at most `_N_ROWS` rows."""
 _CSV_FAULTS = {"unexpected end of data": "a quote is not closed; the text takes the rest of the file"}
 _MAX_NAMES = 100
 

@@ -1,4 +1,6 @@
-"""Optuna's dashboard on the studies of a home, for reading only: `python -m rnnexp.storage.dashboard HOME HOST PORT`.
+"""Optuna's dashboard on the studies of a home, for reading only.
+
+`python -m rnnexp.storage.dashboard HOME ADDRESS PORT` starts it; ADDRESS is a numeric one.
 
 The database is opened for reading, and requests that would change it are refused.
 """
@@ -45,8 +47,7 @@ class _Quiet(WSGIRequestHandler):
 def main() -> None:
     """Serves until the process is ended."""
     home, host, port = Home.at(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    _Server.address_family = found[0][0]  # as in the search for the port
+    _Server.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with make_server(host, port, application(home), _Server, _Quiet) as server:
         server.serve_forever()
 

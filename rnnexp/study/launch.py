@@ -171,7 +171,7 @@ def _signals_sent_to(supervisor: Supervisor, writer: int) -> Iterator[None]:
     """
 
     def receive(number: int, _: object) -> None:
-        for known in previous:
+        for known in numbers:
             signal.signal(known, lambda again, _: os._exit(SIGNAL_EXIT_CODES[signal.Signals(again)]))
         if number == signal.SIGHUP:
             _write_to_null(terminals)
@@ -180,14 +180,9 @@ def _signals_sent_to(supervisor: Supervisor, writer: int) -> Iterator[None]:
 
     terminals = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
     # `nohup` ignores SIGHUP, and that must stay so.
-    received = [
-        number
-        for number in SIGNAL_EXIT_CODES
-        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
-    ]
-    previous = {number: signal.getsignal(number) for number in received}
-    for number in received:
-        signal.signal(number, receive)
+    is_kept = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    numbers = [number for number in SIGNAL_EXIT_CODES if number != signal.SIGHUP or not is_kept]
+    previous = {number: signal.signal(number, receive) for number in numbers}
     try:
         yield
     finally:

@@ -4,7 +4,6 @@ It holds the weights, the variables of the optimizer and the random state of dro
 and the curve as JSON. The order of batches is not stored: it follows from the seed and the epoch.
 """
 
-import errno
 import json
 import zipfile
 import zlib
@@ -57,12 +56,9 @@ def restore(path: Path, model: Any, optimizer: Any) -> tuple[list[dict[str, floa
                 return None
     except FileNotFoundError:
         return None
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # a damaged offset leads to an impossible place in the file
-            raise  # it cannot be read now, which says nothing about its content
-        print(f"{path.name} is damaged ({error}); starting again from epoch 1")  # noqa: T201 - goes to the trial's log
-        return None
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        if isinstance(error, OSError) and not disk.is_damage(error):
+            raise
         print(f"{path.name} is damaged ({error}); starting again from epoch 1")  # noqa: T201 - goes to the trial's log
         return None
     for variable, value in values:

@@ -13,7 +13,14 @@ from rnnexp.errors import HomeError
 from tests.study.fakes import FakeExecutor
 from tests.study.small_study import SWEEP, Study
 
-WHOLE: dict[str, Any] = {"leader": "LSTM(64)", "comparisons": [], "configurations": [], "sentences": ["It wins."]}
+WHOLE: dict[str, Any] = {
+    "metric": "val_accuracy",
+    "seeds": [1],
+    "leader": "LSTM(64)",
+    "comparisons": [],
+    "configurations": [],
+    "sentences": ["It wins."],
+}
 
 
 @pytest.fixture

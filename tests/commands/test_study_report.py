@@ -36,10 +36,17 @@ class Check:
         self.ended.set()
 
 
-def log_models(monkeypatch: pytest.MonkeyPatch) -> None:
+def start_with_models(study: Study, monkeypatch: pytest.MonkeyPatch, write_bundle: Any, log_model: Any) -> ReportThread:
+    """Starts the thread of a study whose trials have runs, on a machine that may log models meanwhile."""
+    for number in range(4):
+        Cursor(f"run-{number}", 1).save(study.home.study("s").trial(number).tracking)
+    publish_every(monkeypatch, 0.05, lambda *arguments: None)
+    monkeypatch.setattr(study_record, "write_bundle", write_bundle)
+    monkeypatch.setattr(study_record, "log_model", log_model)
     monkeypatch.setattr(report_thread, "CheckProcess", Check)
     monkeypatch.setattr(report_thread.local, "n_cores", lambda: 2)
     monkeypatch.setattr(report_thread.devices, "gpu_is_possible", lambda: False)
+    return ReportThread(study.home, "s", 1.0)
 
 
 def wait_for(condition: Any) -> None:
@@ -104,8 +111,6 @@ def test_a_slow_report_is_published_less_often(study: Study, monkeypatch: pytest
 def test_the_models_of_the_best_trials_are_logged_one_after_another(
     study: Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for number in range(4):
-        Cursor(f"run-{number}", 1).save(study.home.study("s").trial(number).tracking)
     logged: list[int] = []
 
     def write_bundle(home: Any, view: Any, row: Any, process: Any) -> Path:
@@ -118,11 +123,7 @@ def test_the_models_of_the_best_trials_are_logged_one_after_another(
         if row.number == 1:
             raise OSError("no route to the server")
 
-    publish_every(monkeypatch, 0.05, lambda *arguments: None)
-    monkeypatch.setattr(study_record, "write_bundle", write_bundle)
-    monkeypatch.setattr(study_record, "log_model", log_model)
-    log_models(monkeypatch)
-    thread = ReportThread(study.home, "s", 1.0)
+    thread = start_with_models(study, monkeypatch, write_bundle, log_model)
     wait_for(lambda: len(logged) == 3)
     time.sleep(0.2)
     thread.close()
@@ -133,8 +134,6 @@ def test_the_models_of_the_best_trials_are_logged_one_after_another(
 def test_a_model_that_is_being_checked_at_the_end_is_left(
     study: Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for number in range(4):
-        Cursor(f"run-{number}", 1).save(study.home.study("s").trial(number).tracking)
     checked: list[Check] = []
     logged: list[int] = []
 
@@ -144,11 +143,9 @@ def test_a_model_that_is_being_checked_at_the_end_is_left(
         (tmp_path / "bundle").mkdir()  # it was ended a moment too late: the bundle is complete
         return tmp_path / "bundle"
 
-    publish_every(monkeypatch, 0.01, lambda *arguments: None)
-    monkeypatch.setattr(study_record, "write_bundle", write_bundle)
-    monkeypatch.setattr(study_record, "log_model", lambda home, view, row, *_, **__: logged.append(row.number))
-    log_models(monkeypatch)
-    thread = ReportThread(study.home, "s", 1.0)
+    thread = start_with_models(
+        study, monkeypatch, write_bundle, lambda home, view, row, *_, **__: logged.append(row.number)
+    )
     wait_for(lambda: checked)
     thread.close()
     assert not thread._thread.is_alive()
